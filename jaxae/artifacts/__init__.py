@@ -1,0 +1,31 @@
+"""What a trained run can make: reconstructions, samples, paths between codes, traversals, the codes themselves.
+
+Functions of a `Trained` that return numpy arrays; example i, sample i and code i come out the same whatever the count.
+"""
+
+from jaxae.artifacts.make import (
+    Interpolations,
+    Reconstructions,
+    Traversals,
+    decode,
+    encode,
+    interpolate,
+    reconstruct,
+    sample,
+    traverse,
+)
+from jaxae.artifacts.units import Units, units
+
+__all__ = [
+    "Interpolations",
+    "Reconstructions",
+    "Traversals",
+    "Units",
+    "decode",
+    "encode",
+    "interpolate",
+    "reconstruct",
+    "sample",
+    "traverse",
+    "units",
+]

@@ -1,0 +1,205 @@
+"""The artifacts as functions: everything is decoded and encoded by pieces of one size, so each is compiled once."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxae import random
+from jaxae.artifacts import paths
+from jaxae.artifacts.units import Units, units
+from jaxae.data.view import View
+from jaxae.errors import InputError
+from jaxae.run import Trained
+
+PIECE = 128
+MOST = 10_000  # examples that a traversal's statistics are taken over, evenly spread
+
+Pictures = Float[np.ndarray, "n height width channels"]
+
+
+class Reconstructions(NamedTuple):
+    inputs: Pictures
+    reconstructions: Pictures
+    labels: Int[np.ndarray, " n"]
+    index: Int[np.ndarray, " n"]
+    """Which examples of the split."""
+
+
+class Interpolations(NamedTuple):
+    images: Float[np.ndarray, "pairs steps height width channels"]
+    z: Float[np.ndarray, "pairs steps latent"]
+    index: Int[np.ndarray, "pairs 2"]
+    """Which examples of the split are joined."""
+
+
+class Traversals(NamedTuple):
+    images: Float[np.ndarray, "rows steps height width channels"]
+    z: Float[np.ndarray, "rows steps latent"]
+    unit: Int[np.ndarray, " rows"]
+    """The latent unit that the row moves."""
+    offset: Float[np.ndarray, " steps"]
+    """In the unit's own standard deviations."""
+
+
+def reconstruct(
+    trained: Trained, split: str = "test", count: int = 32, seed: int = 0, index: Any = None
+) -> Reconstructions:
+    """`count` examples, evenly spread through the split, or those of `index`, beside their reconstructions.
+
+    Where binarisation is dynamic, `seed` draws it.
+    """
+    method, view = trained.setup.method, trained.setup.view(split, seed)
+    index = spread(view, split, count) if index is None else _index(view, split, index)
+    rebuilt = jax.jit(method.reconstruct)
+
+    def both(batch):
+        return batch.x, rebuilt(trained.variables, batch), batch.label
+
+    return Reconstructions(*_over(view, index, both), index)
+
+
+def sample(trained: Trained, count: int = 64, seed: int = 0) -> Pictures:
+    """The decoder's means at `count` draws from the prior. Raises InputError where the method has none."""
+    draw, variables = trained.setup.method.sample, trained.variables
+    if draw is None:
+        raise InputError(
+            f"{trained.setup.config.method} has no prior to sample from: "
+            "`interpolate` and `decode` show what lies between its codes; a vae can be sampled"
+        )
+    key = random.stream(jax.random.key(_checked_seed(seed)), "sample")
+    drawn = jax.jit(lambda index: draw(variables, random.example_keys(key, 0, index)))
+    return _by_pieces(drawn, np.arange(_at_least("count", count, 1), dtype=np.int32))
+
+
+def interpolate(
+    trained: Trained, pairs: Any = 8, steps: int = 11, how: str = "linear", split: str = "test", seed: int = 0
+) -> Interpolations:
+    """Decoded paths between the codes of two examples; the ends are their reconstructions.
+
+    pairs: how many, evenly spread through the split, or [pairs, 2] numbers of examples. how: "linear" or "spherical".
+    """
+    view = trained.setup.view(split, seed)
+    _at_least("steps", steps, 2)
+    if np.ndim(pairs) == 0:
+        most = max(1, len(view) // 2)
+        count = _at_least("count", pairs, 1)
+        if count > most:
+            raise InputError(f"count {count}: {split} has {len(view)} examples: expected 1 to {most} pairs")
+        index = np.linspace(0, len(view) - 1, 2 * count).round().astype(np.int32).reshape(2, count).T
+    else:
+        index = _index(view, split, pairs).reshape(-1, 2)
+    codes = _embedded(trained, view, index.ravel()).reshape(*index.shape, -1)
+    z = paths.between(codes[:, 0], codes[:, 1], steps, how)
+    return Interpolations(_decoded(trained, z), z, index)
+
+
+def traverse(
+    trained: Trained, example: int = 0, span: float = 3.0, steps: int = 11, *, split: str = "test", seed: int = 0,
+    most: int | None = None, over: Units | None = None,
+) -> Traversals:  # fmt: skip
+    """Moves one latent unit at a time, from `span` of its standard deviations below the example's code to as many above.
+
+    One row a unit, the busiest first (see `Units`), `most` of them; the middle column is the reconstruction. `over`
+    are statistics taken before; by default those of (at most 10,000 examples of) the split.
+    """
+    view = trained.setup.view(split, seed)
+    if _at_least("steps", steps, 3) % 2 == 0:
+        raise InputError(f"steps {steps}: expected an odd number: the middle one is the reconstruction")
+    if not (np.isfinite(span) and span > 0):
+        raise InputError(f"span {span}: expected a finite number of standard deviations above 0")
+    over = over or units(encode(trained, split, seed, count=min(MOST, len(view))))
+    code = _embedded(trained, view, _index(view, split, [example]))[0]
+    offset = np.linspace(-span, span, steps).astype(np.float32)
+    offset[steps // 2] = 0
+    rows = over.order[:most]
+    z = np.tile(code, (len(rows), steps, 1))
+    z[np.arange(len(rows)), :, rows] += offset * over.sd[rows, None].astype(np.float32)
+    return Traversals(_decoded(trained, z), z, rows, offset)
+
+
+def encode(
+    trained: Trained, split: str = "test", seed: int = 0, count: int | None = None
+) -> dict[str, np.ndarray]:
+    """z [n, latent], label [n] (-1 where there is none), index [n]; mean and log_var [n, latent] where the method has
+    a Gaussian posterior. All of the split, or `count` examples evenly spread through it."""
+    method, view = trained.setup.method, trained.setup.view(split, seed)
+    embed, posterior = method.embed, method.posterior
+    index = spread(view, split, len(view) if count is None else count)
+
+    @jax.jit
+    def codes(variables, batch):
+        of = {"z": embed(variables, batch), "label": batch.label, "index": batch.index}
+        return of if posterior is None else of | posterior(variables, batch)._asdict()
+
+    return _over(view, index, lambda batch: codes(trained.variables, batch))
+
+
+def decode(trained: Trained, z: Any) -> Pictures:
+    """The decoder's means at z [n, latent]. Raises InputError where z is of another shape, or not finite numbers."""
+    z = np.asarray(z)
+    latent = latent_size(trained)
+    if z.dtype.kind not in "fiu" or z.ndim != 2 or z.shape[1] != latent or not len(z):
+        raise InputError(f"z of shape {list(z.shape)} and type {z.dtype}: expected numbers [n, {latent}]")
+    if not np.isfinite(z).all():
+        row = int(np.argmin(np.isfinite(z).all(axis=1)))
+        raise InputError(f"z has a value that is not finite, in row {row}")
+    return _decoded(trained, z.astype(np.float32))
+
+
+def latent_size(trained: Trained) -> int:
+    """Numbers in a code."""
+    batch = trained.setup.view("test").take(np.zeros(1))
+    return jax.eval_shape(trained.setup.method.embed, trained.variables, batch).shape[-1]
+
+
+def spread(view: View, split: str, count: int) -> Int[np.ndarray, " count"]:
+    """That many examples evenly spread through a split: data sorted by label then shows every label."""
+    if _at_least("count", count, 1) > len(view):
+        raise InputError(f"count {count}: {split} has {len(view)} examples: expected 1 to {len(view)}")
+    return np.linspace(0, len(view) - 1, count).round().astype(np.int32)
+
+
+def _embedded(trained: Trained, view: View, index: np.ndarray) -> np.ndarray:
+    embed = jax.jit(trained.setup.method.embed)
+    return _over(view, index, lambda batch: embed(trained.variables, batch))
+
+
+def _decoded(trained: Trained, z: np.ndarray) -> np.ndarray:
+    """Codes [..., latent] -> images [..., height, width, channels]."""
+    to_image = jax.jit(trained.setup.method.decode)
+    images = _by_pieces(lambda part: to_image(trained.variables, part), z.reshape(-1, z.shape[-1]))
+    return images.reshape(*z.shape[:-1], *images.shape[1:])
+
+
+def _over(view: View, index: np.ndarray, fn: Callable) -> Any:
+    return _by_pieces(lambda part: fn(view.take(part)), index)
+
+
+def _by_pieces(fn: Callable[[np.ndarray], Any], rows: np.ndarray) -> Any:
+    """fn over PIECE rows at a time, the last piece filled up with the first rows: one shape, so one compilation."""
+    filled = rows[np.arange(-(-len(rows) // PIECE) * PIECE) % len(rows)]
+    parts = [jax.device_get(fn(filled[start : start + PIECE])) for start in range(0, len(filled), PIECE)]
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(rows)], *parts)
+
+
+def _index(view: View, split: str, index: Any) -> np.ndarray:
+    index = np.asarray(index)
+    outside = index[(index < 0) | (index >= len(view))]
+    if outside.size:
+        raise InputError(f"example {outside[0]}: {split} has {len(view)}: expected 0 to {len(view) - 1}")
+    return index.astype(np.int32)
+
+
+def _at_least(name: str, value: int, least: int) -> int:
+    if value < least:
+        raise InputError(f"{name} {value}: expected at least {least}")
+    return int(value)
+
+
+def _checked_seed(seed: int) -> int:
+    if not 0 <= seed < 2**32:
+        raise InputError(f"seed {seed}: expected 0 to {2**32 - 1}")
+    return seed

@@ -1,0 +1,46 @@
+"""What each latent unit does over a data set."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxae.densities import kl_to_standard
+from jaxae.types import Normal
+
+ACTIVE = 0.01
+
+
+class Units(NamedTuple):
+    """Statistics of each latent unit, in the network's order; `order` sorts them, the busiest first."""
+
+    order: Int[np.ndarray, " latent"]
+    """By mean KL where there is a posterior, else by the variance of the codes."""
+    variance: Float[np.ndarray, " latent"]
+    """Var_x(E_q[z]), or the variance of the codes where they are deterministic."""
+    sd: Float[np.ndarray, " latent"]
+    """Standard deviation of the unit under the codes of the whole data set, posterior noise included."""
+    kl: Float[np.ndarray, " latent"] | None
+    """Mean KL(q(z|x) || N(0, 1)), nats."""
+
+    @property
+    def active(self) -> int:
+        """Units with Var_x(E_q[z]) > 0.01: Burda et al. 2015 (arXiv:1509.00519), section 5.2."""
+        return int(np.sum(self.variance > ACTIVE))
+
+
+def units(codes: Mapping[str, np.ndarray]) -> Units:
+    """The statistics of what `encode` returns."""
+    z = codes["z"].astype(np.float64)
+    if "log_var" not in codes:
+        variance = z.var(axis=0)
+        return Units(_descending(variance), variance, np.sqrt(variance), None)
+    mean, log_var = (codes[name].astype(np.float64) for name in ("mean", "log_var"))
+    kl = np.asarray(kl_to_standard(Normal(mean, log_var)), np.float64).mean(axis=0)
+    variance = mean.var(axis=0)
+    return Units(_descending(kl), variance, np.sqrt(variance + np.exp(log_var).mean(axis=0)), kl)
+
+
+def _descending(values: np.ndarray) -> np.ndarray:
+    return np.argsort(-values, kind="stable")

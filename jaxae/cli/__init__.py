@@ -1,0 +1,92 @@
+"""The command line: one verb each. Nothing here imports jax before a verb needs it, so help and refusals are instant."""
+
+import difflib
+import errno
+import os
+import sys
+
+import click
+
+from jaxae.errors import Diverged, InputError, Interrupted
+
+VERBS = {
+    "train": "jaxae.cli.train",
+    "evaluate": "jaxae.cli.evaluate",
+    "digest": "jaxae.cli.evaluate",
+    "reconstruct": "jaxae.cli.artifacts",
+    "sample": "jaxae.cli.artifacts",
+    "interpolate": "jaxae.cli.artifacts",
+    "traverse": "jaxae.cli.artifacts",
+    "encode": "jaxae.cli.artifacts",
+    "decode": "jaxae.cli.artifacts",
+    "report": "jaxae.cli.artifacts",
+    "methods": "jaxae.cli.methods",
+    "data": "jaxae.data.command",
+}
+
+
+class Verbs(click.Group):
+    """Imports a verb's module when it is called, and answers a wrong verb with the nearest right one."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            near = difflib.get_close_matches(cmd_name, VERBS, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise InputError(f"unknown command {cmd_name!r}: {hint}known: {', '.join(VERBS)}")
+        return getattr(__import__(VERBS[cmd_name], fromlist=[cmd_name]), cmd_name)
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="jaxae")
+def cli() -> None:
+    """The autoencoder laboratory for JAX. Start with `jaxae train`."""
+
+
+def main(args: list[str] | None = None) -> None:
+    """Runs the command line. Bad input is one line on standard error and exit code 2; divergence exits with 1, a signal
+    with 128 and its number."""
+    sys.exit(status(args))
+
+
+def status(args: list[str] | None = None) -> int:
+    try:
+        cli.main(args, prog_name="jaxae", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as help_text:
+        print(help_text.format_message())
+        return 0
+    except click.ClickException as error:
+        return _say(_one_line(error), 2)
+    except (InputError, OSError) as error:
+        return _say(_os_error(error) if isinstance(error, OSError) else str(error), 2)
+    except Diverged as error:
+        return _say(str(error), 1)
+    except Interrupted as stop:
+        return _say(str(stop), 128 + stop.signal)
+    except (click.Abort, KeyboardInterrupt):
+        return _say("interrupted", 130)
+    return 0
+
+
+def _one_line(error: click.ClickException) -> str:
+    text = " ".join(error.format_message().split())
+    return text[0].lower() + text[1:] if text else type(error).__name__
+
+
+def _os_error(error: OSError) -> str:
+    if error.errno == errno.EPIPE:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: nothing more to flush
+        return "output closed"
+    where = f"{error.filename}: " if error.filename else ""
+    what = error.strerror or str(error)
+    advice = ": free some space; checkpoints already there are whole" if error.errno == errno.ENOSPC else ""
+    return " ".join(f"{where}{what}{advice}".split())
+
+
+def _say(text: str, code: int) -> int:
+    print(f"jaxae: {text}", file=sys.stderr)
+    return code
+
+

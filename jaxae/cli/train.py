@@ -1,0 +1,129 @@
+"""`jaxae train`: a flag for every field of Config, and one for every hyperparameter of the chosen method."""
+
+import dataclasses
+import typing
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jaxae import methods
+from jaxae.config import Config
+from jaxae.errors import InputError
+
+
+class TrainCommand(click.Command):
+    """Adds the chosen method's own flags before parsing."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        name = ctx.meta.get("jaxae.method", "vae")
+        own = [
+            click.Option([f"--{h.name.replace('_', '-')}", h.name], type=str, default=None, help=_own_help(name, h))
+            for h in methods.entry(name).hyperparameters
+        ]
+        return [*self.params, *own, *([self.get_help_option(ctx)] if self.get_help_option(ctx) else [])]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        for place, word in enumerate(args):
+            if word.startswith("--method="):
+                ctx.meta["jaxae.method"] = word.partition("=")[2]
+            elif word == "--method" and place + 1 < len(args):
+                ctx.meta["jaxae.method"] = args[place + 1]
+        return super().parse_args(ctx, args)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        of_field = {f.name: f.metadata["section"] for f in dataclasses.fields(Config)}
+        for param in self.get_params(ctx):
+            row = param.get_help_record(ctx)
+            if row:
+                title = of_field.get(param.name or "", "options" if param in self.params else None)
+                sections.setdefault(title or f"hyperparameters of {ctx.meta.get('jaxae.method', 'vae')}", []).append(row)
+        for title, rows in sections.items():
+            with formatter.section(title.capitalize()):
+                formatter.write_dl(rows)
+
+
+def _own_help(method: str, spec: methods.Hyperparameter) -> str:
+    kind = " (a number or a schedule)" if spec.scheduled else ""
+    return f"{spec.help}{kind} [{spec.default}]"
+
+
+def config_options(command: click.Command) -> click.Command:
+    """A flag for every field of Config, with its help, choices and default."""
+    for spec in reversed(dataclasses.fields(Config)):
+        if spec.name == "hyperparameters":
+            continue
+        default = "" if spec.default is None else f" [{spec.default}]"
+        choices = spec.metadata.get("choices")
+        shown = f": {', '.join(choices)}" if choices and len(choices) < 13 else ""
+        flag = f"--{spec.name.replace('_', '-')}"
+        option = click.option(flag, spec.name, type=_kind(spec), default=None, help=f"{spec.metadata['help']}{shown}{default}")
+        command = option(command)
+    return command
+
+
+def _kind(spec: dataclasses.Field) -> Any:
+    """Choices, durations and schedules are text that Config itself checks, with the nearest right name."""
+    if spec.metadata.get("duration") or spec.metadata.get("schedule"):
+        return str
+    kinds = typing.get_args(spec.type) or (spec.type,)
+    return int if int in kinds else float if float in kinds else str
+
+
+def make_config(values: dict[str, Any]) -> Config:
+    """The Config of the flags that were given."""
+    given = {name: value for name, value in values.items() if value is not None}
+    known = {f.name for f in dataclasses.fields(Config)}
+    hyperparameters = {name: given.pop(name) for name in list(given) if name not in known}
+    return Config(**given, hyperparameters=hyperparameters)
+
+
+@click.command(cls=TrainCommand)
+@click.option("--run", "run_dir", metavar="DIR", help="the run's folder [runs/DATA-METHOD-HASH]")
+@click.option("--quiet", is_flag=True, help="say nothing but the result")
+@click.option("--no-report", is_flag=True, help="write no report.html")
+@config_options
+def train(run_dir: str | None, quiet: bool, no_report: bool, **values: Any) -> None:
+    """Train an autoencoder, or resume the run in DIR; then evaluate it on the test split and write its report.
+
+    Durations are steps (500), epochs (20e) or per cent of the run (5%). Where a number or a schedule is taken:
+    0.001, linear(0, 1, 20e), cosine(1e-3, 0, 100%), warmup_cosine(1e-3, 5%), exponential(1, 0.1, 1000),
+    step(1e-3, 0.5, 50e), piecewise(1e-3, 500, 1e-4), cyclic(0, 1, 10e).
+    """
+    config = make_config(values)
+    if run_dir is not None and not run_dir:
+        raise InputError("--run '': expected a folder")
+    from jaxae import run
+    from jaxae.progress import Progress
+
+    progress = Progress(quiet)
+    trained = run.train(config, Path(run_dir) if run_dir else None, progress=progress)
+    progress.say("evaluating on the test split")
+    measures = run.evaluate_and_store(trained, samples=config.samples)
+    if not no_report:
+        from jaxae.report import write_report
+
+        progress.say("writing the report")
+        write_report(trained, measures)
+    print_result(trained, measures, not no_report)
+
+
+def print_result(trained: Any, measures: dict[str, Any], report: bool) -> None:
+    """The end of a run, on standard output."""
+    rows = [("steps", f"{trained.step:,} ({trained.setup.config.data}, {trained.setup.config.method})")]
+    if measures["nll"] is not None:
+        rows += [
+            ("test ELBO", f"{measures['elbo']:.3f} nats an example (reconstruction {measures['reconstruction']:.3f}, "
+                          f"KL {measures['kl']:.3f})"),
+            ("test NLL", f"{measures['nll']:.3f} ± {measures['nll_mc_se']:.3f} (Monte Carlo, "
+                         f"{measures['samples']} importance samples) ± {measures['nll_data_se']:.3f} (test examples)"),
+        ]  # fmt: skip
+    else:
+        rows.append(("test reconstruction", f"{measures['reconstruction']:.3f} nats an example"))
+    rows += [("test MSE", f"{measures['mse']:.5f} a pixel"), ("checkpoint", str(trained.folder.checkpoints / str(trained.step)))]
+    if report:
+        rows.append(("report", str(trained.folder.report)))
+    rows.append(("digest", measures["digest"]))
+    for name, text in rows:
+        click.echo(f"{name:<20}{text}")

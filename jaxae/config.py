@@ -1,0 +1,220 @@
+"""What a run is, as one frozen record with validation. Imports no jax, so `--help` and a bad flag answer at once."""
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from jaxae import methods, names, schedules
+from jaxae.errors import InputError, unknown
+from jaxae.networks import catalogue
+
+
+def _field(default: Any, section: str, help: str, **rules: Any) -> Any:
+    """A config field. Rules: choices; low and high (allowed), above and below (not); duration; schedule; free (it
+    changes no bit of the result, or only rounding, so a resumed run may change it)."""
+    metadata = {"section": section, "help": help, **rules}
+    if isinstance(default, dict):
+        return field(default_factory=dict, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A run. None stands for what suits the method or the network; `resolved` fills it in.
+
+    Durations are steps (500), epochs ("20e") or per cent of the run ("5%"). A schedule may stand for the learning
+    rate and for any real hyperparameter: "linear(0, 1, 20e)"; see `jaxae.schedules`.
+    """
+
+    method: str = _field("vae", "model", "the autoencoder: see `jaxae methods`")
+    hyperparameters: Mapping[str, Any] = _field({}, "model", "the method's own, by name")
+    latent: int = _field(16, "model", "size of the latent space", low=1)
+    network: str | None = _field(None, "model", "encoder and decoder", choices=tuple(catalogue.NETWORKS))
+    width: int | None = _field(None, "model", "units or channels of a hidden layer", low=1)
+    depth: int | None = _field(None, "model", "hidden layers or blocks on each side", low=1)
+    activation: str | None = _field(None, "model", "activation", choices=tuple(catalogue.ACTIVATIONS))
+    likelihood: str | None = _field(None, "model", "p(x|z): the reconstruction loss", choices=names.LIKELIHOODS)
+    scale: float = _field(0.1, "model", "standard deviation of `gaussian`; the start of learned ones", above=0)
+
+    data: str = _field("digits", "data", "a name from `jaxae data list`, tfds:NAME, a file or a folder")
+    binarize: str | None = _field(None, "data", "binarisation of the pixels", choices=names.BINARIZE)
+    validation: int | None = _field(None, "data", "examples held out of train, where it has no split", low=1)
+    stream: str = _field("auto", "data", "stream rows from the host", choices=("auto", "yes", "no"), free=True)
+
+    steps: int | str = _field("100e", "training", "length of the run", duration=True)
+    batch_size: int = _field(128, "training", "examples in a (global) batch", low=1)
+    seed: int = _field(0, "training", "of initialisation, noise and data order", low=0, high=2**32 - 1)
+    optimizer: str = _field("adam", "training", "update rule", choices=names.OPTIMIZERS)
+    learning_rate: float | str = _field(1e-3, "training", "a number or a schedule", schedule=True)
+    weight_decay: float = _field(0.0, "training", "of adamw, lion and lamb", low=0)
+    b1: float = _field(0.9, "training", "first-moment decay; momentum of sgd and rmsprop", low=0, below=1)
+    b2: float = _field(0.999, "training", "second-moment decay", low=0, below=1)
+    eps: float = _field(1e-8, "training", "the update rule's epsilon", above=0)
+    clip_norm: float | None = _field(None, "training", "largest norm of the gradient", above=0)
+    accumulate: int = _field(1, "training", "pieces a batch is cut into, to fit memory", low=1)
+    average: float | None = _field(None, "training", "decay of averaged (EMA) weights", low=0, below=1)
+    dtype: str = _field("float32", "training", "of the computation, not the parameters", choices=names.DTYPES)
+    patience: int | None = _field(None, "training", "stop after so many validations without a gain", low=1)
+    validate_every: int | str = _field("10%", "training", "a duration", duration=True, free=True)
+
+    devices: int = _field(1, "running", "devices that share each batch", low=1, free=True)
+    log_every: int | str = _field("1%", "running", "a duration; lines are means since the last", duration=True, free=True)
+    checkpoint_every: int | str = _field("10%", "running", "a duration", duration=True, free=True)
+    keep: int = _field(2, "running", "latest checkpoints kept, beside the best", low=1, free=True)
+    chunk: int = _field(1000, "running", "most steps in one compiled call", low=1, free=True)
+    samples: int = _field(128, "running", "importance samples of the closing evaluation", low=2, free=True)
+    wandb: str | None = _field(None, "running", "Weights & Biases project to log to as well", free=True)
+
+    def __post_init__(self) -> None:
+        for spec in fields(self):
+            object.__setattr__(self, spec.name, _checked(spec, getattr(self, spec.name)))
+        own = {h.name: h for h in methods.entry(self.method).hyperparameters}
+        for name in self.hyperparameters:
+            if name not in own:
+                raise unknown(f"hyperparameter of {self.method}", name, own)
+        values = {n: _hyperparameter(own[n], v) for n, v in self.hyperparameters.items()}
+        object.__setattr__(self, "hyperparameters", values)
+        if self.batch_size % self.accumulate:
+            raise InputError(f"accumulate {self.accumulate} does not divide the batch of {self.batch_size}")
+        if self.batch_size // self.accumulate % self.devices:
+            each = "" if self.accumulate == 1 else f" (each of {self.accumulate} pieces)"
+            raise InputError(
+                f"{self.devices} devices do not divide the batch of {self.batch_size // self.accumulate}{each}: "
+                "choose a batch_size that is a multiple"
+            )
+
+    def resolved(self) -> "Config":
+        """Every None that stands for a default of the method or network, filled in."""
+        entry = methods.entry(self.method)
+        filled = {k: v for k, v in entry.defaults.items() if getattr(self, k) is None}
+        network = self.network or filled["network"]
+        defaults = catalogue.NETWORKS[network]
+        for name in ("width", "depth", "activation"):
+            if getattr(self, name) is None:
+                filled[name] = getattr(defaults, name)
+        if self.binarize is None and (self.likelihood or filled["likelihood"]) != "bernoulli":
+            filled["binarize"] = "none"
+        own = {h.name: h.default for h in entry.hyperparameters}
+        return dataclasses.replace(self, **filled, hyperparameters={**own, **self.hyperparameters})
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    def result(self) -> dict[str, Any]:
+        """What decides the result: everything but the free fields."""
+        free = {f.name for f in fields(self) if f.metadata.get("free")}
+        if self.patience is not None:
+            free.discard("validate_every")
+        return {k: v for k, v in self.resolved().to_dict().items() if k not in free}
+
+    def identity(self) -> str:
+        """Eight hex digits that name the result this config leads to."""
+        return hashlib.sha256(json.dumps(self.result(), sort_keys=True).encode()).hexdigest()[:8]
+
+    def difference(self, other: "Config") -> list[str]:
+        """Lines "field: mine -> other's" for what decides the result."""
+        mine, theirs = self.result(), other.result()
+        return [f"{k}: {mine[k]} -> {theirs[k]}" for k in mine if mine[k] != theirs[k]]
+
+    def needs_horizon(self) -> bool:
+        """Whether some schedule depends on the length of the run, so that a longer run is not its continuation."""
+        values = [self.learning_rate, *self.hyperparameters.values()]
+        return any(schedules.needs_horizon(value) for value in values)
+
+
+def from_dict(values: Mapping[str, Any], where: str = "config") -> Config:
+    """A Config from parsed JSON."""
+    known = {f.name for f in fields(Config)}
+    for name in values:
+        if name not in known:
+            raise InputError(f"{where}: unknown field {name!r}: written by another version of jaxae?")
+    return Config(**values)
+
+
+def _checked(spec: dataclasses.Field, value: Any) -> Any:
+    rules = spec.metadata
+    flag = f"{spec.name} {value!r}"
+    if value is None and "None" in str(spec.type):
+        return None
+    if spec.name == "method":
+        methods.entry(value)
+    if choices := rules.get("choices"):
+        if value not in choices:
+            raise unknown(spec.name, value, choices)
+    elif rules.get("duration"):
+        value = _number(value)
+        schedules.duration(value, total=1000, epoch=10)
+        if spec.name == "steps" and "%" in str(value):
+            raise InputError(f"{flag}: expected steps (5000) or epochs (100e)")
+    elif rules.get("schedule"):
+        value = _schedule(spec.name, value)
+    elif spec.name != "hyperparameters":
+        value = _ranged(flag, value, spec)
+    return value
+
+
+def _ranged(flag: str, value: Any, spec: dataclasses.Field) -> Any:
+    """A plain field's value: of its type, within its bounds."""
+    rules, kind = spec.metadata, str(spec.type)
+    if "int" in kind:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise InputError(f"{flag}: expected a whole number")
+    elif "float" in kind:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise InputError(f"{flag}: expected a finite number")
+        value = float(value)
+    elif not isinstance(value, str) or not value:
+        raise InputError(f"{flag}: expected text")
+    limits = (
+        ("low", lambda v, b: v >= b, "at least"),
+        ("high", lambda v, b: v <= b, "at most"),
+        ("above", lambda v, b: v > b, "above"),
+        ("below", lambda v, b: v < b, "below"),
+    )
+    for rule, holds, words in limits:
+        if rule in rules and not holds(value, rules[rule]):
+            raise InputError(f"{flag}: expected a value {words} {rules[rule]}")
+    return value
+
+
+def _number(value: Any) -> Any:
+    """Text that is a number, as that number: "500" and 500 are the same config."""
+    for kind in (int, float):
+        try:
+            return kind(value) if isinstance(value, str) else value
+        except ValueError:
+            continue
+    return value.strip()
+
+
+def _schedule(name: str, value: Any) -> float | str:
+    value = _number(value)
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise InputError(f"{name} {value!r}: expected a number or a schedule such as linear(0, 1, 20e)")
+    try:
+        schedules.make(value, total=1000, epoch=10)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
+    if isinstance(value, str):
+        return value
+    if not math.isfinite(value) or value < 0:
+        raise InputError(f"{name} {value!r}: expected a finite number, at least 0")
+    return float(value)
+
+
+def _hyperparameter(spec: methods.Hyperparameter, value: Any) -> Any:
+    if spec.scheduled:
+        return _schedule(spec.name, value)
+    value = _number(value)
+    kind = type(spec.default)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if kind is bool and str(value).lower() in ("true", "false"):
+        value = str(value).lower() == "true"
+    if type(value) is not kind:
+        raise InputError(f"{spec.name} {value!r}: expected {kind.__name__}, as in the default {spec.default!r}")
+    return value

@@ -1,0 +1,42 @@
+"""Data by name: `load("digits")`, `load("mnist")`, `load("./faces")`. Imports jax and TFDS when it must."""
+
+from typing import TYPE_CHECKING, Any
+
+from jaxae.data.names import catalogue, is_path
+
+if TYPE_CHECKING:
+    from jaxae.data.source import Source, Split, hold_out
+
+__all__ = ["Source", "Split", "catalogue", "hold_out", "load"]
+
+
+def load(name: str, validation: int | None = None) -> "Source":
+    """The data set of that name, or the user's files at that path.
+
+    `digits`, `sprites`, a TFDS image data set (`mnist`, `tfds:emnist/balanced`), or a .npy, .npz or idx(.gz)
+    file or a folder of images (`./mnist` where a folder has a data set's name). `validation` is how many
+    training examples to hold out, where the source has no validation split of its own.
+    """
+    if name == "digits":
+        from jaxae.data import digits
+
+        return digits.load(validation)
+    if name == "sprites":
+        from jaxae.data import sprites
+
+        return sprites.load(validation)
+    if is_path(name):
+        from jaxae.data import files
+
+        return files.load(name, validation)
+    from jaxae.data import tfds
+
+    return tfds.load(name, validation)
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Source", "Split", "hold_out"):  # these annotate with jax's types: imported on first use
+        from jaxae.data import source
+
+        return getattr(source, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

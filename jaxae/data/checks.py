@@ -1,0 +1,150 @@
+"""Pixels and labels are checked once, on the host, and brought to the one form every source has."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxae.data import cache
+from jaxae.data.source import Source, Split
+from jaxae.data.splits import PIECE, complete, origin
+from jaxae.errors import InputError
+
+
+class Raw(NamedTuple):
+    """A split as read: rows [n, h, w] or [n, h, w, c] and labels of any dtype, and their name in messages."""
+
+    rows: np.ndarray
+    labels: np.ndarray | None
+    where: str
+
+
+def to_source(
+    name: str, raw: dict[str, Raw], about: str, validation: int | None, classes: tuple[str, ...] = ()
+) -> Source:
+    """The Source of splits just read, checked; see `images` for the pixels and `complete` for the splits."""
+    splits = {}
+    for key, (rows, labels, where) in raw.items():
+        checked = images(rows, where)
+        splits[key] = Split(checked, class_numbers(labels, len(checked), where))
+    first = next(iter(raw))
+    form = splits[first].rows.shape[1:], splits[first].rows.dtype
+    for key, split in splits.items():
+        if (split.rows.shape[1:], split.rows.dtype) != form:
+            raise InputError(
+                f"{raw[key].where}: images {kind(split.rows)}, but those of {raw[first].where} "
+                f"{kind(splits[first].rows)}: expected one size and one dtype in every split"
+            )
+    if form[1] == np.uint8 and all(at_most_one(split.rows) for split in splits.values()):
+        splits = {key: times_255(split, raw[key].where) for key, split in splits.items()}
+        about += "; its two values 0 and 1 become 0 and 255"
+    if not classes and (top := max(int(split.labels.max()) for split in splits.values())) < 1000:
+        classes = tuple(str(number) for number in range(top + 1))
+    three, rule = complete(name, splits, validation)
+    return Source(name, form[0], *three, f"{about}; {rule}", classes)
+
+
+def kind(rows: np.ndarray) -> str:
+    return f"are {' x '.join(map(str, rows.shape[1:]))} {rows.dtype}"
+
+
+def images(rows: np.ndarray, where: str) -> np.ndarray:
+    """[n, h, w(, c)] of numbers -> [n, h, w, c] uint8 (0..255) or, from floats, float32 in [0, 1].
+
+    Rows that have that form already are not copied, so a memory map stays one.
+    """
+    check_form(rows, where)
+    rows = rows[..., None] if rows.ndim == 3 else rows
+    if rows.dtype == np.uint8:
+        return rows
+    if rows.dtype == np.float32:
+        for start in range(0, len(rows), PIECE):
+            converted(rows[start : start + PIECE], start, where)
+        return rows
+    dtype = np.dtype(np.float32 if rows.dtype.kind == "f" else np.uint8)
+    return changed(rows, dtype, lambda piece, start: converted(piece, start, where), f"{where} as {dtype}")
+
+
+def changed(
+    rows: np.ndarray, dtype: np.dtype, change: Callable[[np.ndarray, int], np.ndarray], what: str
+) -> np.ndarray:
+    """`change` of every piece: in memory, or by way of the cache where that would be too many bytes."""
+
+    def pieces() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for start in range(0, len(rows), PIECE):
+            piece = change(rows[start : start + PIECE], start)
+            yield piece, np.full(len(piece), -1, np.int32)
+
+    source = origin(rows)
+    if source is None or rows.size * dtype.itemsize <= cache.LARGE:
+        return cache.in_memory(rows.shape, dtype, pieces)[0]
+    return cache.kept(what, source, rows.shape, dtype, pieces)[0]
+
+
+def check_form(rows: np.ndarray, where: str) -> None:
+    """Raises unless rows are a non-empty stack of images of numbers."""
+    shape = " x ".join(map(str, rows.shape)) or "a single number"
+    if rows.dtype.kind not in "buif":
+        raise InputError(
+            f"{where}: holds {rows.dtype}: expected pixels as uint8, bool or floating-point numbers"
+        )
+    if rows.ndim not in (3, 4):
+        raise InputError(
+            f"{where}: its shape is {shape}: expected [n, height, width] or [n, height, width, channels]"
+        )
+    if 0 in rows.shape:
+        raise InputError(f"{where}: its shape is {shape}: there is no pixel in it")
+    if rows.ndim == 4 and rows.shape[1] in (1, 3) and rows.shape[2] == rows.shape[3] > 4:
+        raise InputError(f"{where}: its shape is {shape}: channels come last here: transpose(0, 2, 3, 1)")
+
+
+def converted(piece: np.ndarray, start: int, where: str) -> np.ndarray:
+    """Rows [start, start + n) as uint8 or float32; raises at the first value that is no pixel."""
+    if piece.dtype == bool:
+        return piece * np.uint8(255)
+    if piece.dtype.kind == "f":
+        piece = piece.astype(np.float32, copy=False)
+        good, top, hint = (piece >= 0) & (piece <= 1), 1, "floats lie in [0, 1]"
+    else:
+        good, top, hint = (piece >= 0) & (piece <= 255), 255, "integers lie in 0..255"
+    if good.all():
+        return piece if piece.dtype == np.float32 else piece.astype(np.uint8)
+    at = np.unravel_index(np.argmin(good), good.shape)
+    value = piece[at]
+    if np.isfinite(value):
+        hint += ": subtract the least value and divide by the range" if value < 0 else ""
+        hint += f": divide by {'255' if value <= 255 else 'the greatest value'}" if value > top else ""
+    raise InputError(
+        f"{where}: value {value} at image {start + at[0]}, row {at[1]}, column {at[2]}, channel {at[3]}: "
+        f"{hint}"
+    )
+
+
+def at_most_one(rows: np.ndarray) -> bool:
+    """Whether no pixel exceeds 1: a binary image saved as integers. Stops at the first piece that says no."""
+    return all(rows[start : start + PIECE].max() <= 1 for start in range(0, len(rows), PIECE))
+
+
+def times_255(split: Split, where: str) -> Split:
+    rows = changed(split.rows, split.rows.dtype, lambda piece, _: piece * np.uint8(255), f"{where} times 255")
+    return Split(rows, split.labels, split.factors)
+
+
+def class_numbers(labels: np.ndarray | None, n: int, where: str) -> np.ndarray:
+    """[n] int32 from integers [n] or [n, 1]; -1 for every example where there are none."""
+    if labels is None:
+        return np.full(n, -1, np.int32)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1 or labels.dtype.kind not in "bui":
+        shape = " x ".join(map(str, labels.shape)) or "a single number"
+        raise InputError(
+            f"{where}: labels are {labels.dtype} of shape {shape}: expected one integer an image"
+        )
+    if len(labels) != n:
+        raise InputError(f"{where}: {n:,} images but {len(labels):,} labels")
+    bad = (labels < -1) | (labels > 2**31 - 1) if labels.dtype.kind != "b" else np.zeros(n, bool)
+    if bad.any():
+        at = int(np.argmax(bad))
+        raise InputError(f"{where}: label {labels[at]} of image {at}: expected 0 or more, or -1 for none")
+    return labels.astype(np.int32)

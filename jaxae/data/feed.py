@@ -1,0 +1,87 @@
+"""How batches reach the compiled chunk: gathered on the device, or streamed from the host, in the same order."""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxae import random
+from jaxae.data.order import batch_indices
+from jaxae.data.source import Split
+from jaxae.types import Batch
+
+RESIDENT_SHARE = 0.25  # of the device's memory, at most, for data that lives there
+RESIDENT_DEFAULT = 2**31  # bytes, where the device does not tell its memory (a CPU)
+STREAM_BYTES = 2**26  # of streamed rows in one chunk
+
+
+def fits(split: Split) -> bool:
+    """Whether the rows may live on the device."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    limit = RESIDENT_SHARE * stats["bytes_limit"] if "bytes_limit" in stats else RESIDENT_DEFAULT
+    return split.rows.nbytes <= limit
+
+
+class Feed:
+    """Batches of one split for a training run.
+
+    `data` is what the program holds throughout (the rows, or nothing); `at(step, count)` what one chunk reads: a tree
+    with a leading axis of `capacity`, filled for the first `count` steps; `fetch` joins them inside the program.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        pixels: Callable,
+        seed: int,
+        batch_size: int,
+        capacity: int,
+        *,
+        resident: bool,
+        place: Callable[[Batch], Batch] = lambda batch: batch,
+    ):
+        self.split, self.pixels, self.place = split, pixels, place
+        self.seed, self.batch_size, self.resident = seed, batch_size, resident
+        per_step = batch_size * split.rows.nbytes // len(split)
+        self.capacity = capacity if resident else max(1, min(capacity, STREAM_BYTES // max(per_step, 1)))
+        self.data: Any = (jnp.asarray(split.rows), jnp.asarray(split.labels)) if resident else ()
+        self._reader = ThreadPoolExecutor(1)
+        self._ahead: tuple[int, int, Future] | None = None
+
+    def at(self, step: int, count: int) -> Any:
+        """The chunk's feed; a streamed one also starts to read the next `count` steps behind the program's back."""
+        if self.resident:
+            return self._indices(step, count)
+        if self._ahead is not None and self._ahead[:2] == (step, count):
+            feed = self._ahead[2].result()
+        else:
+            feed = self._rows(step, count)
+        self._ahead = (step + count, count, self._reader.submit(self._rows, step + count, count))
+        return feed
+
+    def fetch(self, key: jax.Array, step: jax.Array, data: Any, row: Any) -> Batch:
+        """One step's batch, inside the program. `key` is the run's key."""
+        index = row if self.resident else row[0]
+        rows, labels = (array[index] for array in data) if self.resident else row[1:]
+        places = jnp.arange(self.batch_size, dtype=jnp.int32)
+        keys = random.example_keys(random.stream(key, "pixels"), step, places)
+        return self.place(Batch(self.pixels(keys, rows, index), labels, places))
+
+    def _indices(self, step: int, count: int) -> np.ndarray:
+        indices = np.zeros((self.capacity, self.batch_size), np.int32)
+        indices[:count] = batch_indices(self.seed, step, count, self.batch_size, len(self.split))
+        return indices
+
+    def _rows(self, step: int, count: int) -> tuple[np.ndarray, ...]:
+        indices = self._indices(step, count)
+        flat = indices[:count].reshape(-1)
+        near = np.argsort(flat)  # a memory map reads faster in its own order
+        rows = np.zeros((*indices.shape, *self.split.rows.shape[1:]), self.split.rows.dtype)
+        rows[:count].reshape(len(flat), *rows.shape[2:])[near] = self.split.rows[flat[near]]
+        return indices, rows, self.split.labels[indices]
+
+    def close(self) -> None:
+        self._reader.shutdown(cancel_futures=True)

@@ -1,0 +1,33 @@
+"""The order of the data: a pure function of (seed, step), so that nothing of it is ever saved.
+
+A run reads one endless row of epochs, each a fresh permutation of the split. Step t takes the places t B to
+t B + B - 1 of it: every example exactly once an epoch, whatever the batch size, and a batch may straddle two.
+"""
+
+from functools import lru_cache, partial
+
+import jax
+import numpy as np
+from jaxtyping import Array
+
+from jaxae import random
+
+
+@partial(jax.jit, static_argnums=2)
+def _permutation(seed: Array, epoch: Array, size: int) -> Array:
+    key = random.stream(jax.random.key(seed), "order")
+    return jax.random.permutation(jax.random.fold_in(key, epoch), size)
+
+
+@lru_cache(maxsize=4)
+def epoch_order(seed: int, epoch: int, size: int) -> np.ndarray:
+    """The permutation of that epoch, int32 [size]."""
+    return np.asarray(_permutation(np.uint32(seed), np.uint32(epoch), size), np.int32)
+
+
+def batch_indices(seed: int, step: int, count: int, batch_size: int, size: int) -> np.ndarray:
+    """The examples of steps `step` to `step + count - 1`: int32 [count, batch_size]."""
+    first, last = step * batch_size, (step + count) * batch_size
+    epochs = [epoch_order(seed, epoch, size) for epoch in range(first // size, (last - 1) // size + 1)]
+    start = first % size
+    return np.concatenate(epochs)[start : start + last - first].reshape(count, batch_size)

@@ -1,0 +1,83 @@
+"""What every data source hands over: explicit splits of rows that live on the host or the device."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Array
+
+from jaxae.errors import InputError
+from jaxae.names import SPLITS
+
+
+
+
+@dataclass(frozen=True)
+class Split:
+    """Examples of one split.
+
+    rows: [n, height, width, channels] uint8 (0..255) or float32 in [0, 1]; or, with the source's `decode`, whatever
+    that renders from. A memory map is welcome: rows are then streamed. labels: [n] int32, -1 where unlabelled.
+    factors: [n, len(source.factor_names)] int32 ground-truth factors, or None.
+    """
+
+    rows: np.ndarray
+    labels: np.ndarray
+    factors: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over the rows (dtype, shape, bytes) and the labels."""
+        sha = hashlib.sha256()
+        for array in (self.rows, self.labels):
+            sha.update(f"{array.dtype.str}{array.shape}".encode())
+            for start in range(0, len(array), 4096):  # by pieces: a memory map is never read whole
+                sha.update(np.ascontiguousarray(array[start : start + 4096]).tobytes())
+        return sha.hexdigest()
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set: three splits, the image shape (height, width, channels), and where it came from."""
+
+    name: str
+    shape: tuple[int, int, int]
+    train: Split
+    validation: Split
+    test: Split
+    about: str
+    """One line: what it is, where from, by what rule it was split."""
+    classes: tuple[str, ...] = ()
+    factor_names: tuple[str, ...] = ()
+    decode: Callable[[Array], Array] | None = field(default=None, compare=False)
+    """Pure and jittable: raw rows [batch, ...] -> images [batch, height, width, channels], for procedural data."""
+
+    def split(self, name: str) -> Split:
+        if name not in SPLITS:
+            raise InputError(f"unknown split {name!r}: expected one of {', '.join(SPLITS)}")
+        return getattr(self, name)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over the splits: the data's identity in a run's record."""
+        parts = "".join(self.split(name).digest for name in SPLITS)
+        return hashlib.sha256((parts + str(self.shape)).encode()).hexdigest()
+
+    def sizes(self) -> dict[str, int]:
+        return {name: len(self.split(name)) for name in SPLITS}
+
+
+def hold_out(n: int, count: int, what: str) -> tuple[np.ndarray, np.ndarray]:
+    """The fixed rule for a source without a split of its own: (kept, held out) indices, each in order.
+
+    A permutation drawn once by numpy's frozen legacy generator (seed 0), the same on every machine and version.
+    """
+    if not 0 < count < n:
+        raise InputError(f"{what}: cannot hold out {count} of {n} examples: expected 1 to {n - 1}")
+    order = np.random.RandomState(0).permutation(n)
+    return np.sort(order[count:]), np.sort(order[:count])

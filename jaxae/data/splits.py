@@ -1,0 +1,62 @@
+"""From the splits that a source has to the three that training needs, by a fixed rule."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from jaxae.data import cache
+from jaxae.data.source import Split, hold_out
+from jaxae.errors import InputError
+
+PIECE = 4096  # examples
+
+
+def complete(name: str, have: dict[str, Split], validation: int | None) -> tuple[list[Split], str]:
+    """Adds what is missing: test, a fifth of train; validation, `validation` examples or a sixth of train.
+
+    Returns [train, validation, test] and the rule in words.
+    """
+    if "train" not in have:
+        raise InputError(f"{name}: no train split: found {', '.join(have) or 'none'}")
+    if "validation" in have and validation is not None:
+        own = len(have["validation"])
+        raise InputError(
+            f"{name}: its own validation split has {own:,} examples: leave out the validation size"
+        )
+    have, rules = dict(have), []
+    for missing, parts in (("test", 5), ("validation", 6)):
+        if missing in have:
+            continue
+        n = len(have["train"])
+        given = validation if missing == "validation" else None
+        count = max(1, n // parts) if given is None else given
+        if n < 2:
+            raise InputError(f"{name}: too few examples: expected at least 3 to train, validate and test on")
+        kept, held = hold_out(n, count, name)
+        have[missing] = pick(name, have["train"], held, f"{missing} {count} of {n}")
+        have["train"] = pick(name, have["train"], kept, f"all but {missing} {count} of {n}")
+        rules.append(f"{missing} held out of train by a fixed permutation")
+    order = [have[split] for split in ("train", "validation", "test")]
+    return order, "; ".join(rules) or "its own splits"
+
+
+def pick(name: str, split: Split, index: np.ndarray, rule: str) -> Split:
+    """Those examples of a split: in memory, or by way of the cache where they are too many bytes for that."""
+    rows, factors = split.rows, None if split.factors is None else split.factors[index]
+    shape = (len(index), *rows.shape[1:])
+
+    def pieces() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for start in range(0, len(index), PIECE):
+            part = index[start : start + PIECE]
+            yield rows[part], split.labels[part]
+
+    source = origin(rows)
+    if source is None or np.prod(shape, dtype=np.int64) * rows.itemsize <= cache.LARGE:
+        return Split(rows[index], split.labels[index], factors)
+    return Split(*cache.kept(f"{rule} of {name}", [source, rule], shape, rows.dtype, pieces), factors)
+
+
+def origin(rows: np.ndarray) -> object:
+    """What identifies the file behind a memory map; None for an array in memory."""
+    path = getattr(rows, "filename", None)
+    return None if path is None else cache.fingerprint([path])

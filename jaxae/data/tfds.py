@@ -1,0 +1,113 @@
+"""Any image data set that TFDS has prepared as array_record, read without TensorFlow."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxae.data import cache, names
+from jaxae.data.checks import Raw, to_source
+from jaxae.data.source import SPLITS, Source
+from jaxae.errors import InputError, unknown
+
+PIECE = 1024  # images
+log = logging.getLogger(__name__)
+
+
+def load(name: str, validation: int | None = None) -> Source:
+    """`mnist`, `tfds:name/config` or `name:1.0.0`, prepared in $TFDS_DATA_DIR or TFDS's default folder.
+
+    Splits are TFDS's own, in its order; a missing test or validation split is held out of train.
+    """
+    path = names.prepared(name)
+    if path is None:
+        raise not_prepared(name)
+    with names.quiet():
+        return read(name, path, validation)
+
+
+def not_prepared(name: str) -> InputError:
+    """What to do about a name without prepared data: prepare it, or spell it right. Asks no network."""
+    import tensorflow_datasets as tfds
+
+    base = names.NAME.fullmatch(name)[1]  # type: ignore[index]
+    known = {*names.TFDS, *tfds.list_builders(with_community_datasets=False)}
+    if base in known:
+        return InputError(
+            f"data set {name!r} is not prepared in {names.data_dir()}: run `jaxae data prepare {name}`, "
+            "or set TFDS_DATA_DIR to where it is"
+        )
+    return unknown("data set", name, names.near(base, known))
+
+
+def read(name: str, path: Path, validation: int | None = None) -> Source:
+    """The Source in a folder that holds one prepared version."""
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder_from_directory(path)
+        image, label = feature_names(tfds, name, builder.info)
+        mark = cache.fingerprint(sorted(each for each in path.iterdir() if each.is_file()))
+        raw = {}
+        for split in SPLITS:
+            if split in builder.info.splits and builder.info.splits[split].num_examples:
+                rows, labels = read_split(
+                    f"{path} {split}", builder.as_data_source(split=split), image, label, mark
+                )
+                raw[split] = Raw(rows, labels, f"{name} {split}")
+    except InputError:
+        raise
+    except Exception as error:  # a damaged folder can fail anywhere within TFDS and array_record
+        said = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise InputError(
+            f"{name}: {path} cannot be read ({said}): prepare it again with array_record"
+        ) from None
+    if not raw:
+        raise InputError(f"{name}: none of its splits is one of {', '.join(SPLITS)}")
+    classes = tuple(builder.info.features[label].names or ()) if label else ()
+    about = f"TFDS {builder.info.full_name}"
+    return to_source(name, raw, about, validation, classes)
+
+
+def feature_names(tfds: Any, name: str, info: Any) -> tuple[str, str | None]:
+    """The names of the image and of its label; a data set of several goes by its supervised pair."""
+    features = info.features
+    pair = info.supervised_keys or ()
+    images = [key for key in features if isinstance(features[key], tfds.features.Image)]
+    labels = [key for key in features if isinstance(features[key], tfds.features.ClassLabel)]
+    if not images:
+        raise InputError(f"{name}: not an image data set: its features are {', '.join(features)}")
+
+    def choose(found: list[str], usual: str) -> str | None:
+        best = [key for key in found if key in pair] or [key for key in found if key == usual] or found
+        return best[0] if best and (len(found) == 1 or best != found) else None
+
+    image = choose(images, "image")
+    if image is None:
+        raise InputError(
+            f"{name}: several images in an example ({', '.join(images)}) and none of them is the first"
+        )
+    return image, choose(labels, "label")
+
+
+def read_split(
+    what: str, examples: Any, image: str, label: str | None, mark: object
+) -> tuple[np.ndarray, np.ndarray]:
+    """(rows [n, height, width, channels], labels [n]); by way of the cache: decoding takes 0.2 ms each."""
+    first = np.asarray(examples[0][image])
+
+    def pieces() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        log.info("reading %s (%s images), once", what, f"{len(examples):,}")
+        for start in range(0, len(examples), PIECE):
+            some = examples.__getitems__(list(range(start, min(start + PIECE, len(examples)))))
+            for at, example in enumerate(some, start):
+                if np.shape(example[image]) != first.shape:
+                    a, b = (" x ".join(map(str, np.shape(each))) for each in (first, example[image]))
+                    raise InputError(f"{what}: image 0 is {a} but image {at} is {b}: expected one size")
+            labels = [-1 if label is None else int(example[label]) for example in some]
+            yield np.stack([example[image] for example in some]), np.array(labels, np.int32)
+
+    shape = (len(examples), *first.shape)
+    return cache.kept(what, [mark, image, label], shape, first.dtype, pieces)

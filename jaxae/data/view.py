@@ -1,0 +1,53 @@
+"""A split as evaluation sees it: the same pixels and the same noise whatever the chunk, the seed of the run, the device.
+
+Dynamic binarisation is drawn once here, from the evaluation key and the example's number, so that all runs are measured
+on the same images. The last chunk wraps round to the first examples, and what belongs to them is cut off on the host:
+no mean ever counts a padded row, and a loss that couples its batch sees real examples only.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array
+
+from jaxae import random
+from jaxae.data.source import Split
+from jaxae.types import Batch
+
+
+class View:
+    """`chunk` examples at a time; `key` is the evaluation key, which the run's own seed does not enter."""
+
+    def __init__(self, split: Split, pixels: Callable, key: Array, chunk: int = 500):
+        self.split, self.key = split, key
+        self.chunk = min(chunk, len(split))
+
+        @jax.jit
+        def make(rows, labels, index):
+            keys = random.example_keys(random.stream(key, "pixels"), 0, index)
+            return Batch(pixels(keys, rows, index), labels, index)
+
+        self._make = make
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def take(self, index: np.ndarray) -> Batch:
+        """The examples of those numbers."""
+        index = np.asarray(index, np.int32)
+        return self._make(self.split.rows[index], self.split.labels[index], index)
+
+    def batches(self) -> Iterator[Batch]:
+        for start in range(0, len(self), self.chunk):
+            yield self.take(np.arange(start, start + self.chunk) % len(self))
+
+    def map(self, fn: Callable[[Batch], Any]) -> Any:
+        """fn over all batches, its leaves [chunk, ...] joined to numpy arrays [len(self), ...], in the split's order."""
+        parts = [jax.device_get(fn(batch)) for batch in self.batches()]
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(self)], *parts)
+
+    def keys(self, batch: Batch, name: str) -> Array:
+        """One evaluation key an example, of the named stream."""
+        return random.example_keys(random.stream(self.key, name), 0, batch.index)

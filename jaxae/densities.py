@@ -1,0 +1,69 @@
+"""Log-probabilities and KL divergences, in nats, summed over the event axes (pixels, latents) and over nothing else.
+
+Every decoder speaks logits or natural parameters, so nothing here needs a clip or an epsilon to stay finite.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxae.types import Normal
+
+LOG_2PI = float(np.log(2 * np.pi))
+
+
+def event_sum(x: Float[Array, "batch ..."]) -> Float[Array, " batch"]:
+    """Sums all but the first axis."""
+    return jnp.sum(x, axis=tuple(range(1, x.ndim)))
+
+
+def normal(x: Float[Array, "*shape latent"], p: Normal) -> Float[Array, "*shape"]:
+    """log N(x; mean, exp(log_var)), diagonal."""
+    return -0.5 * jnp.sum(LOG_2PI + p.log_var + jnp.square(x - p.mean) * jnp.exp(-p.log_var), axis=-1)
+
+
+def standard_normal(x: Float[Array, "*shape latent"]) -> Float[Array, "*shape"]:
+    """log N(x; 0, 1)."""
+    return -0.5 * jnp.sum(LOG_2PI + jnp.square(x), axis=-1)
+
+
+def kl_to_standard(q: Normal) -> Float[Array, "*shape latent"]:
+    """KL(q || N(0, 1)) of each latent unit: Kingma and Welling 2013 (arXiv:1312.6114), appendix B."""
+    return 0.5 * (jnp.square(q.mean) + jnp.expm1(q.log_var) - q.log_var)
+
+
+def kl(q: Normal, p: Normal) -> Float[Array, "*shape latent"]:
+    """KL(q || p) of each latent unit of two diagonal Gaussians."""
+    log_ratio = q.log_var - p.log_var
+    return 0.5 * (jnp.square(q.mean - p.mean) * jnp.exp(-p.log_var) + jnp.expm1(log_ratio) - log_ratio)
+
+
+def bernoulli(logits: Float[Array, "batch ..."], x: Float[Array, "batch ..."]) -> Float[Array, " batch"]:
+    """log p(x) of independent Bernoulli pixels, x l - softplus(l): finite, with its gradient, at every logit."""
+    return event_sum(x * logits - jax.nn.softplus(logits))
+
+
+def gaussian(
+    mean: Float[Array, "batch ..."], log_var: Float[Array, "..."], x: Float[Array, "batch ..."]
+) -> Float[Array, " batch"]:
+    """log p(x) of independent Gaussian pixels; `log_var` broadcasts: a scalar is one variance for all pixels."""
+    return -0.5 * event_sum(LOG_2PI + log_var + jnp.square(x - mean) * jnp.exp(-log_var))
+
+
+def discretised_logistic(
+    mean: Float[Array, "batch ..."], log_scale: Float[Array, "..."], x: Float[Array, "batch ..."]
+) -> Float[Array, " batch"]:
+    """log P(x) of pixels on the 256 levels 0, 1/255, ..., 1: a logistic's mass in the bin of width 1/255.
+
+    Kingma et al. 2016 (arXiv:1606.04934), appendix C; the outermost bins take the tails, so the levels' masses sum
+    to one. With a and b the bin's edges in units of the scale, sigmoid(b) - sigmoid(a) =
+    sigmoid(b) sigmoid(-a) (1 - exp(a - b)): each factor has a stable logarithm.
+    """
+    width = jnp.exp(-log_scale) / 255
+    centre = (x - mean) * jnp.exp(-log_scale)
+    low, high = centre - width / 2, centre + width / 2
+    log_low = jnp.where(x < 0.5 / 255, 0.0, jax.nn.log_sigmoid(-low))  # P(above the lower edge)
+    log_high = jnp.where(x > 1 - 0.5 / 255, 0.0, jax.nn.log_sigmoid(high))  # P(below the upper edge)
+    inner = (x >= 0.5 / 255) & (x <= 1 - 0.5 / 255)
+    return event_sum(log_low + log_high + jnp.where(inner, jnp.log(-jnp.expm1(-width)), 0.0))

@@ -1,0 +1,129 @@
+"""A run's folder: config.json, record.json, metrics.jsonl, checkpoints/, evaluation.json, report.html."""
+
+import contextlib
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import tempfile
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from jaxae.config import Config, from_dict
+from jaxae.errors import InputError
+
+LIBRARIES = ("jaxae", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
+
+
+class RunFolder:
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
+        self.config_file = self.path / "config.json"
+        self.record_file = self.path / "record.json"
+        self.metrics_file = self.path / "metrics.jsonl"
+        self.evaluation_file = self.path / "evaluation.json"
+        self.checkpoints = self.path / "checkpoints"
+        self.report = self.path / "report.html"
+
+    def config(self) -> Config:
+        """The config of the run that lives here."""
+        if not self.config_file.is_file():
+            raise InputError(f"{self.path}: no run here (no config.json): `jaxae train --run {self.path}` makes one")
+        return from_dict(read_json(self.config_file), str(self.config_file))
+
+    def check(self, config: Config) -> None:
+        """Raises InputError unless this folder may hold a run of `config`: it is new, or its run is this one."""
+        if self.config_file.is_file():
+            old = self.config()
+            changed = [line for line in old.difference(config) if not self._longer(old, config, line)]
+            if changed:
+                raise InputError(
+                    f"{self.path} holds a run of another config: {'; '.join(changed)}: choose another --run, or the same config"
+                )
+        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise InputError(f"{self.path} is not empty and holds no run: choose another --run")
+
+    @staticmethod
+    def _longer(old: Config, new: Config, line: str) -> bool:
+        """A longer run of the same config goes on, unless a schedule is stretched over the whole of it."""
+        return line.startswith("steps:") and not old.needs_horizon()
+
+    @contextlib.contextmanager
+    def claimed(self, config: Config, record: dict[str, Any]) -> Iterator[None]:
+        """Makes the folder this run's, and keeps other processes out while inside."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be written: {error.strerror}") from None
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise InputError(f"{self.path}: another process is training here") from None
+            write_json(self.config_file, config.to_dict())
+            write_json(self.record_file, record)
+            yield
+
+
+def record(config: Config, folder: Path, data: dict[str, Any]) -> dict[str, Any]:
+    """What it takes to repeat the run and to know where it ran."""
+    import jax
+
+    devices = jax.devices()
+    return {
+        "command": command(config, folder),
+        "versions": {name: _version(name) for name in LIBRARIES} | {"python": platform.python_version()},
+        "device": f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})",
+        "threads": os.cpu_count(),
+        "prng": str(jax.random.key_impl(jax.random.key(0))),
+        "data": data,
+    }
+
+
+def command(config: Config, folder: Path) -> str:
+    """The command line that repeats the run: every flag that is not its default."""
+    words = ["jaxae", "train", "--run", str(folder)]
+    for spec in fields(Config):
+        value = getattr(config, spec.name)
+        if spec.name != "hyperparameters" and value != spec.default:
+            words += [f"--{spec.name.replace('_', '-')}", str(value)]
+    for name, value in config.hyperparameters.items():
+        words += [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join(words)
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: expected a JSON object")
+    return value
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Whole or not at all: written beside, synced, renamed."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}", delete=False) as file:
+        try:
+            json.dump(value, file, indent=2, allow_nan=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        except BaseException:
+            os.unlink(file.name)
+            raise
+    os.chmod(file.name, 0o644)
+    os.replace(file.name, path)

@@ -1,0 +1,115 @@
+"""The likelihoods p(x|z): how a decoder's output is read. The negative log is the reconstruction loss."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from jaxae import axis, densities
+from jaxae.errors import InputError, unknown
+from jaxae.names import LIKELIHOODS as NAMES
+from jaxae.types import Likelihood, Variables
+
+DECAY = 0.99  # of gaussian_optimal's running variance
+
+
+def make(name: str, scale: float = 0.1) -> Likelihood:
+    """The likelihood of that name; `scale` is the standard deviation of `gaussian` and the learned ones' start."""
+    if name not in NAMES:
+        raise unknown("likelihood", name, NAMES)
+    return bernoulli() if name == "bernoulli" else globals()[name](scale)
+
+
+def bernoulli() -> Likelihood:
+    """Independent Bernoulli pixels; the decoder gives logits. A probability when the pixels are binary; for grey
+    pixels the cross-entropy, which is no likelihood (see `Likelihood.discrete` and the data's binarisation)."""
+
+    def bias(mean):
+        return jax.scipy.special.logit(jnp.clip(mean, 0.001, 0.999))
+
+    return Likelihood(
+        "bernoulli", _nothing, bias, _keep, lambda _, out, x: densities.bernoulli(out, x), jax.nn.sigmoid, True
+    )
+
+
+def gaussian(scale: float) -> Likelihood:
+    """Gaussian pixels of one fixed standard deviation: the squared error over 2 scale^2, plus a constant."""
+    log_var = 2 * jnp.log(_positive(scale))
+
+    def log_prob(_, out, x):
+        return densities.gaussian(out, log_var, x)
+
+    return Likelihood("gaussian", _nothing, _identity, _keep, log_prob, _identity, False)
+
+
+def gaussian_learned(scale: float) -> Likelihood:
+    """Gaussian pixels that share one learned log-variance."""
+
+    def init():
+        return Variables({"log_var": 2 * jnp.log(_positive(scale))})
+
+    def log_prob(variables, out, x):
+        return densities.gaussian(out, variables.params["log_var"], x)
+
+    return Likelihood("gaussian_learned", init, _identity, _keep, log_prob, _identity, False)
+
+
+def gaussian_optimal(scale: float) -> Likelihood:
+    """Gaussian pixels that share the variance which maximises the batch's likelihood: its mean squared error.
+
+    Rybkin et al. 2021 (arXiv:2006.13202), eq. 8. Training scores each (global) batch with its own optimum; a
+    running mean of the optima, kept in the state, is what held-out data is scored with, so that p(x|z) stays a
+    density.
+    """
+    start = 2 * jnp.log(_positive(scale))
+
+    def init():
+        return Variables({}, {"variance": jnp.zeros(()), "weight": jnp.zeros(())})
+
+    def fit(variables, out, x):
+        optimum = jax.lax.stop_gradient(axis.mean(jnp.mean(jnp.square(x - out))))
+        old = variables.state
+        kept = {
+            "variance": DECAY * old["variance"] + (1 - DECAY) * optimum,
+            "weight": DECAY * old["weight"] + (1 - DECAY),
+        }
+        return Variables({}, {"variance": optimum, "weight": jnp.ones(())}), kept
+
+    def log_prob(variables, out, x):
+        variance, weight = variables.state["variance"], variables.state["weight"]
+        seen = weight > 0
+        log_var = jnp.where(seen, jnp.log(variance) - jnp.log(jnp.where(seen, weight, 1)), start)
+        return densities.gaussian(out, log_var, x)
+
+    return Likelihood("gaussian_optimal", init, _identity, fit, log_prob, _identity, False)
+
+
+def discretised_logistic(scale: float) -> Likelihood:
+    """256 grey levels under a logistic whose log-scale is learned and shared by the pixels; needs uint8 data."""
+
+    def init():
+        return Variables({"log_scale": jnp.log(_positive(scale))})
+
+    def log_prob(variables, out, x):
+        return densities.discretised_logistic(out, variables.params["log_scale"], x)
+
+    return Likelihood(
+        "discretised_logistic", init, _identity, _keep, log_prob, lambda out: jnp.clip(out, 0, 1), True
+    )
+
+
+def _nothing() -> Variables:
+    return Variables({})
+
+
+def _keep(variables: Variables, out: Array, x: Array) -> tuple[Variables, object]:
+    return variables, variables.state
+
+
+def _identity(out: Array) -> Array:
+    return out
+
+
+def _positive(scale: float) -> float:
+    if not isinstance(scale, jax.core.Tracer) and not scale > 0:
+        raise InputError(f"scale {scale!r}: expected a standard deviation above 0")
+    return scale

@@ -1,0 +1,93 @@
+"""Metrics of a run: one JSON object a line, TensorBoard event files, and Weights & Biases where asked for."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxae.errors import InputError
+
+
+class Meter:
+    """Means since the last log line. `pending` goes into a checkpoint, so a resumed run logs the same lines."""
+
+    def __init__(self, pending: dict[str, Any] | None = None):
+        self.count = int(pending["count"]) if pending else 0
+        self.sums: dict[str, float] = dict(pending["sums"]) if pending else {}
+
+    def add(self, metrics: dict[str, np.ndarray]) -> None:
+        """`metrics`: each [steps], one value a step. Summed one by one: the grouping in chunks changes no bit."""
+        for name, values in metrics.items():
+            total = self.sums.get(name, 0.0)
+            for value in values.tolist():
+                total += value
+            self.sums[name] = total
+        self.count += len(values)
+
+    def flush(self) -> dict[str, float]:
+        means = {name: total / self.count for name, total in self.sums.items()}
+        self.count, self.sums = 0, {}
+        return means
+
+    def pending(self) -> dict[str, Any]:
+        return {"count": self.count, "sums": self.sums}
+
+
+class Log:
+    """Appends rows to metrics.jsonl and the event files. Rows behind `step`, from a run that was cut off after its last
+    checkpoint, are dropped: the resumed run writes them again."""
+
+    def __init__(self, file: Path, events: Path, step: int, wandb_project: str | None, config: dict[str, Any]):
+        keep_until(file, step)
+        self._file = file.open("a")
+        from tensorboardX import SummaryWriter
+
+        self._board = SummaryWriter(str(events), purge_step=step + 1 if step else None)
+        self._wandb = _wandb(wandb_project, file.parent, config) if wandb_project else None
+
+    def write(self, step: int, row: dict[str, Any]) -> None:
+        row = {name: (None if isinstance(v, float) and not math.isfinite(v) else v) for name, v in row.items()}
+        self._file.write(json.dumps({"step": step, **row}) + "\n")
+        self._file.flush()
+        for name, value in row.items():
+            if value is not None:
+                self._board.add_scalar(name, value, step)
+        if self._wandb:
+            self._wandb.log(row, step=step)
+
+    def close(self) -> None:
+        self._file.close()
+        self._board.close()
+        if self._wandb:
+            self._wandb.finish()
+
+
+def read(file: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics.jsonl; a last line cut short by a kill is left out."""
+    rows = []
+    for line in file.read_text().splitlines() if file.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def keep_until(file: Path, step: int) -> None:
+    """Drops the rows behind `step`, whole or not at all."""
+    rows = read(file)
+    kept = [row for row in rows if row["step"] <= step]
+    if file.exists():
+        beside = file.with_suffix(".tmp")
+        beside.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        beside.replace(file)
+
+
+def _wandb(project: str, folder: Path, config: dict[str, Any]) -> Any:
+    try:
+        import wandb
+    except ImportError:
+        raise InputError(f"wandb {project!r}: not installed: pip install 'jaxae[wandb]'") from None
+    return wandb.init(project=project, dir=str(folder), config=config, name=folder.name, id=folder.name, resume="allow")

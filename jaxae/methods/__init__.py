@@ -1,0 +1,89 @@
+"""The registry: one file a method, found by reading its siblings, not by importing them.
+
+`methods/NAME.py` defines the factory `NAME(net, *, hyperparameters) -> Method`; its docstring opens with the
+citation; keyword-only arguments are its hyperparameters; a literal `DEFAULTS` may set config fields (network,
+likelihood, binarize, ...) that suit it. Since the files are parsed and not run, `--help` and a wrong flag answer at
+once, without jax.
+"""
+
+import ast
+import importlib
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jaxae.errors import InputError, unknown
+
+
+@dataclass(frozen=True)
+class Hyperparameter:
+    name: str
+    default: Any
+    scheduled: bool
+    """Whether it is a Weight: a real number, traced under a sweep, or a schedule."""
+    help: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the registry knows of a method without importing it."""
+
+    name: str
+    summary: str
+    citation: str
+    hyperparameters: tuple[Hyperparameter, ...]
+    defaults: dict[str, Any] = field(default_factory=dict)
+
+
+@cache
+def entries() -> dict[str, Entry]:
+    """Every registered method, by name."""
+    files = sorted(Path(__file__).parent.glob("[a-z]*.py"))
+    return {file.stem: read(file, file.stem) for file in files}
+
+
+def entry(name: str) -> Entry:
+    if name not in entries():
+        raise unknown("method", name, entries())
+    return entries()[name]
+
+
+def factory(name: str) -> Any:
+    """The factory `(net, *, hyperparameters) -> Method`, imported now."""
+    return getattr(importlib.import_module(f"jaxae.methods.{entry(name).name}"), name)
+
+
+def read(file: Path, name: str) -> Entry:
+    """Parses a method's file. The docstring: first line, summary; first paragraph, with the citation; lines
+    `name: text` describe the hyperparameters."""
+    tree = ast.parse(file.read_text())
+    found = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name]
+    if not found:
+        raise InputError(f"{file.name}: expected a function {name}(net, *, ...) -> Method")
+    doc = ast.get_docstring(found[0]) or ""
+    first, _, rest = doc.partition("\n")
+    args = found[0].args
+    hyper = [
+        Hyperparameter(arg.arg, ast.literal_eval(default), _is_weight(arg), _line(doc, arg.arg))
+        for arg, default in zip(args.kwonlyargs, args.kw_defaults, strict=True)
+        if default is not None
+    ]
+    citation = rest.strip().split("\n\n")[0].replace("\n", " ")
+    return Entry(name, first.strip(), citation, tuple(hyper), _defaults(tree))
+
+
+def _is_weight(arg: ast.arg) -> bool:
+    return isinstance(arg.annotation, ast.Name) and arg.annotation.id == "Weight"
+
+
+def _line(doc: str, name: str) -> str:
+    lines = [line.strip() for line in doc.splitlines()]
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(f"{name}:")), "")
+
+
+def _defaults(tree: ast.Module) -> dict[str, Any]:
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "DEFAULTS":
+            return ast.literal_eval(node.value)
+    return {}

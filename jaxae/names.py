@@ -1,0 +1,12 @@
+"""The names a user may choose from, kept apart from the code behind them so that reading them costs no jax.
+
+Each tuple is checked against its implementation by the tests.
+"""
+
+LIKELIHOODS = ("bernoulli", "gaussian", "gaussian_learned", "gaussian_optimal", "discretised_logistic")
+BINARIZE = ("none", "threshold", "fixed", "dynamic")
+OPTIMIZERS = (
+    "adam", "adamw", "nadam", "amsgrad", "adamax", "radam", "adabelief", "lion", "lamb", "rmsprop", "sgd", "adagrad",
+)  # fmt: skip
+DTYPES = ("float32", "bfloat16")
+SPLITS = ("train", "validation", "test")

@@ -1,0 +1,79 @@
+"""An optimiser by name, as one optax chain: clipping, the rule, the schedule, averaged weights."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxae.errors import unknown
+from jaxae.types import PyTree, TrainState, Variables, Weight
+
+Rule = Callable[..., optax.GradientTransformation]
+RULES: dict[str, Rule] = {
+    "adam": lambda lr, b1, b2, eps, wd: optax.adam(lr, b1, b2, eps),
+    "adamw": lambda lr, b1, b2, eps, wd: optax.adamw(lr, b1, b2, eps, weight_decay=wd),
+    "nadam": lambda lr, b1, b2, eps, wd: optax.nadam(lr, b1, b2, eps),
+    "amsgrad": lambda lr, b1, b2, eps, wd: optax.amsgrad(lr, b1, b2, eps),
+    "adamax": lambda lr, b1, b2, eps, wd: optax.adamax(lr, b1, b2, eps),
+    "radam": lambda lr, b1, b2, eps, wd: optax.radam(lr, b1, b2, eps),
+    "adabelief": lambda lr, b1, b2, eps, wd: optax.adabelief(lr, b1, b2, eps),
+    "lion": lambda lr, b1, b2, eps, wd: optax.lion(lr, b1, b2, weight_decay=wd),
+    "lamb": lambda lr, b1, b2, eps, wd: optax.lamb(lr, b1, b2, eps, weight_decay=wd),
+    "rmsprop": lambda lr, b1, b2, eps, wd: optax.rmsprop(lr, decay=b2, eps=eps, momentum=b1 or None),
+    "sgd": lambda lr, b1, b2, eps, wd: optax.sgd(lr, momentum=b1 or None),
+    "adagrad": lambda lr, b1, b2, eps, wd: optax.adagrad(lr, eps=eps),
+}
+
+
+def make(
+    name: str,
+    learning_rate: Weight,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    clip_norm: float | None = None,
+    average: float | None = None,
+) -> optax.GradientTransformation:
+    """The chain. `b1` is the momentum of sgd and rmsprop; `average` the decay of the averaged weights."""
+    if name not in RULES:
+        raise unknown("optimizer", name, RULES)
+    chain = [] if clip_norm is None else [optax.clip_by_global_norm(clip_norm)]
+    chain.append(RULES[name](learning_rate, b1, b2, eps, weight_decay))
+    if average is not None:
+        chain.append(average_weights(average))
+    return optax.chain(*chain)
+
+
+class AverageState(NamedTuple):
+    average: PyTree
+    count: jax.Array
+
+
+def average_weights(decay: float) -> optax.GradientTransformation:
+    """Keeps an exponential moving average of the updated parameters; last in the chain. The decay warms up as
+    (1 + t) / (10 + t), as in TensorFlow's ExponentialMovingAverage, so that the start is soon forgotten."""
+
+    def init(params):
+        return AverageState(params, jnp.zeros((), jnp.int32))
+
+    def update(updates, state, params=None):
+        now = jnp.minimum(decay, (1 + state.count) / (10 + state.count))
+        new = optax.apply_updates(params, updates)
+        average = jax.tree.map(lambda a, p: now * a + (1 - now) * p, state.average, new)
+        return updates, AverageState(average, state.count + 1)
+
+    return optax.GradientTransformation(init, update)
+
+
+def evaluated(state: TrainState) -> Variables:
+    """The variables to evaluate: the averaged weights where the optimiser keeps them."""
+
+    def found(node: Any) -> bool:
+        return isinstance(node, AverageState)
+
+    kept = [node for node in jax.tree.leaves(state.opt_state, is_leaf=found) if found(node)]
+    return state.variables._replace(params=kept[0].average) if kept else state.variables

@@ -1,0 +1,33 @@
+"""Keys as a pure function of (seed, stream, step, example), so that no generator state is ever saved.
+
+A resumed run draws what the uninterrupted run would have drawn, and no device index ever enters a key.
+"""
+
+import zlib
+
+import jax
+from jaxtyping import Array, Float, Int, Key
+
+from jaxae.types import Keys
+
+
+def stream(key: Key[Array, ""], name: str) -> Key[Array, ""]:
+    """The key of one named use of a run's key: "init", "order", "noise", "pixels", "evaluation", ..."""
+    return jax.random.fold_in(key, zlib.crc32(name.encode()))
+
+
+def example_keys(key: Key[Array, ""], step: int | Array, index: Int[Array, " batch"]) -> Keys:
+    """One key an example: fold_in(fold_in(key, step), index)."""
+    at_step = jax.random.fold_in(key, step)
+    return jax.vmap(jax.random.fold_in, (None, 0))(at_step, index)
+
+
+def split(keys: Keys, num: int = 2) -> tuple[Keys, ...]:
+    """Splits every example's key: num arrays of keys, each [batch]."""
+    parts = jax.vmap(jax.random.split, (0, None))(keys, num)
+    return tuple(parts[:, i] for i in range(num))
+
+
+def normal(keys: Keys, shape: tuple[int, ...]) -> Float[Array, "batch *shape"]:
+    """Standard normal noise, [batch, *shape], each row from its own key."""
+    return jax.vmap(lambda key: jax.random.normal(key, shape))(keys)

@@ -1,0 +1,136 @@
+"""One training step as a pure function, and a compiled chunk of them. No I/O; a Config is never seen here."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, Key
+
+from jaxae import axis, random
+from jaxae.types import Batch, Method, Objective, PyTree, TrainState, Variables
+
+Step = Callable[[Array, TrainState, Batch], tuple[TrainState, dict[str, Array]]]
+
+
+def init_state(method: Method, tx: optax.GradientTransformation, key: Array, batch: Batch) -> TrainState:
+    """The state before the first step; `batch` gives the shapes (and, to some methods, data to start from)."""
+    variables = method.init(key, batch)
+    return TrainState(jnp.zeros((), jnp.int32), variables, tx.init(variables.params))
+
+
+def make_train_step(
+    method: Method, tx: optax.GradientTransformation, axis_name: str | None = None, microbatches: int = 1
+) -> Step:
+    """train_step(key, state, batch) -> (state, metrics): one update, on the mean loss over the global batch.
+
+    `key` (the run's "noise" stream) is constant; every example's key is fold_in(fold_in(key, step), batch.index). With
+    `axis_name` the batch is one device's share along that mapped axis. With `microbatches` the gradient is the mean
+    over that many equal pieces of the batch, one at a time: a large batch in little memory.
+    metrics: scalars in nats an example, among them "loss"; and "grad_norm" of the global gradient.
+    """
+
+    def train_step(key: Key[Array, ""], state: TrainState, batch: Batch):
+        with axis.over(axis_name):
+            keys = random.example_keys(key, state.step, batch.index)
+            grads, kept, metrics = _mean_gradient(method, state, keys, batch, microbatches)
+            grads, metrics = axis.mean((grads, metrics))
+            updates, opt_state = tx.update(grads, state.opt_state, state.variables.params)
+            params = optax.apply_updates(state.variables.params, updates)
+            metrics["grad_norm"] = optax.tree.norm(grads)
+            return TrainState(state.step + 1, Variables(params, kept), opt_state), metrics
+
+    return train_step
+
+
+def _mean_gradient(
+    method: Method, state: TrainState, keys: Array, batch: Batch, pieces: int
+) -> tuple[PyTree, PyTree, dict[str, Array]]:
+    """(gradient of the mean loss, new Variables.state, mean metrics), over `pieces` microbatches in turn."""
+
+    def mean_loss(params, kept, keys, batch):
+        objective = method.loss(Variables(params, kept), keys, batch, state.step)
+        # Both this mean and the one after the gradient are needed: together they are right in pmap, vmap and shard_map.
+        return axis.mean(jnp.mean(objective.loss)), (objective.state, _means(objective))
+
+    gradient = jax.grad(mean_loss, has_aux=True)
+    params = state.variables.params
+    if pieces == 1:
+        grads, (kept, metrics) = gradient(params, state.variables.state, keys, batch)
+        return grads, kept, metrics
+
+    def piece(kept, part):
+        grads, (kept, metrics) = gradient(params, kept, *part)
+        return kept, (grads, metrics)
+
+    parts = jax.tree.map(lambda x: x.reshape(pieces, -1, *x.shape[1:]), (keys, batch))
+    first, rest = jax.tree.map(lambda x: x[0], parts), jax.tree.map(lambda x: x[1:], parts)
+    kept, total = piece(state.variables.state, first)
+
+    def add(carry, part):
+        kept, new = piece(carry[0], part)
+        return (kept, jax.tree.map(jnp.add, carry[1], new)), None
+
+    (kept, total), _ = jax.lax.scan(add, (kept, total), rest)
+    grads, metrics = jax.tree.map(lambda x: x / pieces, total)
+    return grads, kept, metrics
+
+
+def _means(objective: Objective) -> dict[str, Array]:
+    return {name: jnp.mean(value) for name, value in {"loss": objective.loss, **objective.metrics}.items()}
+
+
+class Chunk(NamedTuple):
+    """What a chunk of steps returns."""
+
+    state: TrainState
+    done: Int[Array, ""]
+    """Steps made; fewer than asked where the last of them met a value that is not finite."""
+    metrics: dict[str, Float[Array, " capacity"]]
+    """Of each step, in the first `done` places."""
+
+
+def make_train_chunk(step: Step, fetch: Callable[[Array, Array, Any, PyTree], Batch]) -> Callable[..., Chunk]:
+    """chunk(key, state, data, feed, count) -> Chunk: `count` steps in one compiled loop; `key` is the run's.
+
+    fetch(key, step, data, row) -> Batch makes a step's batch; `feed` has a leading axis of the chunk's capacity and
+    `row` is its slice. `count` is traced, so one program serves every length, and the length changes no bit. The loop
+    ends after the first step with a loss or gradient that is not finite.
+    """
+
+    def chunk(key: Key[Array, ""], state: TrainState, data: PyTree, feed: PyTree, count: Int[Array, ""]) -> Chunk:
+        capacity = jax.tree.leaves(feed)[0].shape[0]
+
+        def one(state, i):
+            row = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False), feed)
+            return step(random.stream(key, "noise"), state, fetch(key, state.step, data, row))
+
+        shapes = jax.eval_shape(one, state, jnp.zeros((), jnp.int32))[1]
+        start = {name: jnp.full((capacity,), jnp.nan, value.dtype) for name, value in shapes.items()}
+
+        def more(carry):
+            i, _, _, finite = carry
+            return (i < count) & finite
+
+        def body(carry):
+            i, state, kept, _ = carry
+            state, metrics = one(state, i)
+            finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
+            return i + 1, state, {n: kept[n].at[i].set(v) for n, v in metrics.items()}, finite
+
+        begin = (jnp.zeros((), jnp.int32), state, start, jnp.array(True))
+        done, state, metrics, _ = jax.lax.while_loop(more, body, begin)
+        return Chunk(state, done, metrics)
+
+    return chunk
+
+
+def make_eval_step(method: Method) -> Callable[..., dict[str, Array]]:
+    """eval_step(variables, keys, batch, step) -> per-example metrics [batch] in nats, "loss" among them."""
+
+    def eval_step(variables, keys, batch, step):
+        objective = method.loss(variables, keys, batch, step)
+        return {"loss": objective.loss, **objective.metrics}
+
+    return eval_step

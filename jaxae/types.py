@@ -1,0 +1,134 @@
+"""The types everything else is made of: a method is a NamedTuple of pure functions over these.
+
+Shapes: an image batch is [batch, height, width, channels] with pixels in [0, 1]; a code is [batch, latent].
+Units: every log-probability, KL and loss is in nats an example: summed over pixels and latents, never averaged.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from flax import linen as nn
+from jaxtyping import Array, Float, Int, Key
+
+PyTree = Any
+Keys = Key[Array, " batch"]
+Images = Float[Array, "batch height width channels"]
+Codes = Float[Array, "batch latent"]
+Metrics = dict[str, Float[Array, " batch"]]
+Weight = float | Array | Callable[[Array], Array]
+"""A method's own weight: a number (or a tracer, under a sweep), or a schedule: step -> number."""
+
+
+class Batch(NamedTuple):
+    """Examples, in the order of the global batch.
+
+    `label` is -1 where the data has none. `index` numbers the examples: the place in the global batch when
+    training, the place in the split when evaluating. Noise is drawn from (seed, step, index), so neither the
+    number of devices nor the size of an evaluation chunk changes it.
+    """
+
+    x: Images
+    label: Int[Array, " batch"]
+    index: Int[Array, " batch"]
+
+
+class Variables(NamedTuple):
+    params: PyTree
+    """What the optimiser updates."""
+    state: PyTree = ()
+    """What the loss updates: an EMA codebook, a running variance, a Lagrange multiplier; () when there is none."""
+
+
+class Objective(NamedTuple):
+    """What a loss returns. Per example, so that every mean (ragged, masked, sharded) is taken in one place.
+
+    `state` is the new `Variables.state`. A term that couples the batch or regularises the parameters is a
+    scalar broadcast to [batch].
+    """
+
+    loss: Float[Array, " batch"]
+    state: PyTree
+    metrics: Metrics
+
+
+class LogWeight(NamedTuple):
+    """The three parts of log w = log p(x, z) - log q(z|x) for one sample z ~ q(z|x) an example, in nats."""
+
+    likelihood: Float[Array, " batch"]
+    """log p(x|z)"""
+    prior: Float[Array, " batch"]
+    """log p(z)"""
+    posterior: Float[Array, " batch"]
+    """log q(z|x)"""
+
+    @property
+    def total(self) -> Float[Array, " batch"]:
+        return self.likelihood + self.prior - self.posterior
+
+
+class Normal(NamedTuple):
+    """A diagonal Gaussian: mean and log-variance, both [..., latent]."""
+
+    mean: Float[Array, "*shape latent"]
+    log_var: Float[Array, "*shape latent"]
+
+
+class Likelihood(NamedTuple):
+    """p(x|z) given the decoder's output, one natural parameter a pixel: [batch, height, width, channels]."""
+
+    name: str
+    init: Callable[[], Variables]
+    """() -> its own Variables: a learned log-variance in `params`, a running one in `state`."""
+    bias: Callable[[Float[Array, "height width channels"]], Float[Array, "height width channels"]]
+    """The training mean -> the decoder output whose mean is that image."""
+    fit: Callable[[Variables, Images, Images], tuple[Variables, PyTree]]
+    """(variables, out, x) -> (the variables this training batch is scored with, the state to keep)."""
+    log_prob: Callable[[Variables, Images, Images], Float[Array, " batch"]]
+    """(variables, out, x) -> log p(x|z) in nats, summed over pixels."""
+    mean: Callable[[Images], Images]
+    """out -> E[x|z] in data space."""
+    discrete: bool
+    """True where log_prob is a log-probability (so bits/dim mean something), False where it is a density."""
+
+
+class Net(NamedTuple):
+    """A deterministic encoder and decoder, and the likelihood that reads the decoder's output.
+
+    Your own linen modules go here: `Net(MyEncoder, MyDecoder(), bernoulli(), latent=8)`.
+    """
+
+    encoder: Callable[[int], nn.Module]
+    """outputs -> a module x -> [batch, outputs]: a method asks for the outputs it needs (2 * latent for a VAE)."""
+    decoder: nn.Module
+    """A module z -> out [batch, height, width, channels]."""
+    likelihood: Likelihood
+    latent: int
+
+
+class Method(NamedTuple):
+    """An autoencoder. `keys` hold one key an example; nothing else is random."""
+
+    init: Callable[[Array, Batch], Variables]
+    """(key, batch) -> Variables"""
+    loss: Callable[[Variables, Keys, Batch, Array], Objective]
+    """(variables, keys, batch, step) -> Objective"""
+    embed: Callable[[Variables, Batch], Codes]
+    """(variables, batch) -> z, without noise"""
+    reconstruct: Callable[[Variables, Batch], Images]
+    """(variables, batch) -> the mean of p(x|z) at the embedded z, in data space"""
+    decode: Callable[[Variables, Codes], Images]
+    """(variables, z) -> the mean of p(x|z)"""
+    sample: Callable[[Variables, Keys], Images] | None = None
+    """(variables, keys) -> the decoder's mean at z ~ p(z); None where the method has no prior"""
+    posterior: Callable[[Variables, Batch], Normal] | None = None
+    """(variables, batch) -> q(z|x), where it is a diagonal Gaussian"""
+    log_weight: Callable[[Variables, Keys, Batch], LogWeight] | None = None
+    """(variables, keys, batch) -> the parts of log w for one z ~ q(z|x); None where there is no density"""
+
+
+class TrainState(NamedTuple):
+    """The whole of what a checkpoint must hold: no key, no apply_fn, no optimiser object inside."""
+
+    step: Int[Array, ""]
+    variables: Variables
+    opt_state: PyTree
