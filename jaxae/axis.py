@@ -7,6 +7,7 @@ traced inside `over(name)`, and these functions reach across it.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import jax
 from jaxtyping import Array, Float
@@ -24,8 +25,8 @@ def over(name: str | None) -> Iterator[None]:
         _name.reset(token)
 
 
-def mean(x: Array) -> Array:
-    """The mean over the axis, of a value that is already a mean over the local share."""
+def mean(x: Any) -> Any:
+    """The mean over the axis, leaf by leaf, of values that are already means over the local share."""
     return x if _name.get() is None else jax.lax.pmean(x, _name.get())
 
 

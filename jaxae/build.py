@@ -57,7 +57,9 @@ def build(config: Config, net: Net | None = None) -> Setup:
     _check(config, source)
     epoch = len(source.train) / config.batch_size
     total = schedules.duration(config.steps, None, epoch)
-    assert config.binarize is not None
+    if total >= 2**31:
+        raise InputError(f"steps {config.steps}: {total:,} steps: expected fewer than 2,147,483,648")
+    assert config.binarize is not None and config.likelihood is not None  # resolved
     make_pixels = pixels.make(config.binarize, source.decode)
     likelihood = likelihoods.make(config.likelihood, config.scale) if net is None else net.likelihood
     weights = {

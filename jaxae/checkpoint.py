@@ -1,16 +1,20 @@
 """Checkpoints that come back as they were saved, or are refused: one flipped byte is found.
 
 The arrays' digest (`jaxae.digest`) is kept with them and compared on the way back. A damaged checkpoint is
-moved aside, never deleted.
+moved aside, never deleted. `save` copies the arrays to the host and returns; the digest and the writing
+happen behind, one save at a time.
 """
 
 import contextlib
+import json
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent import futures
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from jaxae.digest import digest, leaf_name, named_leaves
 from jaxae.errors import InputError
@@ -28,9 +32,10 @@ class Restored(NamedTuple):
 class Checkpoints:
     """The checkpoints in `folder`, one folder a step.
 
-    Kept are the `keep_latest` newest, the `keep_best` with the lowest `value`, and each step that `keep_every`
-    divides. `warn` gets one line for each damaged checkpoint passed over. With `write=False` nothing on disk
-    is made, moved or deleted. Raises InputError where the folder cannot be made or written.
+    Kept are the `keep_latest` newest, the `keep_best` with the lowest `value`, and each step that
+    `keep_every` divides. `warn` gets one line for each damaged checkpoint passed over. With `write=False`
+    nothing on disk is made, moved or deleted. Raises InputError where the folder cannot be made or written.
+    A save that failed is an InputError from the next call, whichever it is.
     """
 
     def __init__(
@@ -46,14 +51,17 @@ class Checkpoints:
         self.folder = Path(folder).absolute()
         self._warn = warn
         self._store = Store(self.folder, keep_latest, keep_best, keep_every, write)
+        self._worker = futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._pending: futures.Future[None] | None = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def steps(self) -> list[int]:
+        self.wait()
         return self._store.steps()
 
     def latest_step(self) -> int | None:
@@ -68,28 +76,31 @@ class Checkpoints:
         with self._the_one(step):
             return self._store.facts(step)["meta"]
 
-    def save(self, step: int, state: PyTree, meta: dict[str, Any], value: float | None = None) -> bool:
-        """Start saving and return once `state` may be donated; False if the same is there already.
+    def save(self, step: int, state: PyTree, meta: dict[str, Any], value: float | None = None) -> None:
+        """Start saving, and return once `state` may be donated.
 
-        The writing goes on behind; its failure is an InputError from the next `save`, `wait` or `close`.
-        Another state, meta or value saved as `step` before is replaced.
+        `meta` is anything JSON holds, `value` what `best_step` goes by (an infinity or NaN counts as none).
+        What was saved as `step` before is replaced, unless it is the same.
         """
         self.wait()
-        arrays = named_leaves(state)
-        facts = gather(step, arrays, meta, value)
-        if step in self.steps():
-            with contextlib.suppress(Damaged, InputError):
-                if self._store.facts(step) == facts:
-                    return False
-        self._store.save(step, arrays, facts)
-        return True
+        arrays = {name: np.array(leaf) for name, leaf in jax.device_get(named_leaves(state)).items()}
+        meta = json.loads(json.dumps(meta))
+        value = None if value is None else float(value)
+        self._pending = self._worker.submit(self._save, int(step), arrays, meta, value)
 
     def wait(self) -> None:
         """Until what was saved is whole on disk. Raises InputError if it could not be written."""
-        self._store.wait()
+        if self._pending:
+            futures.wait([self._pending])
+            done, self._pending = self._pending, None
+            done.result()
 
     def close(self) -> None:
-        self._store.close()
+        try:
+            self.wait()
+        finally:
+            self._worker.shutdown()
+            self._store.close()
 
     def restore(self, abstract_state: PyTree, step: int | None = None) -> Restored | None:
         """The checkpoint of `step`, or the newest whole one; None where there is none at all.
@@ -100,7 +111,6 @@ class Checkpoints:
         if step is not None:
             with self._the_one(step):
                 return self._load(step, abstract_state)
-        self.wait()
         found = self.steps()
         for newest in reversed(found):
             try:
@@ -111,6 +121,14 @@ class Checkpoints:
         if found:
             raise InputError(f"no whole checkpoint in {self.folder}: all {len(found)} are damaged")
         return None
+
+    def _save(self, step: int, arrays: dict[str, np.ndarray], meta: Any, value: float | None) -> None:
+        facts = gather(step, arrays, meta, value)
+        if step in self._store.steps():
+            with contextlib.suppress(Damaged, InputError):
+                if self._store.facts(step) == facts:
+                    return
+        self._store.save(step, arrays, facts)
 
     def _load(self, step: int, abstract_state: PyTree) -> Restored:
         facts = self._store.facts(step)
@@ -127,9 +145,8 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _the_one(self, step: int) -> Iterator[None]:
-        self.wait()
-        if step not in self.steps():
-            known = ", ".join(map(str, self.steps())) or "none"
+        if step not in (found := self.steps()):
+            known = ", ".join(map(str, found)) or "none"
             raise InputError(f"no checkpoint of step {step} in {self.folder}: there are {known}")
         try:
             yield

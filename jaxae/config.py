@@ -121,9 +121,10 @@ class Config:
         return [f"{k}: {mine[k]} -> {theirs[k]}" for k in mine if mine[k] != theirs[k]]
 
     def needs_horizon(self) -> bool:
-        """Whether some schedule depends on the length of the run, so that a longer run is not its continuation."""
+        """Whether a longer run is not this one's continuation: a schedule is stretched over the run, or it may stop early
+        (the last step is validated wherever it falls)."""
         values = [self.learning_rate, *self.hyperparameters.values()]
-        return any(schedules.needs_horizon(value) for value in values)
+        return self.patience is not None or any(schedules.needs_horizon(value) for value in values)
 
 
 def from_dict(values: Mapping[str, Any], where: str = "config") -> Config:
@@ -146,10 +147,7 @@ def _checked(spec: dataclasses.Field, value: Any) -> Any:
         if value not in choices:
             raise unknown(spec.name, value, choices)
     elif rules.get("duration"):
-        value = _number(value)
-        schedules.duration(value, total=1000, epoch=10)
-        if spec.name == "steps" and "%" in str(value):
-            raise InputError(f"{flag}: expected steps (5000) or epochs (100e)")
+        value = _duration(spec.name, value)
     elif rules.get("schedule"):
         value = _schedule(spec.name, value)
     elif spec.name != "hyperparameters":
@@ -172,12 +170,12 @@ def _ranged(flag: str, value: Any, spec: dataclasses.Field) -> Any:
     limits = (
         ("low", lambda v, b: v >= b, "at least"),
         ("high", lambda v, b: v <= b, "at most"),
-        ("above", lambda v, b: v > b, "above"),
-        ("below", lambda v, b: v < b, "below"),
+        ("above", lambda v, b: v > b, "a value above"),
+        ("below", lambda v, b: v < b, "a value below"),
     )
     for rule, holds, words in limits:
         if rule in rules and not holds(value, rules[rule]):
-            raise InputError(f"{flag}: expected a value {words} {rules[rule]}")
+            raise InputError(f"{flag}: expected {words} {rules[rule]}")
     return value
 
 
@@ -189,6 +187,17 @@ def _number(value: Any) -> Any:
         except ValueError:
             continue
     return value.strip()
+
+
+def _duration(name: str, value: Any) -> int | str:
+    value = _number(value)
+    try:
+        schedules.duration(value, total=1000, epoch=10)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
+    if name == "steps" and "%" in str(value):
+        raise InputError(f"{name} {value!r}: expected steps (5000) or epochs (100e)")
+    return value if isinstance(value, str) else round(value)
 
 
 def _schedule(name: str, value: Any) -> float | str:

@@ -1,7 +1,7 @@
 """One line that names a tree of arrays: equal digests mean equal names, shapes, dtypes and bytes.
 
 To recompute it by hand, start a SHA-256 and take the leaves sorted by name. A leaf's name is its keys from
-the root, joined by "/": a dictionary's key, a NamedTuple's field, a position in a tuple or list. For each, add
+the root, joined by "/": a dictionary's key, a NamedTuple's field, a position in a tuple or list. Each adds
   1. the ASCII line `["params/encoder/Dense_0/kernel","float32",[784,512]]` and a newline: the JSON, without
      spaces, of the name, the dtype's name and the shape;
   2. the elements' bytes in C order, little endian.

@@ -20,17 +20,15 @@ class Damaged(Exception):
 
 
 def gather(step: int, arrays: dict[str, Any], meta: dict[str, Any], value: float | None) -> Facts:
-    """The facts of one save, as JSON gives them back. Raises TypeError where `meta` is not JSON."""
     ranked = value is not None and math.isfinite(value)
-    facts = {
+    return {
         "format": FORMAT,
-        "step": int(step),
-        "value": float(value) if ranked else None,
+        "step": step,
+        "value": value if ranked else None,
         "digest": digest(arrays),
         "leaves": kinds(arrays),
         "meta": meta,
     }
-    return json.loads(json.dumps(facts))
 
 
 def seal(facts: Facts) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxae.config import Config, from_dict
+from jaxae.data.source import Source
 from jaxae.errors import InputError
 
 LIBRARIES = ("jaxae", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
@@ -70,7 +71,7 @@ class RunFolder:
             yield
 
 
-def record(config: Config, folder: Path, data: dict[str, Any]) -> dict[str, Any]:
+def record(config: Config, folder: Path, source: Source) -> dict[str, Any]:
     """What it takes to repeat the run and to know where it ran."""
     import jax
 
@@ -79,9 +80,9 @@ def record(config: Config, folder: Path, data: dict[str, Any]) -> dict[str, Any]
         "command": command(config, folder),
         "versions": {name: _version(name) for name in LIBRARIES} | {"python": platform.python_version()},
         "device": f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})",
-        "threads": os.cpu_count(),
+        "threads": _threads(),
         "prng": str(jax.random.key_impl(jax.random.key(0))),
-        "data": data,
+        "data": {"name": source.name, "about": source.about, "sha256": source.digest, "sizes": source.sizes()},
     }
 
 
@@ -95,6 +96,13 @@ def command(config: Config, folder: Path) -> str:
     for name, value in config.hyperparameters.items():
         words += [f"--{name.replace('_', '-')}", str(value)]
     return shlex.join(words)
+
+
+def _threads() -> int | None:
+    """Of the CPU backend's pool, whose size changes bits: $NPROC, or the cores this process may use."""
+    if pinned := os.environ.get("NPROC"):
+        return int(pinned)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _version(name: str) -> str:

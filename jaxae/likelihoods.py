@@ -10,6 +10,7 @@ from jaxae.names import LIKELIHOODS as NAMES
 from jaxae.types import Likelihood, Variables
 
 DECAY = 0.99  # of gaussian_optimal's running variance
+LEAST = 1e-12  # its smallest: where every pixel is met exactly the optimum is zero, and the density infinite
 
 
 def make(name: str, scale: float = 0.1) -> Likelihood:
@@ -44,8 +45,10 @@ def gaussian(scale: float) -> Likelihood:
 def gaussian_learned(scale: float) -> Likelihood:
     """Gaussian pixels that share one learned log-variance."""
 
+    start = 2 * jnp.log(_positive(scale))
+
     def init():
-        return Variables({"log_var": 2 * jnp.log(_positive(scale))})
+        return Variables({"log_var": start})
 
     def log_prob(variables, out, x):
         return densities.gaussian(out, variables.params["log_var"], x)
@@ -66,7 +69,7 @@ def gaussian_optimal(scale: float) -> Likelihood:
         return Variables({}, {"variance": jnp.zeros(()), "weight": jnp.zeros(())})
 
     def fit(variables, out, x):
-        optimum = jax.lax.stop_gradient(axis.mean(jnp.mean(jnp.square(x - out))))
+        optimum = jnp.maximum(jax.lax.stop_gradient(axis.mean(jnp.mean(jnp.square(x - out)))), LEAST)
         old = variables.state
         kept = {
             "variance": DECAY * old["variance"] + (1 - DECAY) * optimum,
@@ -86,8 +89,10 @@ def gaussian_optimal(scale: float) -> Likelihood:
 def discretised_logistic(scale: float) -> Likelihood:
     """256 grey levels under a logistic whose log-scale is learned and shared by the pixels; needs uint8 data."""
 
+    start = jnp.log(_positive(scale))
+
     def init():
-        return Variables({"log_scale": jnp.log(_positive(scale))})
+        return Variables({"log_scale": start})
 
     def log_prob(variables, out, x):
         return densities.discretised_logistic(out, variables.params["log_scale"], x)

@@ -1,12 +1,13 @@
 """A Net as pure functions of Variables: what every method's file would otherwise repeat."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxae.errors import InputError
 from jaxae.types import Batch, Codes, Images, Net, PyTree, Variables
 
 
@@ -31,17 +32,20 @@ def bind(net: Net, outputs: int) -> Parts:
         for_encoder, for_decoder = jax.random.split(key)
         own = likelihood.init()
         params = {
-            "encoder": encoder.init(for_encoder, batch.x[:1]),
-            "decoder": decoder.init(for_decoder, jnp.zeros((1, net.latent))),
+            "encoder": only_params(encoder.init(for_encoder, batch.x[:1])),
+            "decoder": only_params(decoder.init(for_decoder, jnp.zeros((1, net.latent)))),
             "likelihood": own.params,
         }
         return Variables(params, {"likelihood": own.state})
+
+    def encode(variables, batch):
+        return encoder.apply({"params": variables.params["encoder"]}, batch.x)
 
     def own(variables):
         return Variables(variables.params["likelihood"], variables.state["likelihood"])
 
     def out(variables, z):
-        return decoder.apply(variables.params["decoder"], z)
+        return decoder.apply({"params": variables.params["decoder"]}, z)
 
     def reconstruction(variables, z, batch):
         at = out(variables, z)
@@ -50,8 +54,15 @@ def bind(net: Net, outputs: int) -> Parts:
 
     return Parts(
         init=init,
-        encode=lambda variables, batch: encoder.apply(variables.params["encoder"], batch.x),
+        encode=encode,
         decode=lambda variables, z: likelihood.mean(out(variables, z)),
         log_prob=lambda variables, z, batch: likelihood.log_prob(own(variables), out(variables, z), batch.x),
         reconstruction=reconstruction,
     )
+
+
+def only_params(collections: Any) -> PyTree:
+    """A linen module's parameters. Other collections (batch statistics) would make one example depend on another."""
+    if others := set(collections) - {"params"}:
+        raise InputError(f"the network keeps {', '.join(sorted(others))}: expected a linen module with params alone")
+    return collections.get("params", {})

@@ -42,10 +42,10 @@ class Progress:
 
     def say(self, text: str) -> None:
         if not self.quiet:
-            self.console.print(text)
+            self.console.print(text, markup=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
-        self.console.print(f"[yellow]warning:[/yellow] {text}")
+        self.console.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
 
     def validated(self, step: int, row: dict[str, float]) -> None:
         terms = "  ".join(f"{name} {value:.3f}" for name, value in row.items())

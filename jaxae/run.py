@@ -63,15 +63,14 @@ def train(
     folder.check(config)
     setup = build(config, net)
     progress = progress or Progress(quiet=True)
-    data = {"name": setup.source.name, "sha256": setup.source.digest, "sizes": setup.source.sizes()}
-    record = folders.record(config, folder.path, data)
+    record = folders.record(config, folder.path, setup.source)
     with folder.claimed(config, record), _checkpoints(setup, folder, progress) as checkpoints, _signals() as asked:
-        state, watch = _start(setup, checkpoints, data["sha256"], progress)
+        state, watch = _start(setup, checkpoints, progress)
         log = Log(
             folder.metrics_file, folder.path / "tensorboard", int(state.step), config.wandb, config.to_dict()
         )
         with contextlib.closing(log):
-            _loop(setup, state, watch, checkpoints, log, progress, asked, data["sha256"])
+            _loop(setup, state, watch, checkpoints, log, progress, asked)
     return load(folder.path, net=net, setup=setup)
 
 
@@ -79,12 +78,12 @@ def _checkpoints(setup: Setup, folder: RunFolder, progress: Progress) -> Checkpo
     return Checkpoints(folder.checkpoints, keep_latest=setup.config.keep, keep_best=1, warn=progress.warn)
 
 
-def _start(setup: Setup, checkpoints: Checkpoints, data: str, progress: Progress) -> tuple[TrainState, Watch]:
+def _start(setup: Setup, checkpoints: Checkpoints, progress: Progress) -> tuple[TrainState, Watch]:
     """The newest whole checkpoint's state, or the initial one."""
     found = checkpoints.restore(jax.eval_shape(setup.init))
     if found is None:
         return setup.init(), Watch()
-    if found.meta["data"] != data:
+    if found.meta["data"] != setup.source.digest:
         raise InputError(f"{setup.source.name} has changed since step {found.step} of this run: its digest differs")
     if found.step > setup.total:
         raise InputError(f"steps {setup.total}: this run has {found.step} already: expected at least that many")
@@ -92,7 +91,7 @@ def _start(setup: Setup, checkpoints: Checkpoints, data: str, progress: Progress
     return found.state, Watch(**found.meta["watch"])
 
 
-def _loop(setup, state, watch, checkpoints, log, progress, asked, data) -> None:
+def _loop(setup, state, watch, checkpoints, log, progress, asked) -> None:
     """Steps in compiled calls that end where something is due: a log line, a validation, a checkpoint, the end."""
     config = setup.config
     feed, chunk, validate, state = _compile(setup, state)
@@ -110,7 +109,7 @@ def _loop(setup, state, watch, checkpoints, log, progress, asked, data) -> None:
             step += int(result.done)
             _stop_if_not_finite(metrics, step, checkpoints)
             meter.add(metrics)
-            bar.advance(step, metrics["loss"][-1])
+            bar.advance(step, float(metrics["loss"][-1]))
             call = _next_call(call, count, time.perf_counter() - begun)
             if step % every["log"] == 0 or step == setup.total:
                 log.write(step, {"epoch": step / setup.epoch, **meter.flush(), **_scheduled(setup, step), **bar.speed()})
@@ -124,7 +123,7 @@ def _loop(setup, state, watch, checkpoints, log, progress, asked, data) -> None:
             ending = step == setup.total or done_early or bool(asked)
             if improved or ending or step % every["checkpoint"] == 0:
                 watch.pending = meter.pending()
-                checkpoints.save(step, state, {"watch": asdict(watch), "data": data}, improved)
+                checkpoints.save(step, state, {"watch": asdict(watch), "data": setup.source.digest}, improved)
             if asked:
                 checkpoints.wait()
                 raise Interrupted(asked[0], f"stopped by {signal.Signals(asked[0]).name} at step {step:,}, saved: "
@@ -195,7 +194,7 @@ def _stop_if_not_finite(metrics: dict[str, np.ndarray], step: int, checkpoints: 
 def _signals() -> Iterator[list[int]]:
     """Collects SIGINT and SIGTERM instead of dying of them; a second one is taken at its word."""
     asked: list[int] = []
-    before = {}
+    before: dict[int, Any] = {}
 
     def ask(number, frame):
         asked.append(number)

@@ -13,6 +13,7 @@ A duration is in steps (500), epochs (20e) or per cent of the run (5%). No jax i
 """
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -24,13 +25,13 @@ _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?(?:[eE]\+?\d+)?)\s*(e|%)?\s*$")
 _CALL = re.compile(r"^\s*(\w+)\s*\((.*)\)\s*$")
 
 
-def duration(text: str | int, total: int | None, epoch: int | None) -> int:
+def duration(text: object, total: int | None, epoch: float | None) -> int:
     """Steps in a duration: 500, "20e" (of `epoch` steps each), "5%" (of `total` steps); at least one."""
     found = _DURATION.match(str(text))
     if not found:
         raise InputError(f"duration {text!r}: expected steps (500), epochs (20e) or per cent of the run (5%)")
     value, unit = float(found[1]), found[2]
-    base = {None: 1, "e": epoch, "%": total and total / 100}[unit]
+    base: float | None = {None: 1, "e": epoch, "%": total and total / 100}[unit]
     if base is None:
         raise InputError(f"duration {text!r}: '{unit}' is not known here; expected a number of steps")
     if value * base <= 0:
@@ -48,7 +49,7 @@ def needs_horizon(text: str | float) -> bool:
     return "%" in str(text) or (str(text).strip().startswith("warmup_cosine") and str(text).count(",") < 2)
 
 
-def make(text: str | float, total: int, epoch: int) -> float | Callable[[Any], Any]:
+def make(text: str | float, total: int, epoch: float) -> float | Callable[[Any], Any]:
     """A float, or the function step -> value, for a run of `total` steps with `epoch` steps to the epoch."""
     try:
         return float(text)
@@ -65,7 +66,7 @@ def make(text: str | float, total: int, epoch: int) -> float | Callable[[Any], A
     return _bind(str(text), KINDS[name], parts, total, epoch)
 
 
-def _bind(text: str, kind: Callable, parts: list[str], total: int, epoch: int) -> Callable:
+def _bind(text: str, kind: Callable, parts: list[str], total: int, epoch: float) -> Callable:
     names = list(inspect.signature(kind).parameters)[1:]
     required = [n for n in names if inspect.signature(kind).parameters[n].default is inspect.Parameter.empty]
     if not len(required) <= len(parts) <= len(names) or parts == [""]:
@@ -73,12 +74,16 @@ def _bind(text: str, kind: Callable, parts: list[str], total: int, epoch: int) -
     args: dict[str, Number] = {}
     for name, part in zip(names, parts, strict=False):
         args[name] = duration(part, total, epoch) if name in DURATIONS else _number(text, part)
+    if kind is _exponential and not args["start"] * args["end"] > 0:
+        raise InputError(f"{text!r}: expected a start and an end above 0")
+    if not 0 < args.get("share", 1) <= 1:
+        raise InputError(f"{text!r}: expected a share above 0 and at most 1")
     for name in DURATIONS & set(names) - set(args):
         args[name] = total
     return lambda t: kind(t, **args)
 
 
-def _piecewise(text: str, parts: list[str], total: int, epoch: int) -> Callable:
+def _piecewise(text: str, parts: list[str], total: int, epoch: float) -> Callable:
     if len(parts) % 2 == 0:
         raise InputError(f"{text!r}: expected piecewise(value, until, value, until, value, ...)")
     values = [_number(text, part) for part in parts[::2]]
@@ -96,9 +101,12 @@ def _piecewise(text: str, parts: list[str], total: int, epoch: int) -> Callable:
 
 def _number(text: str, part: str) -> float:
     try:
-        return float(part)
+        value = float(part)
     except ValueError:
         raise InputError(f"{text!r}: {part!r} is not a number") from None
+    if not 0 <= value < math.inf:
+        raise InputError(f"{text!r}: {part!r}: expected a finite number, at least 0")
+    return value
 
 
 def _share(t, over):

@@ -1,11 +1,13 @@
 """The layer on orbax: one folder a step, with the arrays by name and their sealed facts. Never a pickle."""
 
 import contextlib
+import functools
 import itertools
 import logging
 import shutil
+import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from jaxae.facts import Damaged, Facts, reason, seal, unseal
 
 # orbax tells its progress and its stack traces through absl; what matters is raised as one line of ours
 logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)
+LATE = ("orbax", "OCDBT")  # when one array cannot be read, asyncio reports the others later, on its own
+logging.getLogger("asyncio").addFilter(lambda record: not any(name in record.getMessage() for name in LATE))
 
 
 class Store:
@@ -32,8 +36,8 @@ class Store:
             _prepare(folder)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=policies.AnyPreservationPolicy(keep),
-            cleanup_tmp_directories=write,
             lightweight_initialize=True,
+            enable_async_checkpointing=False,
             create=write,
             read_only=not write,
         )
@@ -52,26 +56,29 @@ class Store:
         return unseal(self._read(step, meta=ocp.args.JsonRestore()), self.folder / str(step))
 
     def arrays(self, step: int, like: dict[str, Any]) -> dict[str, np.ndarray]:
-        """On the host, whatever the devices that saved them. `like` gives shapes and dtypes: orbax would cast."""
+        """On the host. Names, shapes and dtypes of `like` must be those saved: orbax casts silently."""
         blank = {name: np.empty(leaf.shape, leaf.dtype) for name, leaf in like.items()}
         return self._read(step, state=ocp.args.StandardRestore(blank))
 
     def save(self, step: int, arrays: dict[str, Any], facts: Facts) -> None:
-        """Returns when `arrays` may be donated; the writing goes on behind until `wait`."""
-        if step in self.steps():
-            self._replace(step, arrays, facts)
-        else:
-            self._start(step, arrays, facts)
-
-    def wait(self) -> None:
-        with self._writing():
-            self._manager.wait_until_finished()
+        """Write a step, or replace it: the old one waits aside until the new one is whole."""
+        if not self._write:
+            raise InputError(f"checkpoints in {self.folder} are open for reading only")
+        try:
+            if step in self.steps():
+                (self.folder / str(step)).rename(self.folder / f"replaced-{step}")
+                self._reload()
+            if facts["value"] is not None:
+                self._values[step] = facts["value"]
+            state, meta = ocp.args.StandardSave(arrays), ocp.args.JsonSave(seal(facts))
+            self._manager.save(step, args=ocp.args.Composite(state=state, meta=meta), force=True)
+            _tidy(self.folder)
+        except Exception as why:  # as in _read: tensorstore says "disk full" by a ValueError
+            self._recover()
+            raise InputError(f"cannot write a checkpoint in {self.folder}: {reason(why)}") from why
 
     def close(self) -> None:
-        try:
-            self.wait()
-        finally:
-            self._manager.close()
+        self._manager.close()
 
     def set_aside(self, step: int) -> str:
         """Move a damaged step to `../damaged`; what was done, in words."""
@@ -88,27 +95,14 @@ class Store:
         self._reload()
         return f"passed over, and moved to {place}"
 
-    def _start(self, step: int, arrays: dict[str, Any], facts: Facts) -> None:
-        if facts["value"] is not None:
-            self._values[step] = facts["value"]
-        state, meta = ocp.args.StandardSave(arrays), ocp.args.JsonSave(seal(facts))
-        with self._writing():
-            self._manager.save(step, args=ocp.args.Composite(state=state, meta=meta), force=True)
-
-    def _replace(self, step: int, arrays: dict[str, Any], facts: Facts) -> None:
-        """The old one waits aside until the new one is whole; `_tidy` puts it back after a failure or kill."""
-        (self.folder / str(step)).rename(self.folder / f"replaced-{step}")
-        self._reload()
-        try:
-            self._start(step, arrays, facts)
-            self.wait()
-        finally:
-            _tidy(self.folder)
-            self._reload()
-
     def _read(self, step: int, **item: Any) -> Any:
+        hook = sys.unraisablehook
+        if getattr(hook, "func", None) is not _unless_late:
+            sys.unraisablehook = functools.partial(_unless_late, hook)
         try:
             (value,) = self._manager.restore(step, args=ocp.args.Composite(**item)).values()
+            # only here: after a failure the other reads still come in, at any time
+            sys.unraisablehook = hook
             return value
         except PermissionError as why:
             raise InputError(f"cannot read checkpoint {self.folder / str(step)}: {reason(why)}") from why
@@ -125,19 +119,14 @@ class Store:
                 value = self.facts(step)["value"]
                 self._values |= {} if value is None else {step: value}
 
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, ValueError, RuntimeError) as why:
-            for rest in self.folder.glob("*.orbax-checkpoint-tmp*"):
-                shutil.rmtree(rest, ignore_errors=True)
-            self._reload()
-            raise InputError(f"cannot write a checkpoint in {self.folder}: {reason(why)}") from why
+    def _recover(self) -> None:
+        with contextlib.suppress(OSError):
+            _tidy(self.folder)
+        self._reload()
 
 
 class _BestN:
-    """Ranks by our sealed facts: one damaged metrics file of orbax's own would stop its manager from opening."""
+    """Ranks by our sealed facts: orbax's own metrics file, once damaged, stops its manager from opening."""
 
     def __init__(self, rank: Callable[[list[int]], list[int]], n: int):
         self._rank, self._n = rank, n
@@ -145,6 +134,12 @@ class _BestN:
     def should_preserve(self, checkpoints: Any, *, context: Any) -> list[bool]:
         best = self._rank([info.step for info in checkpoints])[: self._n]
         return [info.step in best for info in checkpoints]
+
+
+def _unless_late(hook: Callable[[Any], object], caught: Any) -> None:
+    """tensorstore's other reads, when one has failed, answer to an event loop that orbax has closed."""
+    if not (isinstance(caught.exc_value, RuntimeError) and "loop is closed" in str(caught.exc_value)):
+        hook(caught)
 
 
 def _prepare(folder: Path) -> None:
@@ -158,7 +153,9 @@ def _prepare(folder: Path) -> None:
 
 
 def _tidy(folder: Path) -> None:
-    """Finish a replacement that was cut short: the new checkpoint where it is whole, else the old one back."""
+    """Clear what a kill or a failure left: half-written steps; a replaced one, or back with it if need be."""
+    for half in folder.glob("*.orbax-checkpoint-tmp*"):
+        shutil.rmtree(half, ignore_errors=True)
     for aside in folder.glob("replaced-*"):
         place = folder / aside.name.removeprefix("replaced-")
         if place.exists():

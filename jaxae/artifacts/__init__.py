@@ -1,6 +1,6 @@
-"""What a trained run can make: reconstructions, samples, paths between codes, traversals, the codes themselves.
+"""What a trained run makes: reconstructions, samples, paths between codes, traversals, the codes themselves.
 
-Functions of a `Trained` that return numpy arrays; example i, sample i and code i come out the same whatever the count.
+Functions of a `Trained` that return numpy arrays. Sample i comes out the same whatever the count.
 """
 
 from jaxae.artifacts.make import (

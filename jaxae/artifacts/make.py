@@ -1,6 +1,5 @@
-"""The artifacts as functions: everything is decoded and encoded by pieces of one size, so each is compiled once."""
+"""The artifacts as functions of a trained run. Images are the decoder's means, in data space."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -8,13 +7,12 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxae import random
-from jaxae.artifacts import paths
+from jaxae.artifacts import paths, pieces
 from jaxae.artifacts.units import Units, units
 from jaxae.data.view import View
 from jaxae.errors import InputError
 from jaxae.run import Trained
 
-PIECE = 128
 MOST = 10_000  # examples that a traversal's statistics are taken over, evenly spread
 
 Pictures = Float[np.ndarray, "n height width channels"]
@@ -23,7 +21,7 @@ Pictures = Float[np.ndarray, "n height width channels"]
 class Reconstructions(NamedTuple):
     inputs: Pictures
     reconstructions: Pictures
-    labels: Int[np.ndarray, " n"]
+    label: Int[np.ndarray, " n"]
     index: Int[np.ndarray, " n"]
     """Which examples of the split."""
 
@@ -51,14 +49,14 @@ def reconstruct(
 
     Where binarisation is dynamic, `seed` draws it.
     """
-    method, view = trained.setup.method, trained.setup.view(split, seed)
-    index = spread(view, split, count) if index is None else _index(view, split, index)
+    method, view = trained.setup.method, pieces.view_of(trained, split, seed)
+    index = pieces.spread(view, split, count) if index is None else pieces.numbers(view, split, index)
     rebuilt = jax.jit(method.reconstruct)
 
     def both(batch):
         return batch.x, rebuilt(trained.variables, batch), batch.label
 
-    return Reconstructions(*_over(view, index, both), index)
+    return Reconstructions(*pieces.over(view, index, both), index)
 
 
 def sample(trained: Trained, count: int = 64, seed: int = 0) -> Pictures:
@@ -69,9 +67,9 @@ def sample(trained: Trained, count: int = 64, seed: int = 0) -> Pictures:
             f"{trained.setup.config.method} has no prior to sample from: "
             "`interpolate` and `decode` show what lies between its codes; a vae can be sampled"
         )
-    key = random.stream(jax.random.key(_checked_seed(seed)), "sample")
+    key = random.stream(jax.random.key(pieces.checked_seed(seed)), "sample")
     drawn = jax.jit(lambda index: draw(variables, random.example_keys(key, 0, index)))
-    return _by_pieces(drawn, np.arange(_at_least("count", count, 1), dtype=np.int32))
+    return pieces.by_pieces(drawn, np.arange(pieces.at_least("count", count, 1), dtype=np.int32))
 
 
 def interpolate(
@@ -79,39 +77,46 @@ def interpolate(
 ) -> Interpolations:
     """Decoded paths between the codes of two examples; the ends are their reconstructions.
 
-    pairs: how many, evenly spread through the split, or [pairs, 2] numbers of examples. how: "linear" or "spherical".
+    pairs: how many, spread through the split, or [pairs, 2] numbers of examples. how: of `paths.PATHS`.
     """
-    view = trained.setup.view(split, seed)
-    _at_least("steps", steps, 2)
+    view = pieces.view_of(trained, split, seed)
+    pieces.at_least("steps", steps, 2)
     if np.ndim(pairs) == 0:
         most = max(1, len(view) // 2)
-        count = _at_least("count", pairs, 1)
+        count = pieces.at_least("count", pairs, 1)
         if count > most:
             raise InputError(f"count {count}: {split} has {len(view)} examples: expected 1 to {most} pairs")
         index = np.linspace(0, len(view) - 1, 2 * count).round().astype(np.int32).reshape(2, count).T
     else:
-        index = _index(view, split, pairs).reshape(-1, 2)
+        index = pieces.numbers(view, split, pairs).reshape(-1, 2)
     codes = _embedded(trained, view, index.ravel()).reshape(*index.shape, -1)
     z = paths.between(codes[:, 0], codes[:, 1], steps, how)
     return Interpolations(_decoded(trained, z), z, index)
 
 
 def traverse(
-    trained: Trained, example: int = 0, span: float = 3.0, steps: int = 11, *, split: str = "test", seed: int = 0,
-    most: int | None = None, over: Units | None = None,
-) -> Traversals:  # fmt: skip
-    """Moves one latent unit at a time, from `span` of its standard deviations below the example's code to as many above.
+    trained: Trained,
+    example: int = 0,
+    span: float = 3.0,
+    steps: int = 11,
+    *,
+    split: str = "test",
+    seed: int = 0,
+    most: int | None = None,
+    over: Units | None = None,
+) -> Traversals:
+    """Moves one unit of an example's code at a time, from -span to +span of the unit's standard deviations.
 
-    One row a unit, the busiest first (see `Units`), `most` of them; the middle column is the reconstruction. `over`
-    are statistics taken before; by default those of (at most 10,000 examples of) the split.
+    One row a unit, the busiest first, `most` of them; the middle column is the reconstruction. `over`:
+    statistics taken before; by default those of the split (of 10,000 examples at most).
     """
-    view = trained.setup.view(split, seed)
-    if _at_least("steps", steps, 3) % 2 == 0:
+    view = pieces.view_of(trained, split, seed)
+    if pieces.at_least("steps", steps, 3) % 2 == 0:
         raise InputError(f"steps {steps}: expected an odd number: the middle one is the reconstruction")
     if not (np.isfinite(span) and span > 0):
         raise InputError(f"span {span}: expected a finite number of standard deviations above 0")
     over = over or units(encode(trained, split, seed, count=min(MOST, len(view))))
-    code = _embedded(trained, view, _index(view, split, [example]))[0]
+    code = _embedded(trained, view, pieces.numbers(view, split, [example]))[0]
     offset = np.linspace(-span, span, steps).astype(np.float32)
     offset[steps // 2] = 0
     rows = over.order[:most]
@@ -123,22 +128,24 @@ def traverse(
 def encode(
     trained: Trained, split: str = "test", seed: int = 0, count: int | None = None
 ) -> dict[str, np.ndarray]:
-    """z [n, latent], label [n] (-1 where there is none), index [n]; mean and log_var [n, latent] where the method has
-    a Gaussian posterior. All of the split, or `count` examples evenly spread through it."""
-    method, view = trained.setup.method, trained.setup.view(split, seed)
+    """z [n, latent], label [n] (-1: none), index [n]; mean and log_var where there is a Gaussian posterior.
+
+    Of the whole split, or of `count` examples evenly spread through it.
+    """
+    method, view = trained.setup.method, pieces.view_of(trained, split, seed)
     embed, posterior = method.embed, method.posterior
-    index = spread(view, split, len(view) if count is None else count)
+    index = pieces.spread(view, split, len(view) if count is None else count)
 
     @jax.jit
     def codes(variables, batch):
         of = {"z": embed(variables, batch), "label": batch.label, "index": batch.index}
         return of if posterior is None else of | posterior(variables, batch)._asdict()
 
-    return _over(view, index, lambda batch: codes(trained.variables, batch))
+    return pieces.over(view, index, lambda batch: codes(trained.variables, batch))
 
 
 def decode(trained: Trained, z: Any) -> Pictures:
-    """The decoder's means at z [n, latent]. Raises InputError where z is of another shape, or not finite numbers."""
+    """The images at z [n, latent]. Raises InputError where z is of another shape, or not finite numbers."""
     z = np.asarray(z)
     latent = latent_size(trained)
     if z.dtype.kind not in "fiu" or z.ndim != 2 or z.shape[1] != latent or not len(z):
@@ -155,51 +162,13 @@ def latent_size(trained: Trained) -> int:
     return jax.eval_shape(trained.setup.method.embed, trained.variables, batch).shape[-1]
 
 
-def spread(view: View, split: str, count: int) -> Int[np.ndarray, " count"]:
-    """That many examples evenly spread through a split: data sorted by label then shows every label."""
-    if _at_least("count", count, 1) > len(view):
-        raise InputError(f"count {count}: {split} has {len(view)} examples: expected 1 to {len(view)}")
-    return np.linspace(0, len(view) - 1, count).round().astype(np.int32)
-
-
 def _embedded(trained: Trained, view: View, index: np.ndarray) -> np.ndarray:
     embed = jax.jit(trained.setup.method.embed)
-    return _over(view, index, lambda batch: embed(trained.variables, batch))
+    return pieces.over(view, index, lambda batch: embed(trained.variables, batch))
 
 
 def _decoded(trained: Trained, z: np.ndarray) -> np.ndarray:
     """Codes [..., latent] -> images [..., height, width, channels]."""
     to_image = jax.jit(trained.setup.method.decode)
-    images = _by_pieces(lambda part: to_image(trained.variables, part), z.reshape(-1, z.shape[-1]))
+    images = pieces.by_pieces(lambda part: to_image(trained.variables, part), z.reshape(-1, z.shape[-1]))
     return images.reshape(*z.shape[:-1], *images.shape[1:])
-
-
-def _over(view: View, index: np.ndarray, fn: Callable) -> Any:
-    return _by_pieces(lambda part: fn(view.take(part)), index)
-
-
-def _by_pieces(fn: Callable[[np.ndarray], Any], rows: np.ndarray) -> Any:
-    """fn over PIECE rows at a time, the last piece filled up with the first rows: one shape, so one compilation."""
-    filled = rows[np.arange(-(-len(rows) // PIECE) * PIECE) % len(rows)]
-    parts = [jax.device_get(fn(filled[start : start + PIECE])) for start in range(0, len(filled), PIECE)]
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(rows)], *parts)
-
-
-def _index(view: View, split: str, index: Any) -> np.ndarray:
-    index = np.asarray(index)
-    outside = index[(index < 0) | (index >= len(view))]
-    if outside.size:
-        raise InputError(f"example {outside[0]}: {split} has {len(view)}: expected 0 to {len(view) - 1}")
-    return index.astype(np.int32)
-
-
-def _at_least(name: str, value: int, least: int) -> int:
-    if value < least:
-        raise InputError(f"{name} {value}: expected at least {least}")
-    return int(value)
-
-
-def _checked_seed(seed: int) -> int:
-    if not 0 <= seed < 2**32:
-        raise InputError(f"seed {seed}: expected 0 to {2**32 - 1}")
-    return seed

@@ -16,9 +16,11 @@ def linear(
 def spherical(
     a: Float[np.ndarray, "pairs latent"], b: Float[np.ndarray, "pairs latent"], t: Float[np.ndarray, " steps"]
 ) -> Float[np.ndarray, "pairs steps latent"]:
-    """Directions along the great circle (Shoemake 1985), norms linear in t: a path between two codes of norm r keeps
-    norm r, where Gaussian codes in many dimensions lie. Codes on one line through 0, which has no such circle, are
-    joined by the straight line."""
+    """Directions along the great circle (Shoemake 1985), norms linear in t.
+
+    A path between two codes of norm r keeps norm r, near which Gaussian codes of many dimensions lie. Codes
+    on one line through 0, for which there is no one circle, are joined by that line.
+    """
     norms = [np.linalg.norm(x, axis=-1, keepdims=True) for x in (a, b)]
     u, v = (x / np.where(norm > 0, norm, 1) for x, norm in zip((a, b), norms))
     angle = np.arccos(np.clip(np.sum(u * v, axis=-1), -1, 1))[:, None, None]

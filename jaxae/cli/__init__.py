@@ -2,6 +2,7 @@
 
 import difflib
 import errno
+import logging
 import os
 import sys
 
@@ -52,6 +53,8 @@ def main(args: list[str] | None = None) -> None:
 
 
 def status(args: list[str] | None = None) -> int:
+    """The exit code of the command line `args`."""
+    _talk()
     try:
         cli.main(args, prog_name="jaxae", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as help_text:
@@ -68,6 +71,16 @@ def status(args: list[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return _say("interrupted", 130)
     return 0
+
+
+def _talk() -> None:
+    """What the library logs (reading or downloading data, a cache that cannot be written) is shown on standard error."""
+    logger = logging.getLogger("jaxae")
+    logger.setLevel(logging.INFO)
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("jaxae: %(message)s"))
+        logger.addHandler(handler)
 
 
 def _one_line(error: click.ClickException) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import typing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ class TrainCommand(click.Command):
             click.Option([f"--{h.name.replace('_', '-')}", h.name], type=str, default=None, help=_own_help(name, h))
             for h in methods.entry(name).hyperparameters
         ]
-        return [*self.params, *own, *([self.get_help_option(ctx)] if self.get_help_option(ctx) else [])]
+        return [*self.params, *own, *filter(None, [self.get_help_option(ctx)])]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         for place, word in enumerate(args):
@@ -49,7 +50,7 @@ def _own_help(method: str, spec: methods.Hyperparameter) -> str:
     return f"{spec.help}{kind} [{spec.default}]"
 
 
-def config_options(command: click.Command) -> click.Command:
+def config_options(command: Callable) -> Callable:
     """A flag for every field of Config, with its help, choices and default."""
     for spec in reversed(dataclasses.fields(Config)):
         if spec.name == "hyperparameters":

@@ -14,11 +14,11 @@ from jaxae.errors import InputError
 Arrays = dict[str, tuple[np.ndarray, np.ndarray | None]]
 """{split: (images [n, 28, 28] uint8, labels [n] or None)}"""
 SIDE = 28
-IDX = {
+IDX: dict[str, tuple[str, ...]] = {
     "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
     "test": ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
 }
-AMAT = {
+AMAT: dict[str, tuple[str, ...]] = {
     "train": ("binarized_mnist_train.amat",),
     "validation": ("binarized_mnist_valid.amat",),
     "test": ("binarized_mnist_test.amat",),
@@ -81,7 +81,9 @@ def builder_of(tfds: Any, dataset: str, data: Arrays) -> type:
     """TFDS's own description of the data set, its version and features, with our way to make the examples."""
     from PIL import Image
 
-    class Builder(tfds.builder_cls(dataset), skip_registration=True):
+    parent: Any = tfds.builder_cls(dataset)
+
+    class Builder(parent, skip_registration=True):  # type: ignore[call-arg]
         name = dataset
 
         def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:

@@ -40,6 +40,12 @@ def fingerprint(paths: Iterable[Path]) -> list[tuple[str, int, int, int, int]]:
     return marks
 
 
+def entry_of(what: str, mark: object) -> Path:
+    """A folder for the data, and in it one for its state: only the newest state is kept."""
+    place = folder() / "data" / hashlib.sha256(what.encode()).hexdigest()[:16]
+    return place / hashlib.sha256(json.dumps([FORMAT, mark]).encode()).hexdigest()[:16]
+
+
 def kept(
     what: str, mark: object, shape: tuple[int, ...], dtype: np.dtype, pieces: Pieces
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -47,8 +53,7 @@ def kept(
 
     A cache that cannot be written (no space, no permission) costs a warning, and the rows stay in memory.
     """
-    place = folder() / "data" / hashlib.sha256(what.encode()).hexdigest()[:16]
-    entry = place / hashlib.sha256(json.dumps([FORMAT, mark]).encode()).hexdigest()[:16]
+    entry = entry_of(what, mark)
     found = mapped(entry, shape, dtype)
     if found is None:
         failure: OSError | None = None
@@ -58,20 +63,21 @@ def kept(
             failure = error
         found = mapped(entry, shape, dtype)  # another process may have written it meanwhile
         if found is None:
-            log.warning("%s is not cached in %s (%s): it is read again in every run", what, place, failure)
+            log.warning("%s is not cached in %s (%s): it is read again in every run", what, folder(), failure)
     return found or in_memory(shape, dtype, pieces)
 
 
-def mapped(entry: Path, shape: tuple[int, ...], dtype: np.dtype) -> tuple[np.ndarray, np.ndarray] | None:
+def mapped(
+    entry: Path, shape: tuple[int, ...] | None = None, dtype: np.dtype | None = None
+) -> tuple[np.ndarray, np.ndarray] | None:
     """The entry's arrays; None when it is absent, cut short or of another form."""
     try:
         rows = np.load(entry / "rows.npy", mmap_mode="r", allow_pickle=False)
         labels = np.load(entry / "labels.npy", allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
-    return (
-        (rows, labels) if rows.shape == shape and rows.dtype == dtype and len(labels) == len(rows) else None
-    )
+    as_asked = shape in (None, rows.shape) and dtype in (None, rows.dtype)
+    return (rows, labels) if as_asked and len(labels) == len(rows) else None
 
 
 def write(entry: Path, shape: tuple[int, ...], dtype: np.dtype, pieces: Pieces) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from jaxae.errors import InputError
 
-SECONDS = 8.0  # to hear anything at all from a host
+SECONDS = 6.0  # to hear anything at all from a host
 BLOCK = 2**20
 
 
@@ -84,7 +84,7 @@ def download(target: Path, expected: Registered, say: Callable[[str], Any]) -> P
     part = target.with_name(target.name + ".part")
     try:
         with (
-            urllib.request.urlopen(request(expected.url), timeout=4 * SECONDS) as answer,
+            urllib.request.urlopen(request(expected.url), timeout=5 * SECONDS) as answer,
             open(part, "wb") as file,
         ):
             while block := answer.read(BLOCK):

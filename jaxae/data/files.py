@@ -84,12 +84,13 @@ def read_npz(path: Path) -> dict[str, Raw]:
     """x, images or arr_0 (with y, labels or arr_1), or the same with _train, _validation and _test."""
     try:
         with np.load(path, allow_pickle=False) as archive:
-            names = list(archive.files)
-            wanted = arrays_of(path, names)
-            return {
-                split: Raw(archive[x], None if y is None else archive[y], f"{path}[{x}]")
-                for split, (x, y) in wanted.items()
-            }
+            found = {}
+            for split, (x, y) in arrays_of(path, list(archive.files)).items():
+                arrays = archive[x], None if y is None else archive[y]
+                if not all(isinstance(array, np.ndarray | None) for array in arrays):
+                    raise InputError(f"{path}: {x}.npy or {y}.npy in it is not an array")
+                found[split] = Raw(*arrays, f"{path}[{x}]")
+            return found
     except InputError:
         raise
     except Exception as error:  # zipfile, zlib and numpy each raise their own

@@ -1,7 +1,9 @@
 """A folder of images: flat, or a sub-folder a class; all in one, or under train, validation and test."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,12 +25,19 @@ def load(name: str, path: Path, validation: int | None = None) -> Source:
     found = {split: listed(each) for split, each in parts.items()}
     classes = tuple(sorted({label for files in found.values() for _, label in files if label is not None}))
     every = [file for files in found.values() for file, _ in files]
-    shape = common_shape(every)
-    raw = {}
+    mark, shape, raw = (
+        cache.fingerprint(every),
+        None,
+        {},
+    )  # of all: one colour image makes every grey one colour
     for split, files in found.items():
-        numbers = np.array([-1 if label is None else classes.index(label) for _, label in files], np.int32)
-        rows, labels = decoded(str(parts[split].resolve()), [file for file, _ in files], numbers, shape)
-        raw[split] = Raw(rows, labels, str(parts[split]))
+        what = f"folder {path.resolve()} {split}"
+        held = cache.mapped(cache.entry_of(what, mark))
+        if held is None:
+            shape = shape or common_shape(every)
+            held = decoded(what, mark, [file for file, _ in files], shape)
+        numbers = [-1 if label is None else classes.index(label) for _, label in files]
+        raw[split] = Raw(held[0], np.array(numbers, np.int32), str(parts[split]))
     return to_source(name, raw, f"the user's folder of images {path}", validation, classes)
 
 
@@ -63,7 +72,9 @@ def listed(path: Path) -> list[tuple[Path, str | None]]:
         )
 
     flat: list[tuple[Path, str | None]] = [(each, None) for each in images(path.iterdir())]
-    classed = [(each, folder.name) for folder in subfolders(path) for each in images(folder.rglob("*"))]
+    classed: list[tuple[Path, str | None]] = [
+        (each, folder.name) for folder in subfolders(path) for each in images(folder.rglob("*"))
+    ]
     if flat and classed:
         raise InputError(
             f"{path}: images both here ({flat[0][0].name}) and in sub-folders ({classed[0][1]}): move them"
@@ -76,66 +87,66 @@ def listed(path: Path) -> list[tuple[Path, str | None]]:
 
 
 def common_shape(files: list[Path]) -> tuple[int, int, int]:
-    """(height, width, channels) of all of them, read from their headers only."""
-    shapes: dict[tuple[int, int], Path] = {}
+    """(height, width, channels) of all of them; the first is decoded, of the others the header is read."""
     channels: dict[int, Path] = {}
+    with opened(files[0]) as image:
+        height, width = upright(image).size[::-1]
     for file in files:
         with opened(file) as image:
-            width, height = image.size
-            if image.getexif().get(0x0112, 1) >= 5:  # EXIF: stored lying on its side
-                width, height = height, width
+            if sorted(image.size) != sorted((height, width)):  # on its side or not: `pixels` sees which
+                raise other_size(file, image.size[::-1], files[0], (height, width))
             if image.mode not in MODES:
                 raise InputError(f"{file}: pixels of mode {image.mode}: expected 8 bits, grey, RGB or RGBA")
-            shapes.setdefault((height, width), file)
             channels.setdefault(MODES[image.mode], file)
-        if len(shapes) > 1:
-            (one, a), (two, b) = shapes.items()
-            raise InputError(
-                f"{b}: {two[0]} x {two[1]} pixels, but {a} has {one[0]} x {one[1]}: "
-                "expected one size: resize them first"
-            )
     if 4 in channels and len(channels) > 1:
         other = next(file for count, file in channels.items() if count != 4)
-        raise InputError(
-            f"{channels[4]}: has an alpha channel, but {other} has none: expected all or none to have one"
-        )
-    return (*next(iter(shapes)), max(channels))
+        raise InputError(f"{channels[4]}: has an alpha channel, but {other} has none: expected all or none")
+    return height, width, max(channels)
 
 
-def opened(file: Path):
-    """A Pillow image; one line where it is none."""
+def other_size(file: Path, size: tuple[int, ...], first: Path, expected: tuple[int, ...]) -> InputError:
+    (a, b), (c, d) = size, expected
+    return InputError(f"{file}: {a} x {b} pixels, but {first} has {c} x {d}: expected one size")
+
+
+@contextlib.contextmanager
+def opened(file: Path) -> Iterator[Any]:
+    """A Pillow image; one line where it is none, or breaks off while it is read."""
     from PIL import Image
 
     try:
-        return Image.open(file)
+        with Image.open(file) as image:
+            yield image
+    except InputError:
+        raise
     except Exception as error:  # Pillow's plugins raise all sorts on damaged files
-        raise InputError(f"{file}: not an image that can be read ({reason(error, file)})") from None
+        said = str(error).replace(f" {str(file)!r}", "").split("\n")[0] or type(error).__name__
+        raise InputError(f"{file}: not an image that can be read ({said})") from None
 
 
-def reason(error: Exception, file: Path) -> str:
-    return str(error).replace(f" {str(file)!r}", "").split("\n")[0] or type(error).__name__
+def upright(image: Any) -> Any:
+    """The image as its EXIF orientation means it to be seen."""
+    from PIL import ImageOps
+
+    return ImageOps.exif_transpose(image)
 
 
 def decoded(
-    what: str, files: list[Path], labels: np.ndarray, shape: tuple[int, int, int]
+    what: str, mark: object, files: list[Path], shape: tuple[int, int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(rows [n, height, width, channels] uint8, labels [n]), kept in the cache until a file changes."""
+    """(rows [n, height, width, channels] uint8, no labels [n]), kept in the cache until a file changes."""
 
     def pieces() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for start in range(0, len(files), PIECE):
-            rows = np.stack([pixels(file, shape[2]) for file in files[start : start + PIECE]])
-            yield rows, labels[start : start + PIECE]
+            rows = np.stack([pixels(file, shape, files[0]) for file in files[start : start + PIECE]])
+            yield rows, np.full(len(rows), -1, np.int32)
 
-    mark = [cache.fingerprint(files), labels.tolist(), shape]
-    return cache.kept(f"folder {what}", mark, (len(files), *shape), np.dtype(np.uint8), pieces)
+    return cache.kept(what, mark, (len(files), *shape), np.dtype(np.uint8), pieces)
 
 
-def pixels(file: Path, channels: int) -> np.ndarray:
-    from PIL import ImageOps
-
+def pixels(file: Path, shape: tuple[int, int, int], first: Path) -> np.ndarray:
     with opened(file) as image:
-        try:
-            upright = ImageOps.exif_transpose(image).convert(PILLOW[channels])
-        except Exception as error:
-            raise InputError(f"{file}: a damaged or incomplete image ({reason(error, file)})") from None
-    return np.asarray(upright).reshape(upright.height, upright.width, channels)
+        turned = upright(image).convert(PILLOW[shape[2]])
+    if turned.size[::-1] != shape[:2]:
+        raise other_size(file, turned.size[::-1], first, shape[:2])
+    return np.asarray(turned).reshape(shape)

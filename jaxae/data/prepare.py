@@ -68,7 +68,7 @@ def own(name: str, source_dir: Path | None, root: Path) -> Path:
     try:
         with names.quiet():
             path = builders.write(name, data, root)
-    except Exception as error:  # a full disk is a RuntimeError of array_record's, or whatever TFDS makes of it
+    except Exception as error:  # a full disk is a RuntimeError of array_record's
         raise InputError(f"preparing {name} in {root} failed: {one_line(error)}") from None
     shutil.rmtree(folder, ignore_errors=True)
     for left in (root / name).glob("incomplete.*"):  # of a preparation that was killed

@@ -1,5 +1,6 @@
 """From the splits that a source has to the three that training needs, by a fixed rule."""
 
+import hashlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,10 +12,12 @@ from jaxae.errors import InputError
 PIECE = 4096  # examples
 
 
-def complete(name: str, have: dict[str, Split], validation: int | None) -> tuple[list[Split], str]:
+def complete(
+    name: str, have: dict[str, Split], validation: int | None
+) -> tuple[tuple[Split, Split, Split], str]:
     """Adds what is missing: test, a fifth of train; validation, `validation` examples or a sixth of train.
 
-    Returns [train, validation, test] and the rule in words.
+    Returns (train, validation, test) and the rule in words.
     """
     if "train" not in have:
         raise InputError(f"{name}: no train split: found {', '.join(have) or 'none'}")
@@ -23,24 +26,25 @@ def complete(name: str, have: dict[str, Split], validation: int | None) -> tuple
         raise InputError(
             f"{name}: its own validation split has {own:,} examples: leave out the validation size"
         )
-    have, rules = dict(have), []
+    left, chosen, rules = np.arange(len(have["train"])), {}, []
     for missing, parts in (("test", 5), ("validation", 6)):
         if missing in have:
             continue
-        n = len(have["train"])
-        given = validation if missing == "validation" else None
-        count = max(1, n // parts) if given is None else given
-        if n < 2:
+        if len(left) < 2:
             raise InputError(f"{name}: too few examples: expected at least 3 to train, validate and test on")
-        kept, held = hold_out(n, count, name)
-        have[missing] = pick(name, have["train"], held, f"{missing} {count} of {n}")
-        have["train"] = pick(name, have["train"], kept, f"all but {missing} {count} of {n}")
+        given = validation if missing == "validation" else None
+        count = max(1, len(left) // parts) if given is None else given
+        kept, held = hold_out(len(left), count, name)
+        left, chosen[missing] = left[kept], left[held]
         rules.append(f"{missing} held out of train by a fixed permutation")
-    order = [have[split] for split in ("train", "validation", "test")]
-    return order, "; ".join(rules) or "its own splits"
+    if chosen:
+        have = {**have, **{split: pick(name, have["train"], index, split) for split, index in chosen.items()}}
+        have["train"] = pick(name, have["train"], left, "train")
+    three = have["train"], have["validation"], have["test"]
+    return three, "; ".join(rules) or "its own splits"
 
 
-def pick(name: str, split: Split, index: np.ndarray, rule: str) -> Split:
+def pick(name: str, split: Split, index: np.ndarray, what: str) -> Split:
     """Those examples of a split: in memory, or by way of the cache where they are too many bytes for that."""
     rows, factors = split.rows, None if split.factors is None else split.factors[index]
     shape = (len(index), *rows.shape[1:])
@@ -53,7 +57,12 @@ def pick(name: str, split: Split, index: np.ndarray, rule: str) -> Split:
     source = origin(rows)
     if source is None or np.prod(shape, dtype=np.int64) * rows.itemsize <= cache.LARGE:
         return Split(rows[index], split.labels[index], factors)
-    return Split(*cache.kept(f"{rule} of {name}", [source, rule], shape, rows.dtype, pieces), factors)
+    mark = [
+        source,
+        hashlib.sha256(index.tobytes()).hexdigest(),
+        hashlib.sha256(split.labels.tobytes()).hexdigest(),
+    ]
+    return Split(*cache.kept(f"{what} split of {name}", mark, shape, rows.dtype, pieces), factors)
 
 
 def origin(rows: np.ndarray) -> object:

@@ -77,9 +77,19 @@ def load(validation: int | None = None) -> Source:
     codes = np.indices(tuple(FACTORS.values()), dtype=np.uint8).reshape(len(FACTORS), -1).T
     rest, test = hold_out(len(codes), TEST, "sprites")
     kept, held = hold_out(len(rest), VALIDATION if validation is None else validation, "sprites")
-    splits = []
-    for index in (rest[kept], rest[held], test):
+
+    def split(index: np.ndarray) -> Split:
         factors = codes[index].astype(np.int32)
-        splits.append(Split(np.ascontiguousarray(codes[index]), factors[:, 0].copy(), factors))
-    shape = (CANVAS, CANVAS, 1)
-    return Source("sprites", shape, *splits, ABOUT, SHAPES, tuple(FACTORS), decode=renderer())
+        return Split(np.ascontiguousarray(codes[index]), factors[:, 0].copy(), factors)
+
+    return Source(
+        name="sprites",
+        shape=(CANVAS, CANVAS, 1),
+        train=split(rest[kept]),
+        validation=split(rest[held]),
+        test=split(test),
+        about=ABOUT,
+        classes=SHAPES,
+        factor_names=tuple(FACTORS),
+        decode=renderer(),
+    )

@@ -73,7 +73,7 @@ def read(name: str, path: Path, validation: int | None = None) -> Source:
 
 def feature_names(tfds: Any, name: str, info: Any) -> tuple[str, str | None]:
     """The names of the image and of its label; a data set of several goes by its supervised pair."""
-    features = info.features
+    features = {key: info.features[key] for key in sorted(info.features)}  # TFDS's own order is not fixed
     pair = info.supervised_keys or ()
     images = [key for key in features if isinstance(features[key], tfds.features.Image)]
     labels = [key for key in features if isinstance(features[key], tfds.features.ClassLabel)]
@@ -87,7 +87,11 @@ def feature_names(tfds: Any, name: str, info: Any) -> tuple[str, str | None]:
     image = choose(images, "image")
     if image is None:
         raise InputError(
-            f"{name}: several images in an example ({', '.join(images)}) and none of them is the first"
+            f"{name}: several images in an example ({', '.join(images)}), none of them named image"
+        )
+    if (dtype := np.dtype(features[image].np_dtype)) not in (np.uint8, np.float32):
+        raise InputError(
+            f"{name}: its images are {dtype}: only uint8 and float32 are read: make it a .npy file"
         )
     return image, choose(labels, "label")
 

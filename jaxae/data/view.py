@@ -6,6 +6,7 @@ no mean ever counts a padded row, and a loss that couples its batch sees real ex
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import jax
@@ -17,19 +18,20 @@ from jaxae.data.source import Split
 from jaxae.types import Batch
 
 
+@partial(jax.jit, static_argnums=0)
+def _make(pixels: Callable, key: Array, rows: np.ndarray, labels: np.ndarray, index: np.ndarray) -> Batch:
+    """Outside the class, so that views of the same pixels share one compilation."""
+    keys = random.example_keys(random.stream(key, "pixels"), 0, index)
+    return Batch(pixels(keys, rows, index), labels, index)
+
+
 class View:
     """`chunk` examples at a time; `key` is the evaluation key, which the run's own seed does not enter."""
 
     def __init__(self, split: Split, pixels: Callable, key: Array, chunk: int = 500):
         self.split, self.key = split, key
         self.chunk = min(chunk, len(split))
-
-        @jax.jit
-        def make(rows, labels, index):
-            keys = random.example_keys(random.stream(key, "pixels"), 0, index)
-            return Batch(pixels(keys, rows, index), labels, index)
-
-        self._make = make
+        self._pixels = pixels
 
     def __len__(self) -> int:
         return len(self.split)
@@ -37,7 +39,7 @@ class View:
     def take(self, index: np.ndarray) -> Batch:
         """The examples of those numbers."""
         index = np.asarray(index, np.int32)
-        return self._make(self.split.rows[index], self.split.labels[index], index)
+        return _make(self._pixels, self.key, self.split.rows[index], self.split.labels[index], index)
 
     def batches(self) -> Iterator[Batch]:
         for start in range(0, len(self), self.chunk):

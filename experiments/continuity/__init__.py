@@ -1,0 +1,1 @@
+"""The parts of `experiments.latent_continuity`: models, measures, classifier, statistics, figures, page."""

@@ -1,0 +1,139 @@
+"""From measured values to statements: intervals over seeds, and verdicts that follow from them alone."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+
+from experiments.continuity.measures import TAIL
+
+Values = Mapping[str, Float[np.ndarray, " seeds"]]
+LEVEL = 0.95
+HOLDS, FAILS, OPEN = "holds", "does not hold", "not settled"
+
+
+class Interval(NamedTuple):
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        """Decimals that show two digits of the half width."""
+        half = (self.high - self.low) / 2
+        places = min(5, max(0, 1 - int(np.floor(np.log10(half))))) if 0 < half < np.inf else 3
+        return f"{self.mean:.{places}f} ± {half:.{places}f}".replace("-", "−")
+
+
+def interval(values: Sequence[float] | np.ndarray) -> Interval:
+    """The mean over seeds and its Student t interval at LEVEL; the whole line where there is one seed."""
+    x = np.asarray(values, np.float64)
+    if len(x) < 2:
+        return Interval(float(x.mean()), -np.inf, np.inf, len(x))
+    half = float(stats.t.ppf((1 + LEVEL) / 2, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x)))
+    return Interval(float(x.mean()), float(x.mean()) - half, float(x.mean()) + half, len(x))
+
+
+def verdict(difference: Interval) -> str:
+    """A claim says that a difference is above zero: it holds, or the opposite does, or the interval has zero in it."""
+    return HOLDS if difference.low > 0 else FAILS if difference.high < 0 else OPEN
+
+
+class Measure(NamedTuple):
+    """`claim` is true where sign * (AE - VAE) > 0."""
+
+    key: str
+    group: str
+    title: str
+    claim: str
+    sign: int
+
+
+GROUPS = {
+    "price": "Reconstruction of test images",
+    "midpoint": "Distance of decoded midpoints to training images, relative to reconstructions",
+    "cycle": "Cycle error: how far e(d(z)) lands from z, in spreads of the codes",
+    "sure": "Share of decoded images that the classifier is sure of",
+    "holes": "Share of a region that is farther from every code than the region's own law would leave it",
+}
+REGIONS = {
+    "midpoint": "midpoints of pairs of different class",
+    "standard": "draws from N(0, 1)",
+    "fitted": "draws from a Gaussian fitted to the codes",
+    "box": "uniform draws in the box of the codes",
+}
+MEASURES = (
+    Measure("mse", "price", "squared error a pixel", "the VAE reconstructs worse", -1),
+    Measure("midpoint", "midpoint", "pairs of different class",
+            "between codes of different class, the AE decodes farther from the data", 1),
+    Measure("midpoint_any", "midpoint", "any pairs", "between any two codes, the AE decodes farther from the data", 1),
+    *(Measure(f"cycle_{r}", "cycle", text, f"the AE loses the code of {text} more", 1) for r, text in REGIONS.items()),
+    *(Measure(f"sure_{r}", "sure", text, f"the classifier is less often sure of the AE's {text}", -1)
+      for r, text in REGIONS.items()),
+    *(Measure(f"holes_{r}", "holes", text, f"the AE's codes leave more holes under {text}", 1)
+      for r, text in REGIONS.items() if r != "midpoint"),
+)  # fmt: skip
+
+Both = Callable[[Values, Values], np.ndarray]
+ALONE: tuple[tuple[str, Both], ...] = (
+    ("The AE's codes leave holes in the Gaussian fitted to them.", lambda a, v: a["holes_fitted"] - TAIL),
+    ("The VAE's codes leave holes in its prior too.", lambda a, v: v["holes_standard"] - TAIL),
+    ("The AE's midpoints lie farther from the data than its reconstructions.", lambda a, v: a["midpoint"] - 1),
+    ("So do the VAE's.", lambda a, v: v["midpoint"] - 1),
+    ("The AE's midpoints are nearer to the data than crossfades of its reconstructions.",
+     lambda a, v: a["midpoint_crossfade"] - a["midpoint"]),
+    ("The classifier is less often sure of the VAE's draws from its prior than of its reconstructions.",
+     lambda a, v: v["sure_reconstruction"] - v["sure_standard"]),
+    ("Fitting a Gaussian to its codes makes the AE's draws more convincing than drawing from N(0, 1).",
+     lambda a, v: a["sure_fitted"] - a["sure_standard"]),
+    ("Even so, the classifier is less often sure of them than of the VAE's draws from its prior.",
+     lambda a, v: v["sure_standard"] - a["sure_fitted"]),
+)  # fmt: skip
+
+
+class Comparison(NamedTuple):
+    measure: Measure
+    ae: Interval
+    vae: Interval
+    difference: Interval
+    """AE - VAE, paired by seed."""
+    verdict: str
+
+
+class Statement(NamedTuple):
+    text: str
+    difference: Interval
+    """What the statement says is above zero."""
+    verdict: str
+
+
+def arrays(rows: Sequence[Mapping[str, float]]) -> Values:
+    return {key: np.array([row[key] for row in rows]) for key in rows[0]}
+
+
+def compare(ae: Values, vae: Values) -> list[Comparison]:
+    """The textbook claim, one measure at a time."""
+    found = []
+    for m in MEASURES:
+        a, v = ae[m.key], vae[m.key]
+        says = verdict(interval(m.sign * (a - v)))
+        found.append(Comparison(m, interval(a), interval(v), interval(a - v), says))
+    return found
+
+
+def statements(ae: Values, vae: Values) -> list[Statement]:
+    """What is true of each model by itself, and of the way out that a plain autoencoder has."""
+    measured = [(text, interval(of(ae, vae))) for text, of in ALONE]
+    return [Statement(text, difference, verdict(difference)) for text, difference in measured]
+
+
+def summary(comparisons: Sequence[Comparison]) -> str:
+    """One sentence; the reconstruction is the price of the claim, no part of it."""
+    said = [c for c in comparisons if c.measure.group != "price"]
+    counts = {v: sum(c.verdict == v for c in said) for v in (HOLDS, FAILS, OPEN)}
+    return (
+        f"Of {len(said)} comparisons the claim holds in {counts[HOLDS]}, the opposite is measured in "
+        f"{counts[FAILS]}, and {counts[OPEN]} are not settled."
+    )

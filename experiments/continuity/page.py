@@ -1,0 +1,89 @@
+"""The page put together: pictures of the first seed, figures of all; the template has the words."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+import numpy as np
+
+from experiments.continuity import claims, figures
+from experiments.continuity.classifier import Classifier
+from experiments.continuity.measures import CONFIDENT, TAIL, Images, Model, pairs, regions_of
+
+ROWS, DRAWS, COLUMNS = 6, 24, 12
+
+
+class Shown(NamedTuple):
+    """What the pictures are of: the first seed's two models, with the first latent size asked for."""
+
+    models: Mapping[str, Model]
+    images: Images
+    classifier: Classifier
+    class_names: tuple[str, ...]
+
+
+def render(result: Mapping[str, Any], shown: Shown) -> str:
+    """`result` is what the JSON file holds."""
+    latents = {
+        int(size): {name: claims.arrays(rows) for name, rows in methods.items()}
+        for size, methods in result["values"].items()
+    }
+    folder = Path(__file__).parent
+    environment = jinja2.Environment(
+        loader=jinja2.ChoiceLoader([jinja2.FileSystemLoader(folder), jinja2.PackageLoader("jaxae.report", "")]),
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+    environment.filters["comma"] = lambda value: f"{value:,}"
+    found = {
+        size: (claims.compare(**m), claims.statements(**m)) for size, m in latents.items()
+    }
+    return environment.get_template("page.html.jinja").render(
+        result=result,
+        n=len(result["seeds"]),
+        found={size: (c, s, claims.summary(c)) for size, (c, s) in found.items()},
+        groups=claims.GROUPS,
+        strips=_strips(latents, result["classifier"]["sure"]),
+        pictures={name: _pictures(model, shown, name) for name, model in shown.models.items()},
+        tail=TAIL,
+        confident=CONFIDENT,
+        draws=DRAWS,
+        steps=figures.STEPS,
+        side=figures.SIDE,
+    )
+
+
+def _strips(latents: Mapping[int, Mapping[str, claims.Values]], real: float) -> dict[str, Any]:
+    reference = {"midpoint": 1.0, "sure": real, "holes": TAIL}
+    short = {"midpoint": "midpoints", "standard": "N(0, 1)", "fitted": "fitted Gaussian", "box": "box"}
+    made = {}
+    for group, title in claims.GROUPS.items():
+        own = [m for m in claims.MEASURES if m.group == group]
+        panels = [
+            (m.key, m.title if group in ("price", "midpoint") else short[m.key.split("_")[1]], reference.get(group))
+            for m in own
+        ]
+        if group == "midpoint":
+            panels.append(("midpoint_crossfade", "for comparison: crossfades", 1.0))
+        if group == "sure":
+            panels.append(("sure_reconstruction", "for comparison:\nreconstructions", real))
+        made[group] = figures.strips(latents, panels, title)
+    return made
+
+
+def _pictures(model: Model, shown: Shown, name: str) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    title, images = figures.NAMES[name], shown.images
+    codes = model.encode(images.test)
+    i, j = pairs(rng, images.labels, ROWS)
+    laws = regions_of(model, images, np.random.default_rng(0))
+    alt = f"{title}: codes of {len(codes)} test images, coloured by label"
+    flat = codes.shape[1] == 2
+    return {
+        "title": title,
+        "plane": figures.plane(codes, images.labels, shown.class_names, alt),
+        "manifold": figures.manifold(model, codes) if flat else None,
+        "sureness": figures.sureness(model, codes, shown.classifier.probabilities, f"{title}: sureness") if flat else None,
+        "interpolation": figures.interpolation(model, codes, i, j),
+        "draws": {law: figures.draws(model, region(rng, DRAWS), COLUMNS) for law, region in laws.items()},
+    }

@@ -1,0 +1,56 @@
+"""Examples by number, and any function over them by pieces of one size, so that each is compiled once."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Int
+
+from jaxae.data.view import View
+from jaxae.errors import InputError
+from jaxae.run import Trained
+
+PIECE = 128
+
+
+def view_of(trained: Trained, split: str, seed: int) -> View:
+    return trained.setup.view(split, checked_seed(seed))
+
+
+def spread(view: View, split: str, count: int) -> Int[np.ndarray, " count"]:
+    """That many examples evenly spread through a split: data sorted by label then shows every label."""
+    if at_least("count", count, 1) > len(view):
+        raise InputError(f"count {count}: {split} has {len(view)} examples: expected 1 to {len(view)}")
+    return np.linspace(0, len(view) - 1, count).round().astype(np.int32)
+
+
+def over(view: View, index: np.ndarray, fn: Callable) -> Any:
+    return by_pieces(lambda part: fn(view.take(part)), index)
+
+
+def by_pieces(fn: Callable[[np.ndarray], Any], rows: np.ndarray) -> Any:
+    """fn over PIECE rows at a time, the last filled up with the first rows: one shape, one compilation."""
+    filled = rows[np.arange(-(-len(rows) // PIECE) * PIECE) % len(rows)]
+    parts = [jax.device_get(fn(filled[start : start + PIECE])) for start in range(0, len(filled), PIECE)]
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(rows)], *parts)
+
+
+def numbers(view: View, split: str, index: Any) -> np.ndarray:
+    index = np.asarray(index)
+    outside = index[(index < 0) | (index >= len(view))]
+    if outside.size:
+        raise InputError(f"example {outside[0]}: {split} has {len(view)}: expected 0 to {len(view) - 1}")
+    return index.astype(np.int32)
+
+
+def at_least(name: str, value: int, least: int) -> int:
+    if value < least:
+        raise InputError(f"{name} {value}: expected at least {least}")
+    return int(value)
+
+
+def checked_seed(seed: int) -> int:
+    if not 0 <= seed < 2**32:
+        raise InputError(f"seed {seed}: expected 0 to {2**32 - 1}")
+    return seed

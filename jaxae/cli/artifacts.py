@@ -1,0 +1,197 @@
+"""What a trained run makes, one verb each: a picture or the arrays, in a file whose path is printed."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jaxae.errors import InputError
+from jaxae.names import SPLITS
+
+PICTURE = (".png", ".npz")
+run_argument = click.argument("run_dir", metavar="RUN")
+checkpoint_option = click.option(
+    "--checkpoint", default="auto", help="last, best or a step [last; best where the run has a patience]"
+)
+split_option = click.option("--split", default="test", help=f"{', '.join(SPLITS)} [test]")
+
+
+def _out(name: str) -> Callable:
+    return click.option("--out", metavar="PATH", help=f".png for a picture, .npz for arrays [RUN/{name}]")
+
+
+def _count(default: int, what: str) -> Callable:
+    return click.option("--count", type=int, default=default, help=f"{what} [{default}]")
+
+
+def _seed(what: str) -> Callable:
+    return click.option("--seed", type=int, default=0, help=f"of {what} [0]")
+
+
+def _load(
+    run_dir: str, checkpoint: str, out: str | None, name: str, suffixes: tuple[str, ...]
+) -> tuple[Any, Path]:
+    """(the trained run, where to write), after what can be refused without jax has been."""
+    from jaxae.artifacts import files
+    from jaxae.folder import RunFolder
+
+    RunFolder(run_dir).config()
+    path = Path(out) if out else Path(run_dir) / name
+    files.check_out(path, suffixes)
+    from jaxae import run
+
+    return run.load(run_dir, checkpoint), path
+
+
+def _write(path: Path, arrays: dict[str, Any], tiles: Callable[[], Any]) -> None:
+    from jaxae.artifacts import files, images
+
+    if path.suffix.lower() == ".npz":
+        files.write(path, files.npz(arrays))
+    else:
+        shown = tiles()
+        if shown.shape[-1] not in (1, 3):
+            click.echo(f"of {shown.shape[-1]} channels, the picture shows the first", err=True)
+        files.write(path, images.png(images.grid(shown)))
+    click.echo(path)
+
+
+def _check_split(split: str) -> None:
+    if split not in SPLITS:
+        raise InputError(f"split {split!r}: expected {', '.join(SPLITS)}")
+
+
+@click.command()
+@run_argument
+@_count(64, "examples, evenly spread through the split")
+@split_option
+@_seed("held-out pixels, where binarisation is dynamic")
+@checkpoint_option
+@_out("reconstructions.png")
+def reconstruct(run_dir: str, count: int, split: str, seed: int, checkpoint: str, out: str | None) -> None:
+    """Examples, and under each its reconstruction."""
+    _check_split(split)
+    trained, path = _load(run_dir, checkpoint, out, "reconstructions.png", PICTURE)
+    from jaxae import artifacts
+    from jaxae.artifacts.images import beside
+
+    made = artifacts.reconstruct(trained, split, count, seed)
+    _write(path, made._asdict(), lambda: beside(made.inputs, made.reconstructions))
+
+
+@click.command()
+@run_argument
+@_count(64, "draws from the prior")
+@_seed("the draws")
+@checkpoint_option
+@_out("samples.png")
+def sample(run_dir: str, count: int, seed: int, checkpoint: str, out: str | None) -> None:
+    """Draws from the prior, decoded; for methods that have one."""
+    trained, path = _load(run_dir, checkpoint, out, "samples.png", PICTURE)
+    from jaxae import artifacts
+    from jaxae.artifacts.images import table
+
+    made = artifacts.sample(trained, count, seed)
+    _write(path, {"samples": made}, lambda: table(made))
+
+
+@click.command()
+@run_argument
+@_count(8, "pairs of examples, spread through the split")
+@click.option("--pair", type=int, nargs=2, multiple=True, help="two examples by number; may be repeated")
+@click.option("--steps", type=int, default=11, help="codes on a path, its ends included [11]")
+@click.option("--how", default="linear", help="linear or spherical [linear]")
+@split_option
+@_seed("held-out pixels, where binarisation is dynamic")
+@checkpoint_option
+@_out("interpolations.png")
+def interpolate(
+    run_dir: str,
+    count: int,
+    pair: tuple,
+    steps: int,
+    how: str,
+    split: str,
+    seed: int,
+    checkpoint: str,
+    out: str | None,
+) -> None:
+    """Decoded paths from the code of one example to that of another, one a row."""
+    _check_split(split)
+    trained, path = _load(run_dir, checkpoint, out, "interpolations.png", PICTURE)
+    from jaxae import artifacts
+
+    made = artifacts.interpolate(trained, pair or count, steps, how, split, seed)
+    _write(path, made._asdict(), lambda: made.images)
+
+
+@click.command()
+@run_argument
+@click.option("--example", type=int, default=0, help="whose code, by number in the split [0]")
+@click.option("--span", type=float, default=3.0, help="how far, in the unit's standard deviations [3]")
+@click.option("--steps", type=int, default=11, help="codes a row, odd: the middle one is the example's [11]")
+@click.option("--count", type=int, default=None, help="latent units, the busiest first [all]")
+@split_option
+@_seed("held-out pixels, where binarisation is dynamic")
+@checkpoint_option
+@_out("traversals.png")
+def traverse(
+    run_dir: str, example: int, span: float, steps: int, count: int | None, split: str, seed: int,
+    checkpoint: str, out: str | None,
+) -> None:  # fmt: skip
+    """One latent unit moved at a time, one a row, the busiest first."""
+    _check_split(split)
+    trained, path = _load(run_dir, checkpoint, out, "traversals.png", PICTURE)
+    from jaxae import artifacts
+
+    made = artifacts.traverse(trained, example, span, steps, split=split, seed=seed, most=count)
+    _write(path, made._asdict(), lambda: made.images)
+
+
+@click.command()
+@run_argument
+@click.option("--count", type=int, default=None, help="examples, evenly spread through the split [all]")
+@split_option
+@_seed("held-out pixels, where binarisation is dynamic")
+@checkpoint_option
+@click.option("--out", metavar="PATH", help="a .npz [RUN/codes.npz]")
+def encode(run_dir: str, count: int | None, split: str, seed: int, checkpoint: str, out: str | None) -> None:
+    """The codes of a split as arrays: z, label, index; mean and log_var where there is a posterior."""
+    _check_split(split)
+    trained, path = _load(run_dir, checkpoint, out, "codes.npz", (".npz",))
+    from jaxae import artifacts
+    from jaxae.artifacts import files
+
+    files.write(path, files.npz(artifacts.encode(trained, split, seed, count)))
+    click.echo(path)
+
+
+@click.command()
+@run_argument
+@click.argument("codes", metavar="Z")
+@checkpoint_option
+@_out("decoded.png")
+def decode(run_dir: str, codes: str, checkpoint: str, out: str | None) -> None:
+    """The images at the codes [n, latent] in Z: a .npy, or a .npz with an array z, as `encode` writes."""
+    from jaxae.artifacts import files
+
+    z = files.read_codes(Path(codes))
+    trained, path = _load(run_dir, checkpoint, out, "decoded.png", PICTURE)
+    from jaxae import artifacts
+    from jaxae.artifacts.images import table
+
+    made = artifacts.decode(trained, z)
+    _write(path, {"images": made, "z": z}, lambda: table(made))
+
+
+@click.command()
+@run_argument
+@checkpoint_option
+@click.option("--out", metavar="PATH", help="a .html [RUN/report.html]")
+def report(run_dir: str, checkpoint: str, out: str | None) -> None:
+    """Write the run's report again: one page, for which no network is needed."""
+    trained, path = _load(run_dir, checkpoint, out, "report.html", (".html",))
+    from jaxae.report import write_report
+
+    click.echo(write_report(trained, out=path))

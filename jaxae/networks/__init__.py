@@ -1,0 +1,59 @@
+"""Encoders and decoders by name, for images of any shape. Importing this costs no jax."""
+
+from importlib import import_module
+from typing import Any
+
+from jaxae.errors import InputError, unknown
+from jaxae.networks.catalogue import ACTIVATIONS, NAMES, NETWORKS
+
+__all__ = ["ACTIVATIONS", "NAMES", "NETWORKS", "make"]
+
+
+def make(
+    name: str,
+    shape: tuple[int, int, int],
+    latent: int,
+    likelihood: Any,
+    *,
+    mean: Any = None,
+    width: int | None = None,
+    depth: int | None = None,
+    activation: str | None = None,
+    dtype: Any = "float32",
+) -> Any:
+    """The Net of that name for images of `shape`, (height, width, channels).
+
+    Every decoder ends in a layer without bias and a parameter `bias` of the image's shape, which starts where
+    the likelihood's mean is `mean` (the training mean image; None: at zero). For width, depth and activation,
+    None is the network's default. `dtype` is the computation's: parameters and outputs are float32.
+    Raises InputError.
+    """
+    if name not in NETWORKS:
+        raise unknown("network", name, NAMES)
+    given = {"width": width, "depth": depth, "activation": activation}
+    _check(name, tuple(shape), mean, given)
+    defaults = NETWORKS[name]
+    chosen = {k: getattr(defaults, k) if v is None else v for k, v in given.items()}
+    build = getattr(import_module(f"jaxae.networks.{defaults.file}"), name)
+    from jaxae.networks.layers import Spec, output_bias
+    from jaxae.types import Net
+
+    spec = Spec(shape=tuple(shape), bias=output_bias(likelihood, mean), dtype=dtype, **chosen)
+    encoder, decoder = build(spec)
+    return Net(encoder, decoder, likelihood, latent)
+
+
+def _check(name: str, shape: tuple[int, ...], mean: Any, given: dict[str, Any]) -> None:
+    if len(shape) != 3 or min(shape) < 1:
+        raise InputError(f"shape {shape}: expected (height, width, channels)")
+    if mean is not None and mean.shape != shape:
+        raise InputError(f"mean image of shape {mean.shape}: expected {shape}, the images' own")
+    for what, value in given.items():
+        if value is None:
+            continue
+        if name == "linear":
+            raise InputError(f"{what} {value!r}: the linear network has none: leave it out, or choose mlp")
+        if what == "activation" and value not in ACTIVATIONS:
+            raise unknown("activation", value, ACTIVATIONS)
+        if what != "activation" and value < 1:
+            raise InputError(f"{what} {value!r}: expected at least 1")

@@ -1,0 +1,54 @@
+"""What the networks share: activations, initial weights, the decoder's last bias."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxae.types import Likelihood
+
+ACTIVATIONS: dict[str | None, Callable] = {
+    "relu": nn.relu,
+    "gelu": nn.gelu,
+    "silu": nn.silu,
+    "tanh": nn.tanh,
+    "elu": nn.elu,
+    "leaky_relu": nn.leaky_relu,
+    "identity": lambda x: x,
+    None: lambda x: x,
+}
+
+
+class Spec(NamedTuple):
+    """What an architecture is built from: a network's file turns it into (outputs -> encoder, decoder)."""
+
+    shape: tuple[int, int, int]
+    width: Any
+    depth: Any
+    activation: str | None
+    dtype: Any
+    bias: Callable
+
+    def pair(self, encoder: type[nn.Module], decoder: type[nn.Module]) -> tuple[Callable, nn.Module]:
+        return lambda outputs: encoder(self, outputs), decoder(self)
+
+
+def hidden(activation: str | None, gain: float = 1.0) -> Callable:
+    """Initial weights that multiply a layer's variance by `gain`: He et al. 2015 (arXiv:1502.01852) for the
+    activations that let half of it through, LeCun's for tanh and the identity."""
+    scale = 1.0 if activation in ("tanh", "identity", None) else 2.0
+    return nn.initializers.variance_scaling(scale * gain, "fan_in", "truncated_normal")
+
+
+def output(gain: float = 1.0) -> Callable:
+    """Initial weights of a decoder's last layer: a tenth of the usual, so that the bias shows through."""
+    return nn.initializers.variance_scaling(0.01 * gain, "fan_in", "truncated_normal")
+
+
+def output_bias(likelihood: Likelihood, mean: Any) -> Callable:
+    """The initialiser (key, shape) of a decoder's `bias`: the output whose mean is the image `mean`."""
+    if mean is None:
+        return nn.initializers.zeros
+    image = jnp.asarray(mean, jnp.float32)
+    return lambda key, shape: likelihood.bias(image)

@@ -1,0 +1,29 @@
+"""One page about one run: `write_report(trained)` makes report.html, which needs no network and no server."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxae.artifacts import files
+from jaxae.folder import read_json
+from jaxae.run import Trained
+
+
+def write_report(
+    trained: Trained, evaluation: Mapping[str, Any] | None = None, out: str | Path | None = None
+) -> Path:
+    """Writes the run's report (to report.html in its folder) and returns its path.
+
+    evaluation: what `evaluate_run` returned; by default what the folder's evaluation.json holds, if any.
+    The page is a function of the run alone: it holds no date, and written twice it is the same to the byte.
+    """
+    from jaxae.report.page import render
+
+    if evaluation is None and trained.folder.evaluation_file.is_file():
+        evaluation = read_json(trained.folder.evaluation_file)
+    path = Path(out) if out else trained.folder.report
+    files.write(path, render(trained, evaluation).encode())
+    return path
+
+
+__all__ = ["write_report"]

@@ -1,0 +1,151 @@
+"""The page put together: what each section shows, computed; the template has the words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from jaxae import artifacts, log, methods
+from jaxae.artifacts.images import beside, table
+from jaxae.artifacts.units import Units
+from jaxae.folder import read_json
+from jaxae.report import latent, measures, plots
+from jaxae.report.pictures import data_uri
+from jaxae.run import Trained, final_digest
+
+MOST = 10_000  # test examples that the latent space is drawn from, evenly spread
+SHOWN = 24
+COLUMNS = 12
+PAIRS = 6
+STEPS = 11
+ROWS = 10  # of the traversals
+SIDE = 15  # of the decoded manifold
+
+
+def render(trained: Trained, evaluation: Mapping[str, Any] | None) -> str:
+    """The whole page as text."""
+    method, source = trained.setup.method, trained.setup.source
+    codes = artifacts.encode(trained, count=min(MOST, len(source.test)))
+    units = artifacts.units(codes)
+    context = {
+        **measures.headline(evaluation, trained),
+        **measures.record(trained, _record(trained)),
+        "entry": methods.entry(trained.setup.config.method),
+        "latent": codes["z"].shape[1],
+        "codes": len(codes["z"]),
+        "posterior": method.posterior is not None,
+        "prior": method.sample is not None,
+        "shape": source.shape,
+        "sizes": source.sizes(),
+        "likelihood": trained.setup.likelihood,
+        "digest": final_digest(trained),
+        "step": trained.step,
+        "curves": curves(trained),
+        "reconstructions": reconstructions(trained),
+        "samples": samples(trained),
+        "interpolations": interpolations(trained),
+        "space": space(trained, codes),
+        "units": unit_statistics(units),
+        "traversals": traversals(trained, units),
+    }
+    loader = jinja2.PackageLoader("jaxae.report", "")
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters["comma"] = lambda value: f"{value:,}"
+    return environment.get_template("page.jinja").render(context)
+
+
+def _record(trained: Trained) -> dict[str, Any]:
+    file = trained.folder.record_file
+    return read_json(file) if file.is_file() else {}
+
+
+def curves(trained: Trained) -> dict[str, Any] | None:
+    """The metrics that training and validation share, the loss first; None where nothing was logged."""
+    rows = [row for row in log.read(trained.folder.metrics_file) if row["step"] <= trained.step]
+    logged = dict.fromkeys(name for row in rows for name in row)
+    names = [n for n in ("loss", "reconstruction", "kl") if n in logged]
+    names += [n for n in logged if f"validation_{n}" in logged and n not in (*names, "elbo")]
+    if plots.series(rows, "loss") == plots.series(rows, "reconstruction"):
+        names.remove("loss")
+    if not any(plots.series(rows, name)[0] for name in names):
+        return None
+    every = trained.setup.steps(trained.setup.config.log_every)
+    if trained.step % every < every / 2:  # the last mean is over too few steps to compare with the others
+        rows = [row for row in rows if row["step"] < trained.step or "loss" not in row]
+    alt = f"Training and validation curves of {', '.join(names)} against the step"
+    return {
+        "plot": plots.curves(rows, names, alt),
+        "alone": "loss" not in names,
+        "epochs": trained.step / trained.setup.epoch,
+        "every": every,
+        "validations": len(plots.series(rows, "validation_loss")[0]),
+    }
+
+
+def reconstructions(trained: Trained) -> dict[str, Any]:
+    made = artifacts.reconstruct(trained, count=min(SHOWN, len(trained.setup.source.test)))
+    tiles = beside(made.inputs, made.reconstructions, COLUMNS)
+    return {"picture": data_uri(tiles), "n": len(made.index), "rows": len(tiles), "columns": tiles.shape[1]}
+
+
+def samples(trained: Trained) -> dict[str, Any] | None:
+    if trained.setup.method.sample is None:
+        return None
+    made = artifacts.sample(trained, 5 * COLUMNS)
+    return {"picture": data_uri(table(made, COLUMNS)), "n": len(made)}
+
+
+def interpolations(trained: Trained) -> dict[str, Any]:
+    test, names = trained.setup.source.test, trained.setup.source.classes
+    made = artifacts.interpolate(trained, max(1, min(PAIRS, len(test) // 2)), STEPS)
+    words = [[plots.class_name(names, label) for label in test.labels[pair]] for pair in made.index]
+    return {
+        "picture": data_uri(made.images),
+        "n": len(made.index),
+        "pairs": words if (test.labels >= 0).all() else made.index.tolist(),
+        "labelled": bool((test.labels >= 0).all()),
+    }
+
+
+def space(trained: Trained, codes: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The codes in a plane, and for one or two latents the decoded lattice under it."""
+    z, labels, names = codes["z"], codes["label"], trained.setup.source.classes
+    gaussian = trained.setup.method.posterior is not None and trained.setup.method.sample is not None
+    found = {"labels": len(np.unique(labels[labels >= 0])), "gaussian": gaussian, "side": SIDE, "ratio": []}
+    alt = f"The codes of {len(z)} test examples, coloured by label"
+    if z.shape[1] == 1:
+        lines = latent.lattice(z, STEPS * 2 - 1, gaussian)
+        line = artifacts.decode(trained, lines)[None]
+        return {**found, "plot": plots.strip(z[:, 0], labels, names, alt), "picture": data_uri(line, gap=2)}
+    if z.shape[1] == 2:
+        at = latent.plane(latent.lattice(z, SIDE, gaussian))
+        made = artifacts.decode(trained, at.reshape(-1, 2))
+        manifold = data_uri(made.reshape(*at.shape[:2], *made.shape[1:]), gap=2, tile=48)
+        points = plots.scatter(z, labels, names, ("z₀", "z₁"), alt, circle=gaussian)
+        return {**found, "plot": points, "picture": manifold}
+    points, ratio = latent.components(z)
+    axes = tuple(f"component {i + 1} ({ratio[i]:.1%})".replace("%", " %") for i in range(2))
+    return {
+        **found,
+        "plot": plots.scatter(points, labels, names, axes, f"{alt}, on their first two principal components"),
+        "spectrum": plots.spectrum(ratio, "Explained variance of each principal component of the codes"),
+        "ratio": [float(part) for part in ratio],
+    }
+
+
+def unit_statistics(units: Units) -> dict[str, Any]:
+    measures = "KL divergence and variance" if units.kl is not None else "Variance"
+    return {
+        "plot": plots.unit_bars(units, f"{measures} of each latent unit, the busiest first"),
+        "active": units.active,
+        "kl": None if units.kl is None else float(units.kl.sum()),
+    }
+
+
+def traversals(trained: Trained, units: Units) -> dict[str, Any]:
+    made = artifacts.traverse(trained, steps=STEPS, most=ROWS, over=units)
+    rows = [{"unit": int(u), "sd": float(units.sd[u])} for u in made.unit]
+    return {"picture": data_uri(made.images), "rows": rows, "span": float(made.offset[-1])}

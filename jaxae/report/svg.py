@@ -1,0 +1,82 @@
+"""A matplotlib figure as inline SVG that takes its colours and typeface from the page, light or dark."""
+
+import contextlib
+import io
+import re
+from collections.abc import Iterator
+
+import matplotlib
+from markupsafe import Markup, escape
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+# Colours no figure would use, each exchanged for one of the page's
+INK, MUTED, RULE, PAPER, ACCENT = (f"#0{n}0{n}0{n}" for n in range(1, 6))
+OF_PAGE = {
+    INK: "currentColor",
+    MUTED: "var(--muted)",
+    RULE: "var(--rule)",
+    PAPER: "var(--paper)",
+    ACCENT: "var(--accent)",
+}
+STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "jaxae",
+    "font.size": 9.0,
+    "text.color": INK,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.linewidth": 0.6,
+    "axes.facecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9.0,
+    "axes.grid.axis": "y",
+    "axes.unicode_minus": True,
+    "axes.formatter.useoffset": False,
+    "figure.facecolor": "none",
+    "grid.color": RULE,
+    "grid.linewidth": 0.5,
+    "lines.solid_capstyle": "round",
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 3.0,
+    "ytick.major.size": 3.0,
+}
+
+
+@contextlib.contextmanager
+def style() -> Iterator[None]:
+    """The report's figure style for as long as it lasts, whatever the user's own settings."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        yield
+
+
+def to_svg(figure: Figure, alt: str) -> Markup:
+    """The figure's <svg> element, to be put into the page as it is."""
+    file = io.StringIO()
+    FigureCanvasSVG(figure).print_svg(
+        file, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+    )
+    text = file.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
+    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)
+    text = re.sub(r"<!--.*?-->", "", text, flags=re.S)
+    text = re.sub(r'(<g) id="[^"]*"', r"\1", text)  # matplotlib numbers its groups afresh in every figure
+    text = re.sub(r"font: (?:\w+ )*?([\d.]+px) [^;\"]*", r"font-size: \1", text)
+    text = re.sub(r">\s+<", "><", text)
+    for colour, variable in OF_PAGE.items():
+        text = text.replace(colour, variable)
+    return Markup(text.replace("<svg", f'<svg role="img" aria-label="{escape(alt)}"', 1))

@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+
+from jaxae.data import cache, load
+from jaxae.errors import InputError
+
+RNG = np.random.default_rng(0)
+GREY = RNG.integers(0, 256, (60, 5, 4), dtype=np.uint8)
+LABELS = RNG.integers(0, 3, 60)
+
+
+def saved(folder, array, name="x.npy"):
+    np.save(folder / name, array)
+    return str(folder / name)
+
+
+def zipped(folder, **arrays):
+    np.savez(folder / "x.npz", **arrays)
+    return str(folder / "x.npz")
+
+
+def joined(source):
+    return np.concatenate([split.rows for split in (source.train, source.validation, source.test)])
+
+
+def as_set(rows):
+    return sorted(row.tobytes() for row in rows)
+
+
+def test_npy_is_split_by_a_fixed_rule_into_all_its_images(tmp_path):
+    source = load(saved(tmp_path, GREY))
+    assert source.shape == (5, 4, 1)
+    assert source.sizes() == {"train": 40, "validation": 8, "test": 12}
+    assert joined(source).dtype == np.uint8
+    assert as_set(joined(source)) == as_set(GREY)
+    assert (source.train.labels == -1).all()
+    assert source.digest == load(saved(tmp_path, GREY, "other.npy")).digest
+    assert source.digest != load(saved(tmp_path, GREY[::-1], "reversed.npy")).digest
+
+
+def test_validation_size_is_the_users(tmp_path):
+    path = saved(tmp_path, GREY)
+    assert load(path, validation=5).sizes() == {"train": 43, "validation": 5, "test": 12}
+    np.testing.assert_array_equal(load(path, validation=5).test.rows, load(path).test.rows)
+    with pytest.raises(InputError, match="cannot hold out 48 of 48"):
+        load(path, validation=48)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (GREY.astype(np.int64), GREY),
+        (GREY > 100, (GREY > 100) * np.uint8(255)),
+        ((GREY > 100).astype(np.uint8), (GREY > 100) * np.uint8(255)),
+        ((GREY > 100).astype(np.int32), (GREY > 100) * np.uint8(255)),
+        ((GREY / 255).astype(np.float32), (GREY / 255).astype(np.float32)),
+        (GREY / 255, (GREY / 255).astype(np.float32)),
+        ((GREY / 255).astype(">f8"), (GREY / 255).astype(np.float32)),
+        ((GREY > 100).astype(np.float16), (GREY > 100).astype(np.float32)),
+    ],
+    ids=["int64", "bool", "uint8 0/1", "int32 0/1", "float32", "float64", "big-endian", "float16"],
+)
+def test_pixels_come_in_one_of_two_forms(tmp_path, given, expected):
+    rows = joined(load(saved(tmp_path, given)))
+    assert rows.dtype == expected.dtype
+    assert as_set(rows) == as_set(expected)
+
+
+def test_binary_rule_is_told_and_holds_for_all_splits_or_none(tmp_path):
+    dark = (GREY > 100).astype(np.uint8)
+    assert "become 0 and 255" in load(saved(tmp_path, dark)).about
+    source = load(zipped(tmp_path, x_train=GREY, x_test=dark))
+    assert source.test.rows.max() == 1
+    assert "become" not in source.about
+
+
+def test_large_files_stay_on_disk_with_the_same_contents(tmp_path, monkeypatch):
+    for name, array in (("a.npy", GREY), ("b.npy", GREY / 255), ("c.npy", GREY > 9), ("d.npy", GREY % 2)):
+        path = saved(tmp_path, array, name)
+        small = load(path)
+        monkeypatch.setattr(cache, "LARGE", 0)
+        large = load(path)
+        monkeypatch.undo()
+        assert large.digest == small.digest
+        assert isinstance(large.train.rows, np.memmap) and large.train.rows.filename
+        assert not isinstance(small.train.rows, np.memmap)
+
+
+def test_changed_file_is_never_served_from_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "LARGE", 0)
+    before = load(saved(tmp_path, GREY)).digest
+    assert load(saved(tmp_path, 255 - GREY)).digest != before
+
+
+@pytest.mark.parametrize("names", [("x", "y"), ("images", "labels"), ("arr_0", "arr_1")])
+def test_npz_with_labels(tmp_path, names):
+    source = load(zipped(tmp_path, **{names[0]: GREY, names[1]: LABELS[:, None]}))
+    assert source.sizes() == {"train": 40, "validation": 8, "test": 12}
+    pairs = {row.tobytes(): label for row, label in zip(GREY, LABELS)}
+    for split in (source.train, source.validation, source.test):
+        assert [pairs[row.tobytes()] for row in split.rows] == split.labels.tolist()
+        assert split.labels.dtype == np.int32
+    assert source.classes == ("0", "1", "2")
+
+
+def test_npz_with_its_own_splits_keeps_them(tmp_path):
+    parts = {"x_train": GREY[:40], "x_val": GREY[40:45], "x_test": GREY[45:], "y_test": LABELS[45:]}
+    source = load(zipped(tmp_path, **parts))
+    np.testing.assert_array_equal(source.train.rows[..., 0], GREY[:40])
+    np.testing.assert_array_equal(source.validation.rows[..., 0], GREY[40:45])
+    np.testing.assert_array_equal(source.test.rows[..., 0], GREY[45:])
+    np.testing.assert_array_equal(source.test.labels, LABELS[45:])
+    assert "its own splits" in source.about
+    with pytest.raises(InputError, match="own validation split has 5 examples"):
+        load(str(tmp_path / "x.npz"), validation=3)
+
+
+def test_colour_keeps_its_channels(tmp_path):
+    assert load(saved(tmp_path, RNG.integers(0, 256, (20, 6, 7, 3), np.uint8))).shape == (6, 7, 3)

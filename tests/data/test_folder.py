@@ -1,0 +1,161 @@
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxae.data import load
+from jaxae.errors import InputError
+
+RNG = np.random.default_rng(1)
+
+
+def picture(path, array, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path, **options)
+    return path
+
+
+def grey(height=6, width=5):
+    return RNG.integers(0, 256, (height, width), np.uint8)
+
+
+def flat(folder, n=12):
+    arrays = [grey() for _ in range(n)]
+    for at, array in enumerate(arrays):
+        picture(folder / f"{at:02}.png", array)
+    return arrays
+
+
+def refused(path, **options):
+    with pytest.raises(InputError) as caught:
+        load(str(path), **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_flat_folder(tmp_path):
+    arrays = flat(tmp_path)
+    (tmp_path / "notes.txt").write_text("not an image, and not taken for one")
+    (tmp_path / ".hidden.png").write_text("neither")
+    source = load(str(tmp_path))
+    assert source.shape == (6, 5, 1)
+    assert source.sizes() == {"train": 9, "validation": 1, "test": 2}
+    rows = np.concatenate([split.rows for split in (source.train, source.validation, source.test)])
+    assert sorted(row.tobytes() for row in rows) == sorted(array.tobytes() for array in arrays)
+    assert (source.train.labels == -1).all()
+
+
+def test_sub_folders_are_classes_and_splits(tmp_path):
+    known = {}
+    for split, n in (("train", 7), ("val", 2), ("test", 3)):
+        for label, name in enumerate(("cat", "dog")):
+            for at in range(n):
+                known[picture(tmp_path / split / name / f"{at}.png", array := grey()) and array.tobytes()] = (
+                    label
+                )
+    source = load(str(tmp_path))
+    assert source.classes == ("cat", "dog")
+    assert source.sizes() == {"train": 14, "validation": 4, "test": 6}
+    for split in (source.train, source.validation, source.test):
+        assert [known[row.tobytes()] for row in split.rows] == split.labels.tolist()
+
+
+def test_grey_among_colour_becomes_colour(tmp_path):
+    flat(tmp_path, 5)
+    colour = RNG.integers(0, 256, (6, 5, 3), np.uint8)
+    picture(tmp_path / "colour.png", colour)
+    source = load(str(tmp_path))
+    rows = np.concatenate([split.rows for split in (source.train, source.validation, source.test)])
+    assert source.shape == (6, 5, 3)
+    assert sum((row == colour).all() for row in rows) == 1
+    assert sum((row == row[..., :1]).all() for row in rows) == 5
+
+
+def test_black_and_white_images_use_the_whole_range(tmp_path):
+    bits = RNG.integers(0, 2, (6, 4, 4)).astype(bool)
+    for at, array in enumerate(bits):
+        picture(tmp_path / f"{at}.png", array)
+    source = load(str(tmp_path))
+    rows = np.concatenate([split.rows for split in (source.train, source.validation, source.test)])
+    assert sorted(row.tobytes() for row in rows) == sorted(
+        (array * np.uint8(255)).tobytes() for array in bits
+    )
+
+
+def test_photographs_stored_on_their_side_are_turned_upright(tmp_path):
+    array = np.zeros((4, 8), np.uint8)
+    array[:, :2] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise to see it upright
+    for at in range(6):
+        picture(tmp_path / f"{at}.png", array, exif=exif)
+    source = load(str(tmp_path))
+    assert source.shape == (8, 4, 1)
+    np.testing.assert_array_equal(source.train.rows[0, ..., 0], np.rot90(array, -1))
+
+
+def test_changed_picture_is_read_again(tmp_path):
+    flat(tmp_path / "data")
+    before = load(str(tmp_path / "data"))
+    assert load(str(tmp_path / "data")).digest == before.digest
+    path = tmp_path / "data" / "03.png"
+    stat = path.stat()
+    picture(path, grey())
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert load(str(tmp_path / "data")).digest != before.digest
+
+
+def test_another_size_names_both_files(tmp_path):
+    flat(tmp_path)
+    picture(tmp_path / "odd.png", grey(7, 5))
+    message = refused(tmp_path)
+    assert f"{tmp_path / 'odd.png'}: 7 x 5 pixels, but {tmp_path / '00.png'} has 6 x 5" in message
+
+
+def test_same_size_but_on_its_side_is_refused(tmp_path):
+    flat(tmp_path)
+    picture(tmp_path / "08.png", grey(5, 6))
+    assert f"{tmp_path / '08.png'}: 5 x 6 pixels, but {tmp_path / '00.png'} has 6 x 5" in refused(tmp_path)
+
+
+def test_sixteen_bits_are_refused(tmp_path):
+    picture(tmp_path / "deep.png", RNG.integers(0, 60_000, (4, 4)).astype(np.uint16))
+    assert "pixels of mode I;16" in refused(tmp_path)
+
+
+def test_alpha_in_some_only_is_refused(tmp_path):
+    flat(tmp_path)
+    picture(tmp_path / "see-through.png", RNG.integers(0, 256, (6, 5, 4), np.uint8))
+    assert "see-through.png: has an alpha channel, but" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture", "cut", "flipped"])
+def test_damaged_picture_is_named(tmp_path, content):
+    flat(tmp_path)
+    path = picture(tmp_path / "06.png", RNG.integers(0, 256, (60, 50), np.uint8)[:6, :5])
+    data = bytearray(path.read_bytes())
+    if content == "cut":
+        content = data[: len(data) - 30]
+    elif content == "flipped":
+        data[len(data) // 2] ^= 255
+        content = data
+    path.write_bytes(bytes(content))
+    assert str(path) in refused(tmp_path)
+
+
+def test_folders_that_cannot_be_meant(tmp_path):
+    assert "no image in it" in refused(tmp_path)
+    picture(tmp_path / "test" / "0.png", grey())
+    assert "a folder test but no folder train" in refused(tmp_path)
+    flat(tmp_path / "train")
+    (tmp_path / "valid").mkdir()
+    assert "valid: no image in it" in refused(tmp_path)
+    (tmp_path / "val").mkdir()
+    assert "two folders for the validation split" in refused(tmp_path)
+
+
+def test_images_beside_classes_are_refused(tmp_path):
+    flat(tmp_path)
+    picture(tmp_path / "cat" / "0.png", grey())
+    assert "images both here (00.png) and in sub-folders (cat)" in refused(tmp_path)

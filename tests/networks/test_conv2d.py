@@ -1,0 +1,70 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxae.networks.conv2d import Conv, ConvTranspose
+
+MODULES = {"conv": Conv, "transpose": ConvTranspose}
+CASES = [(k, s, size) for k in (3, 4, 5) for s in (1, 2) for size in ((7, 5), (1, 2))] + [
+    (2, 3, (4, 7)),
+    (1, 2, (3, 3)),
+]
+FEATURES = 4
+
+
+def example(size):
+    return jax.random.normal(jax.random.key(0), (2, *size, 3))
+
+
+@pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
+@pytest.mark.parametrize(("kernel", "stride", "size"), CASES)
+def test_matrix_products_equal_lax_with_their_gradients(module, kernel, stride, size):
+    x = example(size)
+    by_lax, by_matmul = (module(FEATURES, kernel, stride, matmul=matmul) for matmul in (False, True))
+    params = by_lax.init(jax.random.key(1), x)
+
+    @jax.jit
+    def both(params, x):
+        def graded(net):
+            loss = lambda params, x: (jnp.sum(jnp.sin(y := net.apply(params, x))), y)  # noqa: E731
+            return jax.grad(loss, (0, 1), has_aux=True)(params, x)
+
+        return graded(by_lax), graded(by_matmul)
+
+    expected, found = both(params, x)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), expected, found)
+    grown = [-(-n // stride) if module is Conv else n * stride for n in size]
+    assert found[1].shape == (2, *grown, FEATURES)
+
+
+@pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
+def test_both_implementations_have_the_same_parameters(module):
+    x = example((5, 5))
+    a, b = (module(FEATURES, 3, 2, matmul=matmul).init(jax.random.key(1), x) for matmul in (False, True))
+    assert jax.tree.map(jnp.shape, a) == {"params": {"kernel": (3, 3, 3, FEATURES), "bias": (FEATURES,)}}
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
+def test_the_cpu_takes_matrix_products_and_accelerators_lax(module, monkeypatch):
+    def primitives():
+        net = module(FEATURES, 3, 2)
+        return str(
+            jax.make_jaxpr(lambda key, x: net.init_with_output(key, x))(jax.random.key(1), example((5, 5)))
+        )
+
+    assert "conv_general_dilated" not in primitives()
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    assert "conv_general_dilated" in primitives()
+
+
+@pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
+def test_forward_mode_and_vmap(module):
+    net = module(FEATURES, 4, 2, matmul=True)
+    x = example((6, 5))
+    params = net.init(jax.random.key(1), x)
+    apply = jax.jit(lambda x: net.apply(params, x))
+    _, tangent = jax.jvp(apply, (x,), (x,))
+    np.testing.assert_allclose(tangent, apply(x) - apply(jnp.zeros_like(x)), atol=1e-5)  # affine in x
+    np.testing.assert_allclose(jax.vmap(apply)(x[:, None])[:, 0], apply(x), atol=1e-5)

@@ -1,0 +1,196 @@
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxae import likelihoods, networks
+from jaxae.errors import InputError
+from jaxae.networks import catalogue, layers
+
+SHAPES = [(28, 28, 1), (64, 64, 3), (9, 7, 3), (1, 1, 1), (2, 33, 5)]
+LATENT = 3
+
+
+def make(name, shape, latent=LATENT, likelihood="bernoulli", **options):
+    if name != "linear":
+        options.setdefault("width", 8)
+    return networks.make(name, shape, latent, likelihoods.make(likelihood), **options)
+
+
+def images(shape, batch=2):
+    return jax.random.uniform(jax.random.key(0), (batch, *shape))
+
+
+def codes(batch=2):
+    return jax.random.normal(jax.random.key(1), (batch, LATENT))
+
+
+def init(net, shape, outputs=LATENT):
+    """The encoder's and the decoder's variables."""
+
+    @jax.jit
+    def start(key):
+        one, two = jax.random.split(key)
+        return net.encoder(outputs).init(one, images(shape, 1)), net.decoder.init(two, jnp.zeros((1, LATENT)))
+
+    return start(jax.random.key(2))
+
+
+def shapes(variables):
+    """{path: shape} of every parameter."""
+    return {
+        jax.tree_util.keystr(p, simple=True, separator="/"): v.shape
+        for p, v in jax.tree.leaves_with_path(variables)
+    }
+
+
+@pytest.mark.parametrize("name", networks.NAMES)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("outputs", [1, 2 * LATENT])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_shapes_and_dtypes(name, shape, outputs, dtype):
+    net = make(name, shape, dtype=dtype)
+    h, encoder = jax.eval_shape(net.encoder(outputs).init_with_output, jax.random.key(0), images(shape))
+    x, decoder = jax.eval_shape(net.decoder.init_with_output, jax.random.key(0), codes())
+    assert (h.shape, x.shape) == ((2, outputs), (2, *shape))
+    assert {v.dtype for v in jax.tree.leaves((h, x, encoder, decoder))} == {jnp.dtype("float32")}
+    assert decoder["params"]["bias"].shape == shape
+    assert set(encoder) == set(decoder) == {"params"}
+    assert list(decoder["params"]["pixels"]) == ["kernel"]
+
+
+@pytest.mark.parametrize("name", networks.NAMES)
+@pytest.mark.parametrize("shape", [(9, 7, 3), (1, 1, 1)])
+def test_every_parameter_has_a_finite_gradient_and_calls_repeat(name, shape):
+    net = make(name, shape)
+
+    @jax.jit
+    def graded(variables, x, z):
+        def loss(variables):
+            h, out = net.encoder(LATENT).apply(variables[0], x), net.decoder.apply(variables[1], z)
+            return jnp.sum(jnp.square(h - 1)) - jnp.sum(net.likelihood.log_prob(None, out, x)), (h, out)
+
+        return jax.grad(loss, has_aux=True)(variables)
+
+    variables, x = init(net, shape), images(shape, 8)
+    first, again = graded(variables, x, codes(8)), graded(variables, x, codes(8))
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    for path, gradient in jax.tree.leaves_with_path(first[0]):
+        assert jnp.all(jnp.isfinite(gradient)) and jnp.any(gradient != 0), path
+
+
+@pytest.mark.parametrize("name", networks.NAMES)
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_the_untrained_mean_is_near_the_training_mean(name, likelihood):
+    shape = (9, 7, 3)
+    mean = np.linspace(0.1, 0.9, 9 * 7 * 3, dtype=np.float32).reshape(shape)
+    net = make(name, shape, likelihood=likelihood, mean=mean)
+    _, decoder = init(net, shape)
+    np.testing.assert_allclose(net.likelihood.mean(decoder["params"]["bias"]), mean, atol=1e-5)
+    out = net.likelihood.mean(jax.jit(net.decoder.apply)(decoder, codes(16)))
+    np.testing.assert_allclose(jnp.mean(out, axis=0), mean, atol=0.2)
+    assert jnp.mean(jnp.abs(out - mean[None])) < 0.1
+
+
+def test_without_a_mean_the_bias_is_zero():
+    _, decoder = init(make("mlp", (4, 4, 1)), (4, 4, 1))
+    assert not jnp.any(decoder["params"]["bias"])
+
+
+@pytest.mark.parametrize("name", networks.NAMES)
+def test_bfloat16_computes_about_the_same(name):
+    shape = (5, 6, 1)
+    full, half = make(name, shape), make(name, shape, dtype="bfloat16")
+    encoder, decoder = init(full, shape)
+    apply = jax.jit(
+        lambda net, e, d: (net.encoder(LATENT).apply(e, images(shape)), net.decoder.apply(d, codes())),
+        static_argnums=0,
+    )
+    for a, b in zip(apply(full, encoder, decoder), apply(half, encoder, decoder)):
+        assert not jnp.array_equal(a, b)
+        np.testing.assert_allclose(a, b, atol=0.05)
+
+
+@pytest.mark.parametrize("name", ["gated_mlp", "conv", "resnet"])
+def test_a_compiled_loop_has_the_bits_of_a_python_loop(name):
+    shape = (9, 8, 1)
+    net = make(name, shape)
+    data = jax.random.uniform(jax.random.key(5), (3, 8, *shape))
+
+    def step(i, variables):
+        def loss(variables):
+            z = net.encoder(LATENT).apply(variables[0], data[i % 3])
+            return -jnp.mean(net.likelihood.log_prob(None, net.decoder.apply(variables[1], z), data[i % 3]))
+
+        return jax.tree.map(lambda v, g: v - 1e-3 * g, variables, jax.grad(loss)(variables))
+
+    start = init(net, shape)
+    compiled = jax.jit(lambda variables, steps: jax.lax.fori_loop(0, steps, step, variables))(start, 5)
+    jitted, python = jax.jit(step), start
+    for i in range(5):
+        python = jitted(i, python)
+    jax.tree.map(np.testing.assert_array_equal, compiled, python)
+    assert not jnp.array_equal(start[1]["params"]["bias"], python[1]["params"]["bias"])
+
+
+def test_linear_is_one_matrix_on_each_side():
+    encoder, decoder = init(make("linear", (4, 5, 2)), (4, 5, 2))
+    assert shapes(encoder) == {"params/head/kernel": (40, 3), "params/head/bias": (3,)}
+    assert shapes(decoder) == {"params/pixels/kernel": (3, 40), "params/bias": (4, 5, 2)}
+
+
+def test_the_published_networks():
+    burda, _ = init(make("mlp", (28, 28, 1), width=200, depth=2, activation="tanh"), (28, 28, 1), 100)
+    assert [s for p, s in shapes(burda).items() if "kernel" in p] == [(784, 200), (200, 200), (200, 100)]
+    tomczak, _ = init(make("gated_mlp", (28, 28, 1), width=None), (28, 28, 1), 80)
+    assert sorted(s for p, s in shapes(tomczak).items() if "kernel" in p) == sorted(
+        [(784, 300), (784, 300), (300, 300), (300, 300), (300, 80)]
+    )
+    locatello = [
+        {p: s for p, s in shapes(v).items() if "Conv" in p and "kernel" in p}.values()
+        for v in jax.eval_shape(lambda: init(make("conv", (64, 64, 1), width=None), (64, 64, 1), 20))
+    ]
+    assert [*locatello[0]] == [(4, 4, 1, 32), (4, 4, 32, 32), (2, 2, 32, 64), (2, 2, 64, 64)]
+    assert [*locatello[1]] == [(4, 4, 64, 64), (4, 4, 64, 32), (4, 4, 32, 32)]
+
+
+@pytest.mark.parametrize("name", ["mlp", "gated_mlp", "resnet"])
+def test_depth_neither_shrinks_nor_grows_the_code(name):
+    shape = (8, 8, 1)
+
+    def spread(depth):
+        net = make(name, shape, width=32, depth=depth)
+        return jnp.std(net.encoder(64).apply(init(net, shape, 64)[0], images(shape)))
+
+    assert 0.3 < spread(8) / spread(1) < 3
+
+
+def test_the_catalogue_costs_no_jax_and_has_every_activation():
+    code = "import sys, jaxae.networks.catalogue; assert not {'jax', 'flax', 'numpy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert {*catalogue.ACTIVATIONS} == {*layers.ACTIVATIONS} - {None}
+    assert catalogue.NAMES == ("linear", "mlp", "gated_mlp", "conv", "resnet")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("cnv", {}, "did you mean 'conv'"),
+        ("mlp", {"activation": "rleu"}, "did you mean 'relu'"),
+        ("mlp", {"depth": 0}, "depth 0: expected at least 1"),
+        ("linear", {"width": 64}, "linear network has none"),
+        ("mlp", {"mean": np.zeros((4, 4))}, "expected (4, 4, 1)"),
+    ],
+)
+def test_bad_input_is_said_in_one_line(name, options, said):
+    with pytest.raises(InputError) as error:
+        make(name, (4, 4, 1), **options)
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_shape_needs_three_sizes():
+    with pytest.raises(InputError, match="height, width, channels"):
+        make("mlp", (28, 28))

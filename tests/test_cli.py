@@ -1,0 +1,158 @@
+"""The command line as a newcomer and as a script meet it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from jaxae import cli, methods
+from tests.runs import SMALL, digest_of, flags
+
+
+def say(capsys, *args):
+    """(exit code, standard output, standard error) of `jaxae ARGS`, in this process."""
+    code = cli.status([str(arg) for arg in args])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A VAE and an AE, trained from the command line."""
+    folder = tmp_path_factory.mktemp("runs")
+    for method in ("vae", "ae"):
+        own = {**SMALL, "method": method, **({"width": 24, "network": "mlp"} if method == "ae" else {})}
+        assert cli.status(["train", "--run", str(folder / method), "--quiet", "--no-report", *flags(own)]) == 0
+    return folder
+
+
+def test_training_ends_with_what_it_found(runs, capsys):
+    words = ["train", "--run", runs / "vae", "--no-report", *flags(SMALL)]
+    code, out, err = say(capsys, *words)
+    assert code == 0
+    shown = dict(line.split(maxsplit=1) if line[:4] != "test" else (line[:20].strip(), line[20:]) for line in out.splitlines())
+    assert shown["digest"] == digest_of(runs / "vae")
+    assert shown["checkpoint"] == str(runs / "vae" / "checkpoints" / "60")
+    stored = json.loads((runs / "vae" / "evaluation.json").read_text())
+    assert shown["test ELBO"].startswith(f"{stored['elbo']:.3f} nats")
+    assert shown["test NLL"].startswith(f"{stored['nll']:.3f} ±")
+    assert "resuming at step 60 of 60" in err
+
+
+def test_evaluate_prints_one_json_object(runs, capsys):
+    code, out, _ = say(capsys, "evaluate", runs / "vae", "--samples", 16, "--json")
+    measures = json.loads(out)
+    assert code == 0
+    assert measures["samples"] == 16 and measures["examples"] == 360 and measures["split"] == "test"
+    assert measures["elbo"] == pytest.approx(-measures["reconstruction"] - measures["kl"], abs=1e-6)
+    assert -measures["elbo"] > measures["nll"] > 0 < measures["nll_mc_se"]
+    assert measures["bits_per_dim"] == pytest.approx(measures["nll"] / 64 / 0.6931472, rel=1e-6)
+
+
+def test_evaluate_gives_an_autoencoder_no_likelihood(runs, capsys):
+    _, out, _ = say(capsys, "evaluate", runs / "ae", "--json")
+    measures = json.loads(out)
+    assert measures["nll"] is None and measures["elbo"] is None
+    sigma2, pixels = 0.1**2, 64
+    expected = pixels * (measures["mse"] / sigma2 + 2 * -2.302585 + 1.837877) / 2
+    assert measures["reconstruction"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_splits_and_seeds_of_the_evaluation_are_the_users(runs, capsys):
+    elbo = [
+        json.loads(say(capsys, "evaluate", runs / "vae", "--samples", 4, "--json", *more)[1])["elbo"]
+        for more in ([], [], ["--seed", 1], ["--split", "validation"])
+    ]
+    assert elbo[0] == elbo[1] != elbo[2] != elbo[3]
+    assert elbo[0] == pytest.approx(elbo[2], abs=0.5)
+
+
+def test_digest_is_one_line(runs, capsys):
+    code, out, _ = say(capsys, "digest", runs / "vae")
+    assert code == 0 and out == digest_of(runs / "vae") + "\n" and len(out) == 65
+
+
+def test_methods_lists_the_registry(capsys):
+    code, out, _ = say(capsys, "methods", "--json")
+    listed = json.loads(out)
+    assert code == 0 and list(listed) == list(methods.entries())
+    assert listed["vae"]["hyperparameters"][0]["name"] == "beta"
+    assert "1312.6114" in say(capsys, "methods")[1]
+
+
+BAD = {
+    "train --method vea": "unknown method 'vea': did you mean 'vae'?",
+    "train --method=vea": "unknown method 'vea'",
+    "train --data mnits": "unknown data set 'mnits': did you mean 'mnist'?",
+    "train --optimizer adamm": "unknown optimizer 'adamm': did you mean 'adam",
+    "train --network mlpp": "unknown network 'mlpp': did you mean 'mlp'?",
+    "train --likelihood bernouli": "did you mean 'bernoulli'?",
+    "train --binarize dynamik": "did you mean 'dynamic'?",
+    "train --bta 4": "'--beta'",
+    "train --method ae --beta 4": "no such option '--beta'",
+    "train --beta x": "beta: 'x': expected a number or a schedule",
+    "train --beta -1": "beta -1: expected a finite number, at least 0",
+    "train --beta linaer(0,1,5)": "unknown schedule 'linaer': did you mean 'linear'?",
+    "train --learning-rate nan": "learning_rate nan: expected a finite number",
+    "train --latent 0": "latent 0: expected at least 1",
+    "train --latent two": "'two' is not a valid integer",
+    "train --steps 0": "duration 0: expected more than 0",
+    "train --steps 10%": "steps '10%': expected steps (5000) or epochs (100e)",
+    "train --steps 999999999e": "expected fewer than 2,147,483,648",
+    "train --batch-size 2000": "batch_size 2000: digits has 1257 training examples",
+    "train --batch-size 10 --accumulate 3": "accumulate 3 does not divide the batch of 10",
+    "train --devices 3": "3 devices do not divide the batch of 128",
+    "train --devices 64": "devices 64: this machine has",
+    "train --seed -1": "seed -1: expected at least 0",
+    "train --b1 1": "b1 1.0: expected a value below 1",
+    "train --clip-norm inf": "clip_norm inf: expected a finite number",
+    "train --run /proc/nowhere/run": "/proc/nowhere/run: cannot be written",
+    "train --run /dev/null": "/dev/null is not empty and holds no run",
+    "train --wandb x --steps 1": "not installed",
+    "train --likelihood discretised_logistic --network linear --width 3": "width 3",
+    "evaluate nowhere": "nowhere: no run here",
+    "digest nowhere": "nowhere: no run here",
+    "evaluate nowhere --samples 1": "samples 1: expected at least 2",
+    "evaluate nowhere --split tset": "split 'tset': expected train, validation, test",
+    "evalute x": "unknown command 'evalute': did you mean 'evaluate'?",
+    "evaluate": "missing argument 'RUN'",
+}
+
+
+@pytest.mark.parametrize("line", BAD)
+def test_bad_input_is_one_line_and_exit_2(line, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = say(capsys, *line.split())
+    assert (code, out) == (2, "")
+    assert err.startswith("jaxae: ") and err.count("\n") == 1
+    assert BAD[line] in err
+    assert not list(tmp_path.rglob("config.json")) or "wandb" in line
+
+
+def test_a_bad_flag_in_a_runs_folder_loses_nothing(runs, capsys):
+    before = {p: p.read_bytes() for p in (runs / "vae").rglob("*") if p.is_file()}
+    for more in (["--latent", "9"], ["--steps", "7"], ["--bta", "1"], ["--method", "ae"]):
+        code, _, err = say(capsys, "train", "--run", runs / "vae", *flags(SMALL), *more)
+        assert code == 2 and err.count("\n") == 1, err
+    assert {p: p.read_bytes() for p in (runs / "vae").rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"latent": 16, "colour": 3}', '{"latent": 0}', "\0\0"])
+def test_a_broken_config_json_is_named(damage, capsys, tmp_path):
+    (tmp_path / "config.json").write_text(damage)
+    code, _, err = say(capsys, "evaluate", tmp_path)
+    assert code == 2 and err.count("\n") == 1 and ("config.json" in err or "latent 0" in err)
+
+
+def test_divergence_is_one_line_and_exit_1(capsys, tmp_path):
+    words = ["train", "--run", tmp_path / "run", "--quiet", *flags({**SMALL, "learning_rate": "1e30", "optimizer": "sgd"})]
+    code, _, err = say(capsys, *words)
+    assert code == 1 and err.count("\n") == 1
+    assert "at step 2" in err
+
+
+def test_help_loads_no_jax():
+    for args in (["--help"], ["train", "--help"], ["train", "--beta", "x"], ["methods"], ["evaluate", "--help"]):
+        code = f"import sys\nfrom jaxae import cli\ncli.status({args!r})\nassert 'jax' not in sys.modules, 'jax'"
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)

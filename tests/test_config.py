@@ -1,0 +1,249 @@
+"""A Config holds only what can be run; its identity is the result it leads to; its command line leads back to it."""
+
+import dataclasses
+import json
+import math
+import os
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from jaxae import methods
+from jaxae.cli import train as train_verb
+from jaxae.config import Config, from_dict
+from jaxae.errors import InputError
+from jaxae.folder import command
+
+NAN, INF = math.nan, math.inf
+# every field: values that are refused, values at the very edge that are not
+FIELDS = {
+    "method": (["vaee", ""], ["ae", "vae"]),
+    "latent": ([0, -1, 2.5, "many", True, None], [1, 1000]),
+    "network": (["mpl", 3], [None, "linear", "mlp", "gated_mlp", "conv", "resnet"]),
+    "width": ([0, -5, 1.5], [None, 1]),
+    "depth": ([0, -1], [None, 1]),
+    "activation": (["reLu", 1], [None, "relu", "tanh"]),
+    "likelihood": (["gausian"], [None, "bernoulli", "gaussian_optimal"]),
+    "scale": ([0, -0.1, NAN, INF, "wide", None], [1e-6, 10]),
+    "data": (["", 5, None], ["mnist", "./x.npy"]),
+    "binarize": (["dinamic", True], [None, "none", "threshold", "fixed", "dynamic"]),
+    "validation": ([0, -1, 0.1], [None, 1]),
+    "stream": (["maybe", True], ["auto", "yes", "no"]),
+    "steps": ([0, "0", "5%", "-3", "ten", None, True, INF], [1, "1", "20e", "1e3"]),
+    "batch_size": ([0, -1, 1.5], [1, 10**6]),
+    "seed": ([-1, 2**32, 0.5], [0, 2**32 - 1]),
+    "optimizer": (["adamm"], ["adam", "sgd"]),
+    "learning_rate": ([-1e-3, NAN, INF, "fast", "linar(0, 1, 2)", None, True], [0, 1, "1e-3", "cosine(1e-3, 0, 100%)"]),
+    "weight_decay": ([-1e-9, NAN, INF], [0, 1]),
+    "b1": ([-0.1, 1, 1.0, NAN], [0, 0.999]),
+    "b2": ([-0.1, 1, NAN], [0, 0.9999]),
+    "eps": ([0, -1e-8, NAN], [1e-12]),
+    "clip_norm": ([0, -1, NAN, INF], [None, 1e-3]),
+    "accumulate": ([0, -2, 1.5], [1, 128]),
+    "average": ([-0.1, 1, NAN], [None, 0, 0.9999]),
+    "dtype": (["float16", "float64"], ["float32", "bfloat16"]),
+    "patience": ([0, -1, 1.5], [None, 1]),
+    "validate_every": ([0, "0%", "often"], [1, "1e", "100%"]),
+    "devices": ([0, -1], [1, 128]),
+    "log_every": ([0, "-1", "x"], [1, "1%"]),
+    "checkpoint_every": ([0, "x%"], [1, "1%"]),
+    "keep": ([0, -1], [1]),
+    "chunk": ([0, -1], [1]),
+    "samples": ([0, 1, 2.5], [2]),
+    "wandb": (["", 7], [None, "project"]),
+}
+NEAREST = {
+    "method": ("vaee", "vae"), "network": ("mpl", "mlp"), "activation": ("rellu", "relu"), "optimizer": ("adm", "adam"),
+    "likelihood": ("gausian", "gaussian"), "binarize": ("dinamic", "dynamic"), "dtype": ("float31", "float32"),
+    "stream": ("yess", "yes"),
+}  # fmt: skip
+# what a resumed run may change: none of it changes the result, or only its rounding
+FREE = {
+    "stream": "yes", "validate_every": "5%", "devices": 2, "log_every": 7, "checkpoint_every": 3, "keep": 5,
+    "chunk": 10, "samples": 64, "wandb": "project",
+}  # fmt: skip
+OTHER = {
+    "method": "ae", "hyperparameters": {"beta": 4.0}, "latent": 2, "network": "linear", "width": 64, "depth": 2,
+    "activation": "tanh", "likelihood": "gaussian", "scale": 0.5, "data": "mnist", "binarize": "fixed", "validation": 50,
+    "steps": 77, "batch_size": 64, "seed": 1, "optimizer": "sgd", "learning_rate": "cosine(1e-3, 0, 100%)",
+    "weight_decay": 0.1, "b1": 0.5, "b2": 0.99, "eps": 1e-6, "clip_norm": 1.0, "accumulate": 2, "average": 0.99,
+    "dtype": "bfloat16", "patience": 3,
+}  # fmt: skip
+
+
+def cases(place):
+    return [(name, value) for name, both in FIELDS.items() for value in both[place]]
+
+
+def test_every_field_is_in_the_tables():
+    names = {field.name for field in dataclasses.fields(Config)}
+    assert names == {*FIELDS, "hyperparameters"} == {*FREE, *OTHER}
+
+
+@pytest.mark.parametrize(("name", "value"), cases(0))
+def test_refused_in_one_line_that_names_the_value(name, value):
+    with pytest.raises(InputError) as caught:
+        Config(**{name: value})
+    message = str(caught.value)
+    assert "\n" not in message
+    assert name in message
+    assert str(value).partition("(")[0] in message
+
+
+@pytest.mark.parametrize(("name", "value"), cases(1))
+def test_accepted_at_the_edge(name, value):
+    batch = {"batch_size": 128} if name in ("accumulate", "devices") else {}
+    kept = getattr(Config(**{name: value, **batch}), name)
+    assert str(kept) == str(value) or float(kept) == float(value)
+
+
+@pytest.mark.parametrize("name", NEAREST)
+def test_unknown_name_is_answered_with_the_nearest(name):
+    wrong, right = NEAREST[name]
+    with pytest.raises(InputError, match=f"'{wrong}': did you mean '{right}'"):
+        Config(**{name: wrong})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"hyperparameters": {"bta": 1.0}}, "unknown hyperparameter of vae 'bta': did you mean 'beta'"),
+        ({"hyperparameters": {"beta": -1.0}}, "beta -1.0: expected a finite number, at least 0"),
+        ({"hyperparameters": {"beta": NAN}}, "beta nan: expected a finite number"),
+        ({"hyperparameters": {"beta": "linar(0, 1, 5)"}}, "beta: unknown schedule 'linar': did you mean 'linear'"),
+        ({"hyperparameters": {"beta": None}}, "beta None: expected a number or a schedule"),
+        ({"method": "ae", "hyperparameters": {"beta": 1.0}}, "unknown hyperparameter of ae 'beta'"),
+        ({"batch_size": 10, "accumulate": 3}, "accumulate 3 does not divide the batch of 10"),
+        ({"batch_size": 10, "devices": 3}, "3 devices do not divide the batch of 10"),
+        ({"batch_size": 12, "accumulate": 2, "devices": 4}, r"4 devices do not divide the batch of 6 \(each of 2"),
+    ],
+)
+def test_combinations_that_cannot_work(values, message):
+    with pytest.raises(InputError, match=message):
+        Config(**values)
+
+
+def test_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().seed = 1
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_json_round_trip(name):
+    config = Config(**{name: OTHER[name]})
+    assert from_dict(json.loads(json.dumps(config.to_dict(), allow_nan=False))) == config
+
+
+def test_unknown_field_of_a_file_is_refused():
+    with pytest.raises(InputError, match=r"config.json: unknown field 'lr'"):
+        from_dict({"lr": 1}, "config.json")
+
+
+def test_identity_is_stable():
+    """Of the same config in every process and on every machine; it names run folders."""
+    assert Config().identity() == Config().identity() == "fa459d7b"
+    assert len(Config().identity()) == 8
+
+
+@pytest.mark.parametrize("name", FREE)
+def test_identity_ignores_what_changes_no_result(name):
+    assert Config(**{name: FREE[name]}).identity() == Config().identity()
+    assert Config(**{name: FREE[name]}).difference(Config()) == []
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_identity_sees_what_decides_the_result(name):
+    other = Config(**{name: OTHER[name]})
+    assert other.identity() != Config().identity()
+    assert any(line.startswith(f"{name}: ") for line in Config().difference(other))
+
+
+def test_validation_decides_the_result_of_a_run_that_may_stop_early():
+    often, seldom = (Config(patience=3, validate_every=n) for n in (10, 20))
+    assert often.difference(seldom) == ["validate_every: 10 -> 20"]
+
+
+@pytest.mark.parametrize(
+    ("one", "same"),
+    [
+        ({}, {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic", "hyperparameters": {"beta": 1}}),
+        ({"learning_rate": 1e-3}, {"learning_rate": "0.001"}),
+        ({"steps": 500}, {"steps": " 500 "}),
+        ({"steps": 5000}, {"steps": "5e3"}),
+        ({"hyperparameters": {"beta": 4}}, {"hyperparameters": {"beta": "4.0"}}),
+        ({"weight_decay": 0}, {"weight_decay": 0.0}),
+        ({"method": "ae"}, {"method": "ae", "network": "linear", "likelihood": "gaussian", "binarize": "none"}),
+    ],
+)
+def test_the_same_run_said_in_two_ways_is_the_same_run(one, same):
+    assert Config(**one).identity() == Config(**same).identity()
+
+
+@pytest.mark.parametrize("method", list(methods.entries()))
+def test_resolved_leaves_nothing_open_and_respects_what_was_given(method):
+    full = Config(method=method).resolved()
+    assert None not in (full.network, full.likelihood, full.binarize)
+    assert set(full.hyperparameters) == {h.name for h in methods.entry(method).hyperparameters}
+    assert full.resolved() == full
+    given = Config(method=method, network="conv", likelihood="gaussian", binarize="fixed", width=7).resolved()
+    assert (given.network, given.likelihood, given.binarize, given.width) == ("conv", "gaussian", "fixed", 7)
+
+
+@pytest.mark.parametrize(
+    ("values", "binarize"),
+    [({}, "dynamic"), ({"likelihood": "gaussian"}, "none"), ({"likelihood": "discretised_logistic"}, "none"),
+     ({"likelihood": "gaussian", "binarize": "fixed"}, "fixed"), ({"method": "ae"}, "none")],
+)  # fmt: skip
+def test_only_bernoulli_pixels_are_binarised_unasked(values, binarize):
+    assert Config(**values).resolved().binarize == binarize
+
+
+@pytest.mark.parametrize(
+    ("values", "needs"),
+    [({}, False), ({"learning_rate": "cosine(1e-3, 0, 100%)"}, True), ({"learning_rate": "cosine(1e-3, 0, 9e)"}, False),
+     ({"hyperparameters": {"beta": "linear(0, 1, 5%)"}}, True), ({"validate_every": "5%"}, False),
+     ({"patience": 3}, True)],
+)  # fmt: skip
+def test_needs_horizon(values, needs):
+    assert Config(**values).needs_horizon() is needs
+
+
+def parsed(words):
+    """The Config that `jaxae train` would run for these words."""
+    with train_verb.train.make_context("train", list(words)) as context:
+        params = dict(context.params)
+    assert {name: params.pop(name) for name in ("quiet", "no_report")} == {"quiet": False, "no_report": False}
+    return params.pop("run_dir"), train_verb.make_config(params)
+
+
+@pytest.mark.parametrize("name", [*OTHER, *FREE])
+def test_command_leads_back_to_the_config_one_field_at_a_time(name):
+    value = {**OTHER, **FREE}[name]
+    config = Config(**{name: value})
+    words = shlex.split(command(config, Path("runs/a b")))
+    assert words[:2] == ["jaxae", "train"]
+    assert parsed(words[2:]) == ("runs/a b", config)
+
+
+def test_command_leads_back_to_a_config_of_everything():
+    both = {**OTHER, **FREE, "method": "vae", "hyperparameters": {"beta": "linear(0, 1, 20e)"}, "data": "a 'b'.npy"}
+    config = Config(**both)
+    assert parsed(shlex.split(command(config, Path("r")))[2:]) == ("r", config)
+
+
+def test_command_says_only_what_is_not_the_default():
+    assert command(Config(), Path("r")) == f"jaxae train --run {os.path.join('r')}"
+
+
+@pytest.mark.parametrize("method", list(methods.entries()))
+def test_command_leads_back_for_every_method_and_its_own_weights(method):
+    own = {h.name: h.default for h in methods.entry(method).hyperparameters}
+    config = Config(method=method, hyperparameters=own)
+    assert parsed(shlex.split(command(config, Path("r")))[2:])[1] == config
+
+
+def test_an_unknown_flag_is_refused():
+    with pytest.raises(click.NoSuchOption, match="--bta"):
+        parsed(["--bta", "4"])

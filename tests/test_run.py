@@ -1,0 +1,245 @@
+"""The promises of a run: the same numbers whatever happens to it on the way."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+from jaxae import log, run
+from jaxae.checkpoint import Checkpoints
+from jaxae.data import digits
+from jaxae.errors import Diverged, InputError
+from tests.runs import SMALL, digest_of, flags, kill_at, small, start
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An uninterrupted run with every checkpoint kept."""
+    return run.train(small(keep=100), tmp_path_factory.mktemp("whole") / "run")
+
+
+def rows(folder, name="loss"):
+    """The values of a metric by step: what does not depend on the clock."""
+    return {(row["step"], name): row[name] for row in log.read(folder.metrics_file) if name in row}
+
+
+def test_a_rerun_is_bitwise_the_same(whole, tmp_path):
+    again = run.train(small(), tmp_path / "again")
+    chex.assert_trees_all_equal(again.state, whole.state)
+    assert rows(again.folder) == rows(whole.folder)
+
+
+def test_another_seed_is_another_run(whole, tmp_path):
+    assert run.final_digest(run.train(small(seed=1), tmp_path / "other")) != run.final_digest(whole)
+
+
+@pytest.mark.parametrize("upto", [15, 30, 40, 45])
+def test_resume_from_any_checkpoint_is_bitwise_the_same(whole, tmp_path, upto):
+    import shutil
+
+    folder = tmp_path / "run"
+    shutil.copytree(whole.folder.path, folder)
+    for step in folder.joinpath("checkpoints").iterdir():
+        if step.name.isdigit() and int(step.name) > upto:
+            shutil.rmtree(step)
+    said = []
+    resumed = run.train(small(), folder, progress=Saying(said))
+    assert any(f"resuming at step {upto}" in line for line in said)
+    chex.assert_trees_all_equal(resumed.state, whole.state)
+    for name in ("loss", "kl", "grad_norm", "validation_loss"):
+        assert rows(resumed.folder, name) == rows(whole.folder, name)
+
+
+class Saying(run.Progress):
+    """A Progress that keeps what it is told."""
+
+    def __init__(self, said):
+        super().__init__(quiet=True)
+        self.said = said
+
+    def say(self, text):
+        self.said.append(text)
+
+    warn = say
+
+
+@pytest.mark.parametrize(
+    "cadence",
+    [
+        {"log_every": 1, "validate_every": 60, "checkpoint_every": 60},
+        {"log_every": 60, "validate_every": 1, "checkpoint_every": 7},
+        {"chunk": 1},
+        {"chunk": 13, "keep": 1},
+        {"stream": "yes"},
+    ],
+)
+def test_cadence_chunks_and_streaming_change_no_bit(whole, tmp_path, cadence):
+    assert run.final_digest(run.train(small(**cadence), tmp_path / "run")) == run.final_digest(whole)
+
+
+def test_a_longer_run_goes_on_from_a_shorter_one(whole, tmp_path):
+    run.train(small(steps=25), tmp_path / "run")
+    longer = run.train(small(), tmp_path / "run")
+    chex.assert_trees_all_equal(longer.state, whole.state)
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["steps"] == 60
+
+
+@pytest.mark.parametrize(
+    "stretched", [{"learning_rate": "cosine(1e-3, 0, 100%)"}, {"hyperparameters": {"beta": "linear(0, 1, 50%)"}}, {"patience": 5}]
+)
+def test_a_run_stretched_over_its_length_is_not_lengthened(tmp_path, stretched):
+    run.train(small(steps=5, **stretched), tmp_path / "run")
+    with pytest.raises(InputError, match=r"steps: 5 -> 10"):
+        run.train(small(steps=10, **stretched), tmp_path / "run")
+
+
+def test_another_config_in_the_folder_is_refused_with_the_difference(whole):
+    before = digest_of(whole.folder.path)
+    with pytest.raises(InputError, match=r"latent: 3 -> 4; .*batch_size: 100 -> 50"):
+        run.train(small(latent=4, batch_size=50), whole.folder.path)
+    with pytest.raises(InputError, match="has 60 already"):
+        run.train(small(steps=30), whole.folder.path)
+    assert digest_of(whole.folder.path) == before
+
+
+def test_a_folder_with_something_else_in_it_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(InputError, match="not empty"):
+        run.train(small(), tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_data_that_changed_is_refused(whole, tmp_path, monkeypatch):
+    run.train(small(steps=5), tmp_path / "run")
+    same = digits.load
+
+    def changed(validation=None):
+        source = same(validation)
+        source.train.rows[0, 0, 0, 0] ^= 1
+        return source
+
+    monkeypatch.setattr(digits, "load", changed)
+    with pytest.raises(InputError, match="has changed since step 5"):
+        run.train(small(), tmp_path / "run")
+
+
+@pytest.mark.parametrize("accumulate", [1, 4])
+def test_not_finite_stops_at_its_step_and_keeps_the_checkpoint(tmp_path, accumulate):
+    config = small(learning_rate="piecewise(1e-3, 33, 1e30)", optimizer="sgd", accumulate=accumulate)
+    with pytest.raises(Diverged, match=r"(loss|kl|elbo|reconstruction|grad_norm) is (inf|-inf|nan) at step 35: the checkpoint of step 30"):
+        run.train(config, tmp_path / "run")
+    assert run.load(tmp_path / "run").step == 30
+    with pytest.raises(Diverged, match="step 35"):
+        run.train(config, tmp_path / "run")
+
+
+def test_early_stopping_loads_the_best(tmp_path):
+    config = small(steps=300, validate_every=10, patience=2, learning_rate=0.2)
+    trained = run.train(config, tmp_path / "run")
+    values = {step: value for (step, _), value in rows(trained.folder, "validation_loss").items()}
+    best = min(values, key=values.get)
+    assert trained.step == best
+    assert max(values) == best + 20 < 300
+    assert run.load(trained.folder.path, "last").step == max(values)
+    assert run.train(config, tmp_path / "run").step == best, "a stopped run stays stopped"
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over(whole, tmp_path):
+    folder = tmp_path / "run"
+    run.train(small(), folder)
+    newest = folder / "checkpoints" / "60"
+    largest = max((p for p in newest.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    data = bytearray(largest.read_bytes())
+    data[len(data) // 2] ^= 1
+    largest.write_bytes(data)
+    said = []
+    again = run.train(small(), folder, progress=Saying(said))
+    assert any("checkpoints/60" in line and "damaged" in line for line in said)
+    chex.assert_trees_all_equal(again.state, whole.state)
+
+
+def test_averaged_weights_are_what_is_evaluated(tmp_path):
+    trained = run.train(small(steps=10, average=0.5, optimizer="sgd", batch_size=1257), tmp_path / "run")
+    first = run.load(tmp_path / "run")
+    averaged = jax.tree.leaves(first.variables.params)
+    plain = jax.tree.leaves(first.state.variables.params)
+    assert any(np.any(a != p) for a, p in zip(averaged, plain))
+    chex.assert_trees_all_equal(first.variables, trained.variables)
+
+
+def test_one_program_for_the_whole_run(tmp_path, monkeypatch):
+    compiled = []
+    make = run.make_train_chunk
+
+    def counting(*args):
+        chunk = make(*args)
+
+        def traced(*chunk_args):
+            compiled.append(1)
+            return chunk(*chunk_args)
+
+        return traced
+
+    monkeypatch.setattr(run, "make_train_chunk", counting)
+    run.train(small(steps=50, log_every=3, validate_every=17, checkpoint_every=11), tmp_path / "run")
+    assert len(compiled) == 1
+
+
+def test_two_processes_do_not_train_in_one_folder(whole):
+    record = json.loads(whole.folder.record_file.read_text())
+    with whole.folder.claimed(small(), record), pytest.raises(InputError, match="another process"):
+        run.train(small(), whole.folder.path)
+
+
+def test_the_data_is_shared_by_devices_to_rounding(tmp_path):
+    """4 virtual devices against 1; SGD, since Adam hides a gradient of the wrong scale."""
+    code = (
+        "import sys; from jaxae import run; from tests.runs import small\n"
+        "run.train(small(optimizer='sgd', learning_rate=1e-2, steps=20, devices=int(sys.argv[1])), sys.argv[2])"
+    )
+    env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
+    for count in ("1", "4"):
+        subprocess.run([sys.executable, "-c", code, count, str(tmp_path / count)], env=env, check=True, timeout=120)
+    one, four = (run.load(tmp_path / count) for count in ("1", "4"))
+    chex.assert_trees_all_close(one.state.variables, four.state.variables, rtol=2e-5, atol=2e-6)
+    start_params = run.build(small()).init().variables.params
+    moved = [np.abs(a - b).max() for a, b in zip(*map(jax.tree.leaves, (one.variables.params, start_params)))]
+    assert max(moved) > 1e-3
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_the_run_goes_on(tmp_path, number, code):
+    folder = tmp_path / "run"
+    words = ["train", "--run", str(folder), "--no-report", *flags({**SMALL, "steps": 20000, "log_every": 50, "validate_every": 5000, "checkpoint_every": 20000})]
+    process = start(*words)
+    out, err = kill_at(process, folder, 100, number)
+    assert process.returncode == code, err
+    assert f"stopped by {signal.Signals(number).name} at step" in err
+    assert "Traceback" not in err
+    with Checkpoints(folder / "checkpoints") as checkpoints:
+        stopped = checkpoints.latest_step()
+    assert 100 <= stopped < 20000
+    upto = small(steps=stopped, checkpoint_every=20000)
+    assert digest_of(folder) == run.final_digest(run.train(upto, tmp_path / "straight"))
+
+
+@pytest.mark.parametrize("steps", [pytest.param((150, 330, 700), marks=pytest.mark.slow), (400,)])
+def test_kill_9_changes_no_bit(tmp_path, steps):
+    """Killed wherever it happens to be, saves included (every fifth step), and started again."""
+    config = {**SMALL, "steps": 900, "log_every": 10, "validate_every": 300, "checkpoint_every": 5}
+    folder = tmp_path / "run"
+    words = ["train", "--run", str(folder), "--no-report", *flags(config)]
+    for step in steps:
+        process = start(*words)
+        kill_at(process, folder, step)
+        assert process.returncode == -signal.SIGKILL
+    resumed = run.train(small(**config), folder)
+    straight = run.train(small(**{**config, "checkpoint_every": 900}), tmp_path / "straight")
+    chex.assert_trees_all_equal(resumed.state, straight.state)
+    assert rows(resumed.folder) == rows(straight.folder)
