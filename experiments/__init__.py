@@ -1,1 +1,1 @@
-"""One runnable file each: a preset and a call. `python -m experiments.NAME` from the root of the repository."""
+"""One runnable file each: a preset and a call. `python -m experiments.NAME` from the repository's root."""

@@ -11,6 +11,7 @@ import dataclasses
 import json
 import os
 import platform
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -26,36 +27,48 @@ from jaxae.errors import Diverged, InputError
 from jaxae.names import BINARIZE, LIKELIHOODS
 
 METHODS = ("ae", "vae")
-# The same networks, pixels and loss for both, none of them a method's own default. Cross-entropy on grey pixels is what
-# the textbook comparison trains with; it is no likelihood, and nothing here reads it as one.
+# The same networks, pixels and loss for both, none of them a method's own default. Cross-entropy of grey
+# pixels is what the textbook comparison trains with; it is no likelihood, and nothing here reads it as one.
 PRESET = Config(
-    network="mlp", width=256, depth=2, likelihood="bernoulli", binarize="none", latent=2, steps=2000, batch_size=128
+    network="mlp",
+    width=256,
+    depth=2,
+    likelihood="bernoulli",
+    binarize="none",
+    latent=2,
+    steps=2000,
+    batch_size=128,
 )
 
 
-def run(config: Config, latents: Sequence[int], seeds: Sequence[int], out: Path) -> dict[str, Any]:
-    """Trains, measures, and writes latent_continuity.json and latent_continuity.html in `out`."""
+def run(
+    config: Config, latents: Sequence[int], seeds: Sequence[int], out: Path, command: str
+) -> dict[str, Any]:
+    """Trains, measures, and writes latent_continuity.json and .html in `out`; `command` is what to say made
+    them."""
     begun = time.perf_counter()
+    configs = {(n, m): dataclasses.replace(config, method=m, latent=n) for n in latents for m in METHODS}
+    out.mkdir(parents=True, exist_ok=True)
     images, setup = models.images_of(config), build(config)
-    judge = classifier.train(models.pixels_of(setup, "train"), models.pixels_of(setup, "validation"), setup.total)
+    judge = classifier.train(
+        models.pixels_of(setup, "train"), models.pixels_of(setup, "validation"), setup.total
+    )
     values: dict[str, dict[str, list[dict[str, float]]]] = {}
     first: dict[str, Model] = {}
-    for size in latents:
-        for method in METHODS:
-            rows = values.setdefault(str(size), {}).setdefault(method, [])
-            trained = models.train_seeds(dataclasses.replace(config, method=method, latent=size), seeds)
-            for seed, model in zip(seeds, trained):
-                rows.append(_rounded(measure(model, images, judge.probabilities, seed)))
-                first.setdefault(method, model)
-                _progress(f"{size} latent units, {method}, seed {seed}: {time.perf_counter() - begun:.0f} s")
+    for (size, method), each in configs.items():
+        rows = values.setdefault(str(size), {}).setdefault(method, [])
+        for seed, model in zip(seeds, models.train_seeds(each, seeds)):
+            rows.append(_rounded(measure(model, images, judge.probabilities, seed)))
+            first.setdefault(method, model)
+            _progress(f"{size} latent units, {method}, seed {seed}: {time.perf_counter() - begun:.0f} s")
     result = {
+        "command": command,
         **_record(config, setup.source, images, time.perf_counter() - begun),
         "seeds": list(seeds),
         "classifier": _rounded(classifier.assess(judge, images.test, images.labels, CONFIDENT)),
         "values": values,
         "verdicts": _verdicts(values),
     }
-    out.mkdir(parents=True, exist_ok=True)
     (out / "latent_continuity.json").write_text(json.dumps(result, indent=1) + "\n")
     shown = page.Shown(first, images, judge, setup.source.classes)
     (out / "latent_continuity.html").write_text(page.render(result, shown))
@@ -67,15 +80,20 @@ def _record(config: Config, source: Any, images: Images, seconds: float) -> dict
     return {
         "data": {"name": source.name, "sha256": source.digest, "sizes": source.sizes()},
         "references": len(images.references),
-        "config": {k: v for k, v in config.resolved().result().items() if k not in ("method", "seed", "latent")},
+        "config": {
+            k: v for k, v in config.resolved().result().items() if k not in ("method", "seed", "latent")
+        },
         "machine": f"{platform.machine()}, {cores} cores",
         "versions": {name: version(name) for name in ("jax", "flax", "optax", "scikit-learn")},
         "seconds": round(seconds),
+        "cpu_seconds": round(time.process_time()),
     }
 
 
 def _rounded(values: dict[str, float]) -> dict[str, float]:
-    return {key: float(f"{value:.5g}") for key, value in values.items()}
+    return {
+        key: float(f"{value:.5g}") if isinstance(value, float) else value for key, value in values.items()
+    }
 
 
 def _verdicts(values: dict[str, Any]) -> dict[str, dict[str, str]]:
@@ -91,15 +109,17 @@ def tell(result: dict[str, Any]) -> str:
     """The tables as text: means over seeds with their 95 % intervals, and what follows from them."""
     judge, lines = result["classifier"], []
     n = len(result["seeds"])
-    lines.append(f"classifier: test accuracy {judge['accuracy']:.3f}, sure of {judge['sure']:.3f} of the test images")
+    lines.append(
+        f"classifier: test accuracy {judge['accuracy']:.3f}, sure of {judge['sure']:.3f} of the test images"
+    )
     for size, methods in result["values"].items():
         both = {name: claims.arrays(rows) for name, rows in methods.items()}
         compared = claims.compare(**both)
         lines += ["", f"{result['data']['name']}, {size} latent units, {n} seeds: mean ± 95 % t interval"]
-        lines.append(f"{'':58}{'AE':>17}{'VAE':>17}{'AE - VAE':>17}  the claim")
+        lines.append(f"{'':52}{'AE':>19}{'VAE':>19}{'AE - VAE':>21}  the claim")
         for c in compared:
             title = f"{c.measure.group}: {c.measure.title}"
-            lines.append(f"{title:58}{c.ae!s:>17}{c.vae!s:>17}{c.difference!s:>17}  {c.verdict}")
+            lines.append(f"{title:52}{c.ae!s:>19}{c.vae!s:>19}{c.difference!s:>21}  {c.verdict}")
         lines += ["", claims.summary(compared)]
         lines += [f"{s.verdict + ':':15} {s.text} ({s.difference})" for s in claims.statements(**both)]
     return "\n".join(lines)
@@ -109,10 +129,15 @@ def _progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m experiments.latent_continuity", description=__doc__.split("\n")[0])
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.latent_continuity",
+        description="The lesson: does a latent space have holes?",
+    )
     parser.add_argument("--data", default=PRESET.data, help="a labelled data set, see `jaxae data list`")
-    parser.add_argument("--latent", type=int, nargs="+", default=[2, 8], help="sizes; the pictures are of the first")
+    parser.add_argument(
+        "--latent", type=int, nargs="+", default=[2, 8], help="sizes; the pictures are of the first"
+    )
     parser.add_argument("--seeds", type=int, default=10, help="how many, from 0")
     parser.add_argument("--steps", default=str(PRESET.steps), help="of training: 2000, or 100e for epochs")
     parser.add_argument("--batch-size", type=int, default=PRESET.batch_size)
@@ -120,22 +145,33 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--likelihood", choices=LIKELIHOODS, default=PRESET.likelihood)
     parser.add_argument("--binarize", choices=BINARIZE, default=PRESET.binarize)
     parser.add_argument("--out", type=Path, default=Path("runs/latent_continuity"), help="folder of the page")
-    return parser.parse_args(argv)
+    return parser
+
+
+def _command(asked: dict[str, Any]) -> str:
+    """What repeats the run: every flag that is not at its default, but for the folder."""
+    words = ["python", "-m", "experiments.latent_continuity"]
+    for name, value in asked.items():
+        if value != _parser().get_default(name) and name != "out":
+            words += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, list) else [value])]
+    return shlex.join(words)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    asked = vars(arguments(argv))
+    asked = vars(_parser().parse_args(argv))
+    command = _command(asked)
     latents, seeds, out = (asked.pop(name) for name in ("latent", "seeds", "out"))
     try:
         if seeds < 1:
             raise InputError(f"seeds {seeds}: expected at least 1 (and 2 for an interval)")
         config = dataclasses.replace(PRESET, latent=latents[0], **asked)
-        result = run(config, latents, range(seeds), out)
-    except (InputError, Diverged) as error:
+        result = run(config, latents, range(seeds), out, command)
+    except (InputError, Diverged, OSError) as error:
         _progress(f"latent_continuity: {error}")
-        return 2 if isinstance(error, InputError) else 1
+        return 1 if isinstance(error, Diverged) else 2
     print(tell(result))
-    print(f"\n{result['seconds']} s on {result['machine']}; the page: {out / 'latent_continuity.html'}")
+    print(f"\n{result['seconds']} s ({result['cpu_seconds']} s of computing) on {result['machine']}")
+    print(f"page: {out / 'latent_continuity.html'}")
     return 0
 
 

@@ -55,7 +55,7 @@ class RunFolder:
 
     @contextlib.contextmanager
     def claimed(self, config: Config, record: dict[str, Any]) -> Iterator[None]:
-        """Makes the folder this run's, and keeps other processes out while inside."""
+        """Makes a new folder this run's, and keeps other processes out while inside."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = (self.path / ".lock").open("w")
@@ -66,9 +66,14 @@ class RunFolder:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise InputError(f"{self.path}: another process is training here") from None
-            write_json(self.config_file, config.to_dict())
-            write_json(self.record_file, record)
+            if not self.config_file.is_file():
+                self.write(config, record)
             yield
+
+    def write(self, config: Config, record: dict[str, Any]) -> None:
+        """Tells what the folder's run is: at its start, and again where a resumed one changes a free field."""
+        write_json(self.record_file, record)
+        write_json(self.config_file, config.to_dict())
 
 
 def record(config: Config, folder: Path, source: Source) -> dict[str, Any]:

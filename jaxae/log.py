@@ -85,9 +85,17 @@ def keep_until(file: Path, step: int) -> None:
         beside.replace(file)
 
 
-def _wandb(project: str, folder: Path, config: dict[str, Any]) -> Any:
+def import_wandb(project: str) -> Any:
+    """The optional wandb library."""
     try:
         import wandb
     except ImportError:
         raise InputError(f"wandb {project!r}: not installed: pip install 'jaxae[wandb]'") from None
-    return wandb.init(project=project, dir=str(folder), config=config, name=folder.name, id=folder.name, resume="allow")
+    return wandb
+
+
+def _wandb(project: str, folder: Path, config: dict[str, Any]) -> Any:
+    name = folder.name
+    return import_wandb(project).init(
+        project=project, dir=str(folder), config=config, name=name, id=name, resume="allow"
+    )

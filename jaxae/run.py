@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxae import folder as folders
 from jaxae import optim, parallel
@@ -22,7 +23,7 @@ from jaxae.digest import digest
 from jaxae.errors import Diverged, InputError, Interrupted
 from jaxae.evaluate.likelihood import evaluate
 from jaxae.folder import RunFolder
-from jaxae.log import Log, Meter
+from jaxae.log import Log, Meter, import_wandb
 from jaxae.progress import Progress
 from jaxae.schedules import at_step
 from jaxae.train import make_eval_step, make_train_chunk, make_train_step
@@ -61,16 +62,20 @@ def train(
     """
     folder = RunFolder(path or Path("runs") / f"{Path(config.data).name}-{config.method}-{config.identity()}")
     folder.check(config)
+    if config.wandb:
+        import_wandb(config.wandb)
     setup = build(config, net)
+    mesh = parallel.data_mesh(config.devices)
     progress = progress or Progress(quiet=True)
     record = folders.record(config, folder.path, setup.source)
     with folder.claimed(config, record), _checkpoints(setup, folder, progress) as checkpoints, _signals() as asked:
         state, watch = _start(setup, checkpoints, progress)
+        folder.write(config, record)
         log = Log(
             folder.metrics_file, folder.path / "tensorboard", int(state.step), config.wandb, config.to_dict()
         )
         with contextlib.closing(log):
-            _loop(setup, state, watch, checkpoints, log, progress, asked)
+            _loop(setup, mesh, state, watch, checkpoints, log, progress, asked)
     return load(folder.path, net=net, setup=setup)
 
 
@@ -91,10 +96,10 @@ def _start(setup: Setup, checkpoints: Checkpoints, progress: Progress) -> tuple[
     return found.state, Watch(**found.meta["watch"])
 
 
-def _loop(setup, state, watch, checkpoints, log, progress, asked) -> None:
+def _loop(setup, mesh, state, watch, checkpoints, log, progress, asked) -> None:
     """Steps in compiled calls that end where something is due: a log line, a validation, a checkpoint, the end."""
     config = setup.config
-    feed, chunk, validate, state = _compile(setup, state)
+    feed, chunk, validate, state = _compile(setup, mesh, state)
     every = {
         name: setup.steps(getattr(config, f"{name}_every")) for name in ("log", "validate", "checkpoint")
     }
@@ -133,10 +138,9 @@ def _loop(setup, state, watch, checkpoints, log, progress, asked) -> None:
         progress.say(f"stopped early at step {step:,}: {config.patience} validations without improvement")
 
 
-def _compile(setup: Setup, state: TrainState):
+def _compile(setup: Setup, mesh: Mesh, state: TrainState):
     """(feed, chunk, validate, state on its devices)"""
     config = setup.config
-    mesh = parallel.data_mesh(config.devices)
     resident = feeds.fits(setup.source.train) if config.stream == "auto" else config.stream == "no"
     place = parallel.shard(mesh) if config.devices > 1 else lambda batch: batch
     feed = feeds.Feed(

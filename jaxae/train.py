@@ -16,7 +16,7 @@ Step = Callable[[Array, TrainState, Batch], tuple[TrainState, dict[str, Array]]]
 
 def init_state(method: Method, tx: optax.GradientTransformation, key: Array, batch: Batch) -> TrainState:
     """The state before the first step; `batch` gives the shapes (and, to some methods, data to start from)."""
-    variables = method.init(key, batch)
+    variables = jax.tree.map(lambda x: jnp.asarray(x, x.dtype), method.init(key, batch))  # weak types compile twice
     return TrainState(jnp.zeros((), jnp.int32), variables, tx.init(variables.params))
 
 

@@ -54,15 +54,15 @@ class Objective(NamedTuple):
 class LogWeight(NamedTuple):
     """The three parts of log w = log p(x, z) - log q(z|x) for one sample z ~ q(z|x) an example, in nats."""
 
-    likelihood: Float[Array, " batch"]
+    likelihood: Float[Array, "*samples batch"]
     """log p(x|z)"""
-    prior: Float[Array, " batch"]
+    prior: Float[Array, "*samples batch"]
     """log p(z)"""
-    posterior: Float[Array, " batch"]
+    posterior: Float[Array, "*samples batch"]
     """log q(z|x)"""
 
     @property
-    def total(self) -> Float[Array, " batch"]:
+    def total(self) -> Float[Array, "*samples batch"]:
         return self.likelihood + self.prior - self.posterior
 
 

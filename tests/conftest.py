@@ -1,4 +1,4 @@
-"""The suite runs on the CPU with four virtual devices, key reuse and rank promotion refused, and shapes checked."""
+"""On the CPU with four virtual devices, key reuse and rank promotion refused, annotated shapes checked."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,9 @@ DEVICES = 4
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "jaxae" / "tests"
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("NPROC", str(DEVICES))  # one thread pool everywhere: its size changes bits, too few threads hang
+os.environ.setdefault(
+    "NPROC", str(DEVICES)
+)  # threads: their number changes bits; fewer than devices may hang
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))  # the tests' child processes share it
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
@@ -19,10 +21,10 @@ jax.config.update("jax_num_cpu_devices", DEVICES)
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# Every annotated shape is checked as a test passes it; an int may stand for a float. Config refuses wrong types itself,
-# in one line, which is what the tests of it are about.
-PACKAGE = Path(__file__).parents[1] / "jaxae"
-CHECKED = [f"jaxae.{path.stem}" for path in PACKAGE.iterdir() if path.stem not in ("config", "__init__", "__pycache__")]
+# Every annotated shape is checked as a test passes it; an int may stand for a float. Config refuses wrong types
+# itself, in one line, which is what the tests of it are about.
+MODULES = {path.stem for path in (Path(__file__).parents[1] / "jaxae").iterdir()} - {"config", "__init__"}
+CHECKED = [f"jaxae.{name}" for name in MODULES]
 install_import_hook(CHECKED, "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 

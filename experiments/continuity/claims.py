@@ -37,7 +37,7 @@ def interval(values: Sequence[float] | np.ndarray) -> Interval:
 
 
 def verdict(difference: Interval) -> str:
-    """A claim says that a difference is above zero: it holds, or the opposite does, or the interval has zero in it."""
+    """A claim says that a difference is above zero: it is, or it is below, or zero is in the interval."""
     return HOLDS if difference.low > 0 else FAILS if difference.high < 0 else OPEN
 
 
@@ -49,6 +49,11 @@ class Measure(NamedTuple):
     title: str
     claim: str
     sign: int
+
+    @property
+    def short(self) -> str:
+        """The group's words leave only this to be said."""
+        return SHORT[self.key.split("_")[-1]]
 
 
 GROUPS = {
@@ -64,12 +69,23 @@ REGIONS = {
     "fitted": "draws from a Gaussian fitted to the codes",
     "box": "uniform draws in the box of the codes",
 }
+SHORT = {
+    "mse": "squared error a pixel",
+    "any": "any pairs",
+    "midpoint": "midpoints",
+    "standard": "N(0, 1)",
+    "fitted": "fitted Gaussian",
+    "box": "box",
+}
+WORDS = {"midpoint": "distance to the data", "cycle": "cycle error", "sure": "classifier", "holes": "holes"}
 MEASURES = (
     Measure("mse", "price", "squared error a pixel", "the VAE reconstructs worse", -1),
     Measure("midpoint", "midpoint", "pairs of different class",
             "between codes of different class, the AE decodes farther from the data", 1),
-    Measure("midpoint_any", "midpoint", "any pairs", "between any two codes, the AE decodes farther from the data", 1),
-    *(Measure(f"cycle_{r}", "cycle", text, f"the AE loses the code of {text} more", 1) for r, text in REGIONS.items()),
+    Measure("midpoint_any", "midpoint", "any pairs",
+            "between any two codes, the AE decodes farther from the data", 1),
+    *(Measure(f"cycle_{r}", "cycle", text, f"the AE loses the code of {text} more", 1)
+      for r, text in REGIONS.items()),
     *(Measure(f"sure_{r}", "sure", text, f"the classifier is less often sure of the AE's {text}", -1)
       for r, text in REGIONS.items()),
     *(Measure(f"holes_{r}", "holes", text, f"the AE's codes leave more holes under {text}", 1)
@@ -80,7 +96,8 @@ Both = Callable[[Values, Values], np.ndarray]
 ALONE: tuple[tuple[str, Both], ...] = (
     ("The AE's codes leave holes in the Gaussian fitted to them.", lambda a, v: a["holes_fitted"] - TAIL),
     ("The VAE's codes leave holes in its prior too.", lambda a, v: v["holes_standard"] - TAIL),
-    ("The AE's midpoints lie farther from the data than its reconstructions.", lambda a, v: a["midpoint"] - 1),
+    ("The AE's midpoints lie farther from the data than its reconstructions.",
+     lambda a, v: a["midpoint"] - 1),
     ("So do the VAE's.", lambda a, v: v["midpoint"] - 1),
     ("The AE's midpoints are nearer to the data than crossfades of its reconstructions.",
      lambda a, v: a["midpoint_crossfade"] - a["midpoint"]),
@@ -88,8 +105,11 @@ ALONE: tuple[tuple[str, Both], ...] = (
      lambda a, v: v["sure_reconstruction"] - v["sure_standard"]),
     ("Fitting a Gaussian to its codes makes the AE's draws more convincing than drawing from N(0, 1).",
      lambda a, v: a["sure_fitted"] - a["sure_standard"]),
-    ("Even so, the classifier is less often sure of them than of the VAE's draws from its prior.",
+    ("Even then the classifier is less often sure of them than of the VAE's draws from its prior.",
      lambda a, v: v["sure_standard"] - a["sure_fitted"]),
+    ("From its reconstructions to those draws, the AE loses more of the classifier's sureness than the VAE.",
+     lambda a, v: (a["sure_reconstruction"] - a["sure_fitted"])
+     - (v["sure_reconstruction"] - v["sure_standard"])),
 )  # fmt: skip
 
 
@@ -132,8 +152,14 @@ def statements(ae: Values, vae: Values) -> list[Statement]:
 def summary(comparisons: Sequence[Comparison]) -> str:
     """One sentence; the reconstruction is the price of the claim, no part of it."""
     said = [c for c in comparisons if c.measure.group != "price"]
-    counts = {v: sum(c.verdict == v for c in said) for v in (HOLDS, FAILS, OPEN)}
+
+    def count(which: str) -> str:
+        own = [c.measure for c in said if c.verdict == which]
+        by = {group: [m.short for m in own if m.group == group] for group in WORDS}
+        named = "; ".join(f"{WORDS[group]}: {', '.join(names)}" for group, names in by.items() if names)
+        return f"{len(own)} ({named})" if own else "none"
+
     return (
-        f"Of {len(said)} comparisons the claim holds in {counts[HOLDS]}, the opposite is measured in "
-        f"{counts[FAILS]}, and {counts[OPEN]} are not settled."
+        f"Of {len(said)} comparisons the claim holds in {count(HOLDS)}; "
+        f"the opposite is measured in {count(FAILS)}; not settled: {count(OPEN)}."
     )

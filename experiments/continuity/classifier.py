@@ -25,8 +25,9 @@ UNITS, BATCH = 256, 128
 
 
 def train(data: Labelled, held_out: Labelled, steps: int = 4000) -> Classifier:
-    """One hidden layer, Adam; its log-probabilities are divided by the temperature with the best likelihood on
-    `held_out` (Guo et al. 2017, arXiv:1706.04599, section 4.2). Fixed seed; at most about `steps` updates."""
+    """One hidden layer, Adam, at most about `steps` updates, a fixed seed. Its log-probabilities are divided
+    by the temperature with the best likelihood on `held_out` (Guo et al. 2017, arXiv:1706.04599, section
+    4.2)."""
     epochs, batch = max(1, steps * BATCH // len(data[1])), min(BATCH, len(data[1]))
     net = MLPClassifier((UNITS,), batch_size=batch, max_iter=epochs, random_state=0)
     with warnings.catch_warnings():

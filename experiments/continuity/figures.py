@@ -6,6 +6,7 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from experiments.continuity.claims import Values, interval
 from experiments.continuity.measures import Model
@@ -18,17 +19,27 @@ COLOURS = {"ae": "#d9772b", "vae": "#4e79a7"}
 SIDE, FINE, STEPS = 20, 80, 11
 
 
-def strips(latents: Mapping[int, Mapping[str, Values]], panels: Sequence[tuple[str, str, float | None]], alt: str):
-    """One panel for each (key, title, reference): every seed a point, a seed's two models joined, mean and interval."""
+Panel = tuple[str, str, float | None]
+
+
+def strips(
+    latents: Mapping[int, Mapping[str, Values]],
+    panels: Sequence[Panel],
+    limits: tuple[float | None, float | None],
+    alt: str,
+) -> Markup:
+    """One panel for each (key, title, reference): every seed a point, its two models joined; mean and
+    interval."""
     with style():
-        figure = Figure(figsize=(plots.PAGE / 72, (200 if len(panels) < 3 else 185) / 72), layout="constrained")
+        figure = Figure(figsize=(plots.PAGE / 72, 190 / 72), layout="constrained")
         for place, (key, title, reference) in enumerate(panels):
             axes = figure.add_subplot(1, max(3, len(panels)), place + 1)
             _strip(axes, latents, key)
             if reference is not None:
                 axes.axhline(reference, color=INK, linewidth=0.7, linestyle=(0, (4, 3)))
             axes.set_title(title, fontsize=8.5)
-            axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+            axes.set_ylim(*limits)
+            axes.yaxis.set_major_locator(MaxNLocator(5))
         return to_svg(figure, alt)
 
 
@@ -40,7 +51,9 @@ def _strip(axes: Axes, latents: Mapping[int, Mapping[str, Values]], key: str) ->
         axes.plot(list(at.values()), both, color=RULE, linewidth=0.6, zorder=1)
         for name, x in at.items():
             values, of = methods[name][key], interval(methods[name][key])
-            axes.scatter(np.full(len(values), x), values, 9, COLOURS[name], alpha=0.55, linewidths=0, zorder=2)
+            axes.scatter(
+                np.full(len(values), x), values, 9, COLOURS[name], alpha=0.55, linewidths=0, zorder=2
+            )
             axes.plot([x + 0.28] * 2, [of.low, of.high], color=COLOURS[name], linewidth=2.2, zorder=3)
             axes.plot(x + 0.28, of.mean, marker="_", color=COLOURS[name], markersize=9, zorder=3)
             ticks[x] = f"{NAMES[name]}\n{size}"
@@ -52,7 +65,7 @@ def _strip(axes: Axes, latents: Mapping[int, Mapping[str, Values]], key: str) ->
 
 
 def plane(codes: np.ndarray, labels: np.ndarray, names: Sequence[str], alt: str) -> Markup:
-    """The codes coloured by label: the plane itself for two units, else their first two principal components."""
+    """The codes coloured by label: as they are for two units, else on their first principal components."""
     if codes.shape[1] == 2:
         return plots.scatter(codes, labels, names, ("z₀", "z₁"), alt)
     points, ratio = latent.components(codes)
@@ -68,7 +81,7 @@ def manifold(model: Model, codes: np.ndarray) -> Markup:
 
 
 def sureness(model: Model, codes: np.ndarray, classify, alt: str) -> Markup:
-    """The classifier's largest probability of the decoded image, over the lattice's region, and the codes on it."""
+    """The classifier's largest probability of the image decoded at each place, and the codes on top."""
     lines = latent.lattice(codes, FINE, gaussian=False)
     at = latent.plane(lines).reshape(-1, 2)
     sure = classify(model.decode(at)).max(axis=1).reshape(FINE, FINE)
@@ -76,7 +89,9 @@ def sureness(model: Model, codes: np.ndarray, classify, alt: str) -> Markup:
     with style():
         figure = Figure(figsize=(plots.PAGE / 144, plots.PAGE / 158), dpi=150, layout="constrained")
         axes = figure.add_subplot()
-        shown = axes.imshow(sure, "cividis", vmin=0.1, vmax=1, extent=(left, right, bottom, top), aspect="auto")
+        shown = axes.imshow(
+            sure, "cividis", vmin=0.1, vmax=1, extent=(left, right, bottom, top), aspect="auto"
+        )
         inside = (codes > lines[0]).all(axis=1) & (codes < lines[-1]).all(axis=1)
         size = 3 if inside.sum() < plots.MANY else 0.4
         axes.scatter(*codes[inside].T, size, "white", linewidths=0, alpha=0.8, rasterized=True)

@@ -1,8 +1,9 @@
 """How continuous a latent space is: each measure is one number a trained model, by a formula stated here.
 
-Notation: e(x) is the code of an image (of a VAE: the posterior mean), d(z) the decoded image (the mean of p(x|z)), both
-without noise. Codes are those of the test images; regions are fitted to those of the reference images, which are
-training images. All randomness is numpy's, from the seed handed in: both methods of a seed see the same pairs.
+Notation: e(x) is the code of an image (of a VAE: the posterior mean), d(z) the decoded image (the mean of
+p(x|z)), both without noise. Codes are those of the test images; regions are fitted to those of the reference
+images, which are training images. All randomness is numpy's, from the seed handed in: both methods of a seed
+see the same pairs.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from scipy.spatial import KDTree
 
 Array = np.ndarray
 Region = Callable[[np.random.Generator, int], Array]
-"""(generator, n) -> points [n, latent]: a law over the latent space from which one might draw codes to decode."""
+"""(generator, n) -> points [n, latent]: a law from which one might draw codes to decode."""
 
 PAIRS = 1000
 POINTS = 2000
@@ -34,7 +35,7 @@ class Model(NamedTuple):
 
 
 class Images(NamedTuple):
-    """references: training images; test and labels: the held-out ones, [n, height, width, channels] and [n]."""
+    """references: training images; test and labels: the held-out ones."""
 
     references: Float[Array, "m height width channels"]
     test: Float[Array, "n height width channels"]
@@ -80,11 +81,11 @@ def squared_distance(images: Array, references: Array) -> Float[Array, " n"]:
 def off_manifold(images: Array, baseline: Array, references: Array) -> float:
     """mean squared_distance(images) / mean squared_distance(baseline): a ratio, 1 where they are alike.
 
-    The references stand for the data manifold. Dividing by the model's own reconstructions of real images keeps a
-    decoder from being judged by its sharpness: the squared distance of a blurred image to a sharp one is large, and both
-    sides of the ratio share that blur. What it cannot show: that the image means something (a mean over a class lies
-    near that class), nor any manifold between the references, whose own distance from each other bounds the
-    resolution.
+    The references stand for the data manifold. Dividing by the model's own reconstructions of real images
+    keeps a decoder from being judged by its sharpness: a blurred image is far from a sharp one in squared
+    distance, and both sides of the ratio share that blur. What it cannot show: that the image means something
+    (a mean over a class lies near that class), nor anything finer than the references' distance from each
+    other.
     """
     return float(squared_distance(images, references).mean() / squared_distance(baseline, references).mean())
 
@@ -92,8 +93,9 @@ def off_manifold(images: Array, baseline: Array, references: Array) -> float:
 def cycle_error(model: Model, z: Array, scale: float) -> float:
     """mean |e(d(z)) - z| / scale, scale = spread of the codes: 0 where the encoder finds every code again.
 
-    Large where the decoder sends z to an image whose own code is elsewhere. What it cannot show: whether that image is
-    any good; and a unit that the model does not use counts as an error, for nothing of it is in the image.
+    Large where the decoder sends z to an image whose own code is elsewhere. What it cannot show: whether that
+    image is any good; and a unit that the model does not use counts as an error, for nothing of it is in the
+    image.
     """
     return float(np.linalg.norm(model.encode(model.decode(z)) - z, axis=1).mean() / scale)
 
@@ -107,10 +109,11 @@ def confident_share(probabilities: Float[Array, "n classes"]) -> float:
 
 
 def hole_share(codes: Array, region: Region, rng: np.random.Generator, points: int = POINTS) -> float:
-    """Share of draws u from the region whose nearest code is farther than r: TAIL where the codes follow its law.
+    """Share of draws u from the region whose nearest code is farther than r: TAIL of them by its own law.
 
-    r is the 1 - TAIL quantile of the distance of such draws to the nearest of as many independent draws from the region
-    as there are codes. So the scale is the region's own, and the number of codes sets how small a hole can be seen.
+    r is the 1 - TAIL quantile of the distance from u to the nearest of as many independent draws from the
+    region as there are codes. So the scale is the region's own, and the number of codes sets how small a hole
+    can be seen.
     """
     drawn, u = region(rng, len(codes)), region(rng, points)
     r = np.quantile(KDTree(drawn).query(u)[0], 1 - TAIL)
@@ -118,8 +121,8 @@ def hole_share(codes: Array, region: Region, rng: np.random.Generator, points: i
 
 
 def regions_of(model: Model, images: Images, rng: np.random.Generator) -> dict[str, Region]:
-    """Three laws to draw codes from: N(0, 1), which is a VAE's prior and to an autoencoder nothing in particular; the
-    Gaussian fitted to the codes of the references; and their box. Of a VAE, these are codes drawn from q(z|x)."""
+    """Three laws to draw codes from: N(0, 1), a VAE's prior and nothing in particular to an autoencoder; the
+    Gaussian fitted to the references' codes; and their box. Of a VAE, these are codes drawn from q(z|x)."""
     known = model.sample_codes(rng, images.references)
     return {"standard": standard(known.shape[1]), "fitted": fitted(known), "box": box(known)}
 

@@ -22,7 +22,7 @@ CALL = 500
 
 
 def train_seeds(config: Config, seeds: Sequence[int]) -> Iterator[Model]:
-    """Trains each seed as `jaxae.train` would. A seed is an input of the compiled chunk, which serves them all."""
+    """Trains each seed as `jaxae.train` would. The seed is an input of the compiled chunk, so one serves."""
     setup = build(config)
     apply = _apply(setup)
     first = setup.view("train").take(np.arange(config.batch_size))
@@ -39,13 +39,15 @@ def train_seeds(config: Config, seeds: Sequence[int]) -> Iterator[Model]:
             result = chunk(key, state, feed.data, feed.at(at, count), count)
             state = result.state
             if not np.isfinite(result.metrics["loss"][int(result.done) - 1]):
-                raise Diverged(f"{config.method}, seed {seed}: the loss is not finite by step {int(state.step)}")
+                raise Diverged(
+                    f"{config.method}, seed {seed}: the loss is not finite by step {int(state.step)}"
+                )
         feed.close()
         yield apply(evaluated(state))
 
 
 def images_of(config: Config) -> Images:
-    """The test images and up to REFERENCES training images, evenly spread, in the pixels that the models see."""
+    """The test images and up to REFERENCES training images, evenly spread, as the models see them."""
     setup = build(config)
     if setup.source.test.labels.min() < 0:
         raise InputError(f"{setup.source.name} has no labels: the lesson needs them to pair and to classify")

@@ -29,15 +29,13 @@ def render(result: Mapping[str, Any], shown: Shown) -> str:
         int(size): {name: claims.arrays(rows) for name, rows in methods.items()}
         for size, methods in result["values"].items()
     }
-    folder = Path(__file__).parent
+    folders = jinja2.FileSystemLoader(Path(__file__).parent), jinja2.PackageLoader("jaxae.report", "")
     environment = jinja2.Environment(
-        loader=jinja2.ChoiceLoader([jinja2.FileSystemLoader(folder), jinja2.PackageLoader("jaxae.report", "")]),
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined,
+        loader=jinja2.ChoiceLoader(folders), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
     )  # fmt: skip
     environment.filters["comma"] = lambda value: f"{value:,}"
-    found = {
-        size: (claims.compare(**m), claims.statements(**m)) for size, m in latents.items()
-    }
+    found = {size: (claims.compare(**m), claims.statements(**m)) for size, m in latents.items()}
     return environment.get_template("page.html.jinja").render(
         result=result,
         n=len(result["seeds"]),
@@ -55,19 +53,16 @@ def render(result: Mapping[str, Any], shown: Shown) -> str:
 
 def _strips(latents: Mapping[int, Mapping[str, claims.Values]], real: float) -> dict[str, Any]:
     reference = {"midpoint": 1.0, "sure": real, "holes": TAIL}
-    short = {"midpoint": "midpoints", "standard": "N(0, 1)", "fitted": "fitted Gaussian", "box": "box"}
+    beside = {
+        "midpoint": [("midpoint_crossfade", "crossfades, to compare", 1.0)],
+        "sure": [("sure_reconstruction", "reconstructions", real)],
+        "cycle": [("cycle_codes", "the codes themselves", None)],
+    }
     made = {}
     for group, title in claims.GROUPS.items():
-        own = [m for m in claims.MEASURES if m.group == group]
-        panels = [
-            (m.key, m.title if group in ("price", "midpoint") else short[m.key.split("_")[1]], reference.get(group))
-            for m in own
-        ]
-        if group == "midpoint":
-            panels.append(("midpoint_crossfade", "for comparison: crossfades", 1.0))
-        if group == "sure":
-            panels.append(("sure_reconstruction", "for comparison:\nreconstructions", real))
-        made[group] = figures.strips(latents, panels, title)
+        panels = [(m.key, m.short, reference.get(group)) for m in claims.MEASURES if m.group == group]
+        limits = {"sure": (0.0, 1.0), "midpoint": (None, None)}.get(group, (0.0, None))
+        made[group] = figures.strips(latents, panels + beside.get(group, []), limits, title)
     return made
 
 
@@ -83,7 +78,9 @@ def _pictures(model: Model, shown: Shown, name: str) -> dict[str, Any]:
         "title": title,
         "plane": figures.plane(codes, images.labels, shown.class_names, alt),
         "manifold": figures.manifold(model, codes) if flat else None,
-        "sureness": figures.sureness(model, codes, shown.classifier.probabilities, f"{title}: sureness") if flat else None,
+        "sureness": figures.sureness(model, codes, shown.classifier.probabilities, f"{title}: sureness")
+        if flat
+        else None,
         "interpolation": figures.interpolation(model, codes, i, j),
         "draws": {law: figures.draws(model, region(rng, DRAWS), COLUMNS) for law, region in laws.items()},
     }

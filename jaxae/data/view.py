@@ -19,7 +19,7 @@ from jaxae.types import Batch
 
 
 @partial(jax.jit, static_argnums=0)
-def _make(pixels: Callable, key: Array, rows: np.ndarray, labels: np.ndarray, index: np.ndarray) -> Batch:
+def _make(pixels: Callable, key: Array, rows: Array, labels: Array, index: Array) -> Batch:
     """Outside the class, so that views of the same pixels share one compilation."""
     keys = random.example_keys(random.stream(key, "pixels"), 0, index)
     return Batch(pixels(keys, rows, index), labels, index)

@@ -55,7 +55,7 @@ def _accumulate(sums: dict, parts: LogWeight, used: Array) -> dict[str, Array]:
     log_w = parts.total
     top = jnp.maximum(sums["top"], jnp.max(jnp.where(used, log_w, -jnp.inf), axis=0))
     shrink = jnp.exp(sums["top"] - top)
-    w = jnp.exp(log_w - top)
+    w = jnp.exp(log_w - top[None])
     new, old = jnp.sum(used), sums["count"]
     mean = total(log_w) / new
     shift = mean - sums["elbo"]
@@ -65,7 +65,7 @@ def _accumulate(sums: dict, parts: LogWeight, used: Array) -> dict[str, Array]:
         "s2": sums["s2"] * shrink**2 + total(w**2),
         "count": old + new,
         "elbo": sums["elbo"] + shift * new / (old + new),
-        "spread": sums["spread"] + total((log_w - mean) ** 2) + shift**2 * old * new / (old + new),
+        "spread": sums["spread"] + total((log_w - mean[None]) ** 2) + shift**2 * old * new / (old + new),
         "likelihood": sums["likelihood"] + total(parts.likelihood),
     }
 

@@ -11,7 +11,7 @@ __all__ = ["ACTIVATIONS", "NAMES", "NETWORKS", "make"]
 
 def make(
     name: str,
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     latent: int,
     likelihood: Any,
     *,

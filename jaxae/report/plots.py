@@ -76,6 +76,7 @@ def _curve(axes: Axes, rows: Sequence[dict[str, Any]], name: str) -> None:
     axes.set_xlabel("step")
 
 
+BOX = {"boxstyle": "round,pad=0.2", "facecolor": PAPER, "edgecolor": "none", "alpha": 0.75}
 VALIDATION = {"color": INK, "linewidth": 0.8, "marker": "o", "markersize": 2.6, "linestyle": (0, (1, 2))}
 
 
@@ -138,10 +139,12 @@ def scatter(
         _points(axes, points, labels)
         if circle:
             axes.add_patch(Circle((0, 0), 2, fill=False, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3))))
-        for label in np.unique(labels[labels >= 0]):
-            x, y = np.median(points[labels == label], axis=0)
-            box = {"boxstyle": "round,pad=0.2", "facecolor": PAPER, "edgecolor": "none", "alpha": 0.8}
-            axes.text(x, y, class_name(names, label), ha="center", va="center", weight="bold", bbox=box)
+        found = np.unique(labels[labels >= 0])
+        middles = [np.median(points[labels == label], axis=0) for label in found]
+        for box in (BOX, None):  # all boxes under all names
+            for label, (x, y) in zip(found, middles):
+                look = {"ha": "center", "va": "center", "weight": "bold", "alpha": 0 if box else 1}
+                axes.text(x, y, class_name(names, label), bbox=box, **look)
         axes.set_aspect("equal", adjustable="datalim")
         axes.set_xlabel(axis_names[0])
         axes.set_ylabel(axis_names[1])

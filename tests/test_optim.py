@@ -1,0 +1,144 @@
+"""Every rule by name makes the update that its paper says; clipping, schedules and decay act where they should."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxae import names, optim
+from jaxae.errors import InputError
+
+LR, B1, B2, EPS, WD = 0.1, 0.8, 0.95, 1e-3, 0.02
+PARAMS = jnp.asarray([1.0, -2.0, 0.5])
+GRADS = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+
+
+def updates(tx, grads=GRADS, params=PARAMS):
+    """The update of each step, the parameters moving with them."""
+    step, state, seen = jax.jit(tx.update), tx.init(params), []
+    for grad in grads:
+        update, state = step(jnp.asarray(grad), state, params)
+        params = optax.apply_updates(params, update)
+        seen.append(np.asarray(update))
+    return np.stack(seen)
+
+
+def moments(rule):
+    """Updates of a rule with a first and a second moment, from its formula: rule(m, v, t, g, p)."""
+    m, v, p, seen = np.zeros(3), np.zeros(3), np.asarray(PARAMS, np.float64), []
+    for t, g in enumerate(GRADS.astype(np.float64), 1):
+        u, m, v = rule(m, v, t, g, p)
+        p = p + u
+        seen.append(u)
+    return np.stack(seen)
+
+
+def adam(m, v, t, g, p, decay=0.0):
+    m, v = B1 * m + (1 - B1) * g, B2 * v + (1 - B2) * g**2
+    return -LR * (m / (1 - B1**t) / (np.sqrt(v / (1 - B2**t)) + EPS) + decay * p), m, v
+
+
+def adamax(m, v, t, g, p):
+    m, v = B1 * m + (1 - B1) * g, np.maximum(B2 * v, np.abs(g) + EPS)
+    return -LR * m / (1 - B1**t) / v, m, v
+
+
+def lion(m, v, t, g, p):
+    return -LR * (np.sign(B1 * m + (1 - B1) * g) + WD * p), B2 * m + (1 - B2) * g, v
+
+
+def sgd(m, v, t, g, p):
+    m = B1 * m + g
+    return -LR * m, m, v
+
+
+def rmsprop(m, v, t, g, p):
+    v = B2 * v + (1 - B2) * g**2
+    m = B1 * m + LR * g / np.sqrt(v + EPS)
+    return -m, m, v
+
+
+FORMULAS = {
+    "adam": adam,
+    "adamw": lambda *args: adam(*args, decay=WD),
+    "adamax": adamax,
+    "lion": lion,
+    "sgd": sgd,
+    "rmsprop": rmsprop,
+}
+# the others: what optax says by the same names of its arguments
+KEYWORDS = {
+    "nadam": lambda: optax.nadam(LR, b1=B1, b2=B2, eps=EPS),
+    "amsgrad": lambda: optax.amsgrad(LR, b1=B1, b2=B2, eps=EPS),
+    "radam": lambda: optax.radam(LR, b1=B1, b2=B2, eps=EPS),
+    "adabelief": lambda: optax.adabelief(LR, b1=B1, b2=B2, eps=EPS),
+    "lamb": lambda: optax.lamb(LR, b1=B1, b2=B2, eps=EPS, weight_decay=WD),
+    "adagrad": lambda: optax.adagrad(LR, eps=EPS),
+}
+
+
+def ours(name, lr=LR, wd=WD, **options):
+    return optim.make(name, lr, b1=B1, b2=B2, eps=EPS, weight_decay=wd, **options)
+
+
+def test_names_are_the_implementations():
+    assert set(names.OPTIMIZERS) == set(optim.RULES) == {*FORMULAS, *KEYWORDS}
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_rule_is_its_formula(name):
+    np.testing.assert_allclose(updates(ours(name)), moments(FORMULAS[name]), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", KEYWORDS)
+def test_rule_is_optaxs_by_keyword(name):
+    np.testing.assert_allclose(updates(ours(name)), updates(KEYWORDS[name]()), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", names.OPTIMIZERS)
+def test_weight_decay_acts_on_those_it_is_said_to(name):
+    differs = not np.array_equal(updates(ours(name)), updates(ours(name, wd=0.0)))
+    assert differs == (name in ("adamw", "lion", "lamb"))
+
+
+@pytest.mark.parametrize("name", ["sgd", "rmsprop"])
+def test_no_momentum_at_b1_of_zero(name):
+    tx = optim.make(name, LR, b1=0.0, b2=B2, eps=EPS)
+    v = (1 - B2) * GRADS[0] ** 2
+    plain = {"sgd": -LR * GRADS[0], "rmsprop": -LR * GRADS[0] / np.sqrt(v + EPS)}[name]
+    np.testing.assert_allclose(updates(tx)[0], plain, rtol=1e-5)
+
+
+def test_the_schedule_is_read_from_step_zero():
+    tx = optim.make("sgd", lambda step: 0.1 * (step + 1), b1=0.0)
+    np.testing.assert_allclose(updates(tx), [-0.1 * (t + 1) * g for t, g in enumerate(GRADS)], rtol=1e-5)
+
+
+def test_a_traced_learning_rate_is_a_number_like_another():
+    def first(lr):
+        tx = optim.make("adam", lr)
+        return tx.update(jnp.asarray(GRADS[0]), tx.init(PARAMS), PARAMS)[0]
+
+    both = jax.jit(jax.vmap(first))(jnp.asarray([0.1, 0.2]))
+    np.testing.assert_allclose(both, [updates(optim.make("adam", lr))[0] for lr in (0.1, 0.2)], rtol=1e-5)
+
+
+@pytest.mark.parametrize("norm", [0.5, 1e6])
+def test_clipping_is_of_the_gradient_by_its_global_norm(norm):
+    tx = optim.make("sgd", 1.0, b1=0.0, clip_norm=norm)
+    params = {"a": PARAMS, "b": jnp.ones(2)}
+    grads = {"a": jnp.asarray(GRADS[0]), "b": jnp.asarray([3.0, 4.0])}
+    scale = min(1, norm / np.sqrt(np.square(GRADS[0]).sum() + 25))
+    update, _ = tx.update(grads, tx.init(params), params)
+    np.testing.assert_allclose(update["a"], -scale * GRADS[0], rtol=1e-5)
+    np.testing.assert_allclose(update["b"], -scale * np.array([3.0, 4.0]), rtol=1e-5)
+
+
+def test_the_average_changes_no_update():
+    np.testing.assert_array_equal(updates(ours("adam", average=0.9)), updates(ours("adam")))
+
+
+def test_unknown_rule_is_answered_with_the_nearest():
+    with pytest.raises(InputError, match="unknown optimizer 'adm': did you mean 'adam'"):
+        optim.make("adm", 0.1)

@@ -1,0 +1,249 @@
+"""The report: one page, the same to the byte, that needs nothing from outside and says what it shows."""
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.stats import norm
+from sklearn.decomposition import PCA
+
+from jaxae.report import latent, measures, plots, svg, write_report
+from jaxae.report.pictures import BUDGET, data_uri
+from jaxae.run import final_digest
+from tests import made
+
+EVALUATION = {
+    "elbo": -24.5, "elbo_mc_se": 0.0051, "elbo_data_se": 0.18, "nll": 23.25, "nll_mc_se": 0.007, "nll_data_se": 0.177,
+    "bits_per_dim": 0.5241, "reconstruction": 18.0, "kl": 6.5, "mse": 0.0689, "samples": 128, "examples": 40, "step": 10,
+    "split": "test", "effective_samples": 60.0,
+}  # fmt: skip
+VOID = {"meta", "img", "link", "br", "hr", "input"}
+VARIANTS = {
+    "plane": {"latent": 2},
+    "line without labels": {"latent": 1, "classes": 0, "shape": (4, 4, 3)},
+    "forty classes of two channels": {"latent": 3, "classes": 40, "n": 90, "shape": (3, 5, 2)},
+    "many units": {"latent": 64, "likelihood": "gaussian"},
+    "one example": {"latent": 2, "n": 1},
+    "two examples": {"latent": 5, "n": 2, "names": tuple(["a name that is long", "a"])},
+    "points": {"name": "ae", "latent": 2, "likelihood": "gaussian"},
+    "points on a line": {"name": "ae", "latent": 1, "likelihood": "gaussian", "n": 3},
+    "points in space": {"name": "ae", "latent": 3, "likelihood": "discretised_logistic", "classes": 0},
+}
+
+
+class Page(HTMLParser):
+    """Checks that tags close in turn; gathers text, attributes and the id's that links lead to."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.open, self.words, self.found = [], [], []
+        self.feed(html)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not {"style", "script"} & set(self.open):
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.found if name == tag]
+
+
+@pytest.fixture(scope="module")
+def vae(tmp_path_factory):
+    return made.trained(tmp_path_factory.mktemp("report") / "run")
+
+
+def page_of(trained, evaluation=None):
+    html = write_report(trained, evaluation).read_text()
+    return Page(html), html
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_page_for_every_kind_of_run(tmp_path, variant):
+    page, html = page_of(made.trained(tmp_path / "run", **VARIANTS[variant]))
+    assert len(html) < 3e6
+    assert "None" not in page.text and "nan" not in page.text.split() and "Undefined" not in html
+    assert all(
+        image["alt"] and image["src"].startswith("data:image/png;base64,") for image in page.all("img")
+    )
+    drawings = page.all("svg")
+    assert drawings and all(drawing["role"] == "img" and drawing["aria-label"] for drawing in drawings)
+    numbers = [int(n) for n in re.findall(r"<b>Figure (\d+)\.</b>", html)]
+    assert numbers == list(range(1, len(numbers) + 1)) and len(numbers) == html.count("<figure>")
+    assert [n for n in re.findall(r'class="n">(\d)', html)] == list("12345678")
+    targets = {attrs["id"] for _, attrs in page.found if "id" in attrs}
+    assert all(link["href"][1:] in targets for link in page.all("a"))
+
+
+def test_nothing_is_loaded_from_outside(vae):
+    page, html = page_of(vae, EVALUATION)
+    assert not page.all("script") and not page.all("link") and not page.all("iframe")
+    for _, attrs in page.found:
+        for name, value in attrs.items():
+            if name in ("src", "href", "xlink:href", "srcset", "data", "action"):
+                assert value.startswith(("#", "data:image/png;base64,"))
+    assert "://" not in html and "@import" not in html
+    assert all(inner.startswith(("#", '"#')) for inner in re.findall(r"url\(([^)]*)\)", html))
+
+
+def test_a_report_written_twice_is_the_same(vae):
+    first = write_report(vae, EVALUATION).read_bytes()
+    assert write_report(vae, EVALUATION).read_bytes() == first
+
+
+def test_it_tells_what_identifies_and_repeats_the_run(vae):
+    page, _ = page_of(vae, EVALUATION)
+    for expected in (
+        final_digest(vae),
+        vae.setup.source.digest,
+        f"jaxae train --run {vae.folder.path}",
+        "threefry2x32",
+    ):
+        assert expected in page.text
+
+
+def test_the_measures_with_their_errors(vae):
+    page, html = page_of(vae, {**EVALUATION, "digest": final_digest(vae)})
+    for expected in ("−24.500", "0.0051", "23.250", "0.177"[:4], "0.5241", "0.06890", "k = 128", "n = 40"):
+        assert expected in page.text, expected
+    assert "from other parameters" not in page.text
+    page, _ = page_of(vae, {**EVALUATION, "digest": "another", "step": 7})
+    assert "taken at step 7, from other parameters" in page.text
+
+
+def test_a_run_that_was_not_evaluated_says_so_and_how(vae):
+    assert not vae.folder.evaluation_file.exists()
+    page, _ = page_of(vae)
+    assert f"has not been evaluated yet. To measure it: jaxae evaluate {vae.folder.path}" in page.text
+
+
+def test_what_a_method_has_no_business_with_is_left_out_and_why(tmp_path, vae):
+    page, html = page_of(made.trained(tmp_path / "run", name="ae", likelihood="gaussian"))
+    assert "this method has no prior" in page.text and "draws from the prior" not in page.text
+    assert "reparameterisation" not in html and "There is no KL divergence to show" in page.text
+    assert "leave holes" in page.text
+    page, html = page_of(vae)
+    terms = (
+        "encoder",
+        "latent space",
+        "decoder",
+        "reparameterisation",
+        "reconstruction loss",
+        "KL divergence",
+    )
+    assert re.findall(r"<dfn>(.*?)</dfn>", html) == list(terms)
+    assert "draws from the prior" in page.text and "leave holes" not in page.text
+
+
+def test_names_from_outside_are_text_not_markup(tmp_path):
+    evil = '<script>alert("x")</script><img src=x onerror=y>'
+    trained = made.trained(tmp_path / evil.replace("/", "\u2215"), names=(evil, *"123456789"))
+    trained = trained._replace(setup=trained.setup._replace(source=rename(trained.setup.source, evil)))
+    page, _ = page_of(trained)
+    assert not page.all("script") and all("onerror" not in image for image in page.all("img"))
+    assert evil in page.text
+
+
+def rename(source, name):
+    return type(source)(
+        name, source.shape, source.train, source.validation, source.test, name, source.classes
+    )
+
+
+def test_components_are_those_of_pca():
+    z = np.random.default_rng(0).normal(size=(200, 5)) @ np.random.default_rng(1).normal(size=(5, 5))
+    points, ratio = latent.components(z)
+    pca = PCA(5).fit(z)
+    np.testing.assert_allclose(ratio, pca.explained_variance_ratio_, rtol=1e-6)
+    np.testing.assert_allclose(np.abs(points), np.abs(pca.transform(z)[:, :2]), atol=1e-8)
+    np.testing.assert_array_equal(latent.components(z).points, points)
+    assert not latent.components(np.ones((3, 4))).ratio.any()
+
+
+def test_the_lattice_is_of_gaussian_quantiles_or_of_the_codes_own_range():
+    z = np.random.default_rng(0).normal(size=(500, 2)) * [1, 30]
+    lines = latent.lattice(z, 5, gaussian=True)
+    np.testing.assert_allclose(lines[:, 1], norm.ppf(np.linspace(0.02, 0.98, 5)), atol=1e-6)
+    own = latent.lattice(z, 5, gaussian=False)
+    np.testing.assert_allclose(own[[0, -1]], np.quantile(z, [0.01, 0.99], axis=0), rtol=1e-6)
+    at = latent.plane(own)
+    assert at.shape == (5, 5, 2)
+    np.testing.assert_allclose(
+        at[0, 0], [own[0, 0], own[-1, 1]]
+    )  # the top left: least first unit, most second
+    np.testing.assert_allclose(at[-1, -1], [own[-1, 0], own[0, 1]])
+
+
+def test_a_plot_takes_its_colours_from_the_page_and_leaves_no_global_figure():
+    rows = [
+        {"step": step, "loss": 1.0 / step, "validation_loss": None if step == 3 else 2.0}
+        for step in range(1, 9)
+    ]
+    drawn = plots.curves(rows, ["loss"], 'a "quoted" <alt>')
+    assert "currentColor" in drawn and "var(--accent)" in drawn and "#0" + "10101" not in drawn
+    assert "&lt;alt&gt;" in drawn and "font-family" not in drawn and "://" not in drawn
+    assert not re.search(r'<g id="', drawn)
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    with svg.style():
+        assert matplotlib.rcParams["svg.fonttype"] == "none"
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_the_first_steps_do_not_flatten_a_curve():
+    rows = [{"step": 1, "loss": 1e6}] + [{"step": step, "loss": 10.0} for step in range(50, 101)]
+    low, high = plots.limits(rows, "loss")
+    assert low < 10 < high < 20
+
+
+@pytest.mark.parametrize("n", [1, 10, 11, 40])
+def test_every_class_has_a_colour_of_its_own(n):
+    found = plots.colours(n)
+    assert len(set(found)) == n and all(re.fullmatch("#[0-9a-f]{6}", colour) for colour in found)
+
+
+@pytest.mark.parametrize(("shape", "mode"), [((8, 8, 1), "LA"), ((8, 8, 3), "RGBA"), ((8, 8, 5), "LA")])
+def test_a_picture_shows_its_tiles(shape, mode):
+    tiles = np.zeros((2, 3, *shape))
+    tiles[1, 2] = 1
+    image = Image.open(io.BytesIO(base64.b64decode(data_uri(tiles).split(",")[1])))
+    assert image.mode == mode
+    width, height = image.size
+    assert image.getpixel((width - 8, height - 8)) == (255,) * len(mode) and image.getpixel((8, 8))[0] == 0
+    assert image.getpixel((0, 0))[-1] == 0
+
+
+def test_a_picture_over_budget_is_made_smaller():
+    tiles = np.random.default_rng(0).random((10, 12, 64, 64, 3))
+    assert len(data_uri(tiles)) < 1.4 * BUDGET
+    flat = np.full((10, 12, 64, 64, 3), 0.5)
+    flat[...] += 0.2 * (np.random.default_rng(0).random(flat.shape) - 0.5)
+    image = Image.open(io.BytesIO(base64.b64decode(data_uri(flat).split(",")[1]))).convert("RGB")
+    assert abs(np.asarray(image)[10:20, 10:20].mean() / 255 - 0.5) < 0.05
+
+
+def test_numbers_show_three_digits_at_least():
+    assert measures._number(-23.60812, 3) == "−23.608"
+    assert measures._number(1234.5, 3) == "1,234.500"
+    assert measures._number(3.14159e-6, 5) == "0.00000314"
+    assert measures._number(0.0, 3) == "0.000"
