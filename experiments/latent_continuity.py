@@ -11,6 +11,7 @@ import dataclasses
 import json
 import os
 import platform
+import re
 import shlex
 import sys
 import time
@@ -44,8 +45,7 @@ PRESET = Config(
 def run(
     config: Config, latents: Sequence[int], seeds: Sequence[int], out: Path, command: str
 ) -> dict[str, Any]:
-    """Trains, measures, and writes latent_continuity.json and .html in `out`; `command` is what to say made
-    them."""
+    """Trains, measures, and writes latent_continuity.json and .html in `out`; both quote `command`."""
     begun = time.perf_counter()
     configs = {(n, m): dataclasses.replace(config, method=m, latent=n) for n in latents for m in METHODS}
     out.mkdir(parents=True, exist_ok=True)
@@ -53,14 +53,15 @@ def run(
     judge = classifier.train(
         models.pixels_of(setup, "train"), models.pixels_of(setup, "validation"), setup.total
     )
-    values: dict[str, dict[str, list[dict[str, float]]]] = {}
+    values: dict[str, dict[str, dict[str, list[float]]]] = {}
     first: dict[str, Model] = {}
     for (size, method), each in configs.items():
-        rows = values.setdefault(str(size), {}).setdefault(method, [])
+        rows = []
         for seed, model in zip(seeds, models.train_seeds(each, seeds)):
             rows.append(_rounded(measure(model, images, judge.probabilities, seed)))
             first.setdefault(method, model)
             _progress(f"{size} latent units, {method}, seed {seed}: {time.perf_counter() - begun:.0f} s")
+        values.setdefault(str(size), {})[method] = claims.columns(rows)
     result = {
         "command": command,
         **_record(config, setup.source, images, time.perf_counter() - begun),
@@ -69,7 +70,7 @@ def run(
         "values": values,
         "verdicts": _verdicts(values),
     }
-    (out / "latent_continuity.json").write_text(json.dumps(result, indent=1) + "\n")
+    (out / "latent_continuity.json").write_text(to_json(result))
     shown = page.Shown(first, images, judge, setup.source.classes)
     (out / "latent_continuity.html").write_text(page.render(result, shown))
     return result
@@ -90,6 +91,12 @@ def _record(config: Config, source: Any, images: Images, seconds: float) -> dict
     }
 
 
+def to_json(result: dict[str, Any]) -> str:
+    """Indented, but each list of numbers on its own line."""
+    text = json.dumps(result, indent=1)
+    return re.sub(r"\[[^][{}]*\]", lambda found: " ".join(found[0].split()), text) + "\n"
+
+
 def _rounded(values: dict[str, float]) -> dict[str, float]:
     return {
         key: float(f"{value:.5g}") if isinstance(value, float) else value for key, value in values.items()
@@ -99,7 +106,7 @@ def _rounded(values: dict[str, float]) -> dict[str, float]:
 def _verdicts(values: dict[str, Any]) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for size, methods in values.items():
-        both = {name: claims.arrays(rows) for name, rows in methods.items()}
+        both = {name: claims.arrays(each) for name, each in methods.items()}
         said = {c.measure.claim: c.verdict for c in claims.compare(**both)}
         found[size] = said | {s.text: s.verdict for s in claims.statements(**both)}
     return found
@@ -113,7 +120,7 @@ def tell(result: dict[str, Any]) -> str:
         f"classifier: test accuracy {judge['accuracy']:.3f}, sure of {judge['sure']:.3f} of the test images"
     )
     for size, methods in result["values"].items():
-        both = {name: claims.arrays(rows) for name, rows in methods.items()}
+        both = {name: claims.arrays(each) for name, each in methods.items()}
         compared = claims.compare(**both)
         lines += ["", f"{result['data']['name']}, {size} latent units, {n} seeds: mean ± 95 % t interval"]
         lines.append(f"{'':52}{'AE':>19}{'VAE':>19}{'AE - VAE':>21}  the claim")

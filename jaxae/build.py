@@ -22,20 +22,50 @@ MEAN_EXAMPLES = 10_000  # of the training split, evenly spread, for the decoder'
 
 
 class Setup(NamedTuple):
-    """Everything a run is made of. `weights` are the method's hyperparameters and the learning rate, as numbers or
-    functions of the step."""
+    """Everything a run is made of."""
 
     config: Config
     source: Source
-    method: Method
-    tx: optax.GradientTransformation
+    net: Net
     pixels: Callable
-    likelihood: Likelihood
     weights: dict[str, Any]
+    """The learning rate and the method's hyperparameters: numbers, or functions of the step."""
     total: int
     epoch: float
     """Steps in an epoch, a fraction too: epochs follow each other without a gap."""
     key: jax.Array
+
+    def make(self, numbers: dict[str, Any]) -> tuple[Method, optax.GradientTransformation]:
+        """The method and its optimiser, with `numbers` (tracers, perhaps) for the weights of those names."""
+        weights, config = {**self.weights, **numbers}, self.config
+        own = {name: weights[name] for name in config.hyperparameters}
+        tx = optim.make(
+            config.optimizer,
+            weights["learning_rate"],
+            b1=config.b1,
+            b2=config.b2,
+            eps=config.eps,
+            weight_decay=config.weight_decay,
+            clip_norm=config.clip_norm,
+            average=config.average,
+        )
+        return methods.factory(config.method)(self.net, **own), tx
+
+    def numbers(self) -> dict[str, np.float32]:
+        """The real weights that are no schedules: what a compiled step takes as arguments."""
+        return {name: np.float32(w) for name, w in self.weights.items() if isinstance(w, float)}
+
+    @property
+    def method(self) -> Method:
+        return self.make({})[0]
+
+    @property
+    def tx(self) -> optax.GradientTransformation:
+        return self.make({})[1]
+
+    @property
+    def likelihood(self) -> Likelihood:
+        return self.net.likelihood
 
     def view(self, split: str, seed: int = EVALUATION_KEY) -> View:
         return View(self.source.split(split), self.pixels, random.stream(jax.random.key(seed), "evaluation"))
@@ -46,12 +76,12 @@ class Setup(NamedTuple):
     def init(self) -> TrainState:
         """The state before the first step, from a compiled program: pure in the seed."""
         batch = self.view("train").take(np.arange(self.config.batch_size))
-        start = jax.jit(lambda key, batch: init_state(self.method, self.tx, key, batch))
+        start = jax.jit(lambda key, batch: init_state(*self.make({}), key, batch))
         return start(random.stream(self.key, "init"), batch)
 
 
 def build(config: Config, net: Net | None = None) -> Setup:
-    """Reads the data and makes the method. `net` takes the place of the config's network: your own linen modules."""
+    """Reads the data and makes the network. `net` takes the place of the config's: your own linen modules."""
     config = config.resolved()
     source = data.load(config.data, config.validation)
     _check(config, source)
@@ -59,25 +89,32 @@ def build(config: Config, net: Net | None = None) -> Setup:
     total = schedules.duration(config.steps, None, epoch)
     if total >= 2**31:
         raise InputError(f"steps {config.steps}: {total:,} steps: expected fewer than 2,147,483,648")
-    assert config.binarize is not None and config.likelihood is not None  # resolved
+    assert config.binarize is not None  # resolved
     make_pixels = pixels.make(config.binarize, source.decode)
-    likelihood = likelihoods.make(config.likelihood, config.scale) if net is None else net.likelihood
-    weights = {
-        name: schedules.make(value, total, epoch) if scheduled else value
-        for name, value, scheduled in _weights(config)
-    }
-    net = net or networks.make(
-        config.network, source.shape, config.latent, likelihood,
-        mean=training_mean(source, config.binarize), width=config.width, depth=config.depth,
-        activation=config.activation, dtype=jnp.dtype(config.dtype),
-    )  # fmt: skip
-    method = methods.factory(config.method)(net, **{n: w for n, w in weights.items() if n in config.hyperparameters})
-    tx = optim.make(
-        config.optimizer, weights["learning_rate"], b1=config.b1, b2=config.b2, eps=config.eps,
-        weight_decay=config.weight_decay, clip_norm=config.clip_norm, average=config.average,
-    )  # fmt: skip
     return Setup(
-        config, source, method, tx, make_pixels, likelihood, weights, total, epoch, jax.random.key(config.seed)
+        config=config,
+        source=source,
+        net=net or _network(config, source),
+        pixels=make_pixels,
+        weights=_weights(config, total, epoch),
+        total=total,
+        epoch=epoch,
+        key=jax.random.key(config.seed),
+    )
+
+
+def _network(config: Config, source: Source) -> Net:
+    assert config.network and config.likelihood and config.binarize  # resolved
+    return networks.make(
+        config.network,
+        source.shape,
+        config.latent,
+        likelihoods.make(config.likelihood, config.scale),
+        mean=training_mean(source, config.binarize),
+        width=config.width,
+        depth=config.depth,
+        activation=config.activation,
+        dtype=jnp.dtype(config.dtype),
     )
 
 
@@ -93,10 +130,13 @@ def training_mean(source: Source, binarize: str) -> np.ndarray:
     return np.asarray(total / len(part), np.float32)
 
 
-def _weights(config: Config) -> list[tuple[str, Any, bool]]:
-    entry = methods.entry(config.method)
-    own = [(h.name, config.hyperparameters[h.name], h.scheduled) for h in entry.hyperparameters]
-    return [*own, ("learning_rate", config.learning_rate, True)]
+def _weights(config: Config, total: int, epoch: float) -> dict[str, Any]:
+    scheduled = {h.name: h.scheduled for h in methods.entry(config.method).hyperparameters}
+    own = {
+        name: schedules.make(value, total, epoch) if scheduled[name] else value
+        for name, value in config.hyperparameters.items()
+    }
+    return {**own, "learning_rate": schedules.make(config.learning_rate, total, epoch)}
 
 
 def _check(config: Config, source: Source) -> None:

@@ -78,6 +78,9 @@ class Config:
                 raise unknown(f"hyperparameter of {self.method}", name, own)
         values = {n: _hyperparameter(own[n], v) for n, v in self.hyperparameters.items()}
         object.__setattr__(self, "hyperparameters", values)
+        if self.weight_decay and self.optimizer not in names.DECAYING:
+            known = ", ".join(names.DECAYING)
+            raise InputError(f"weight_decay {self.weight_decay}: {self.optimizer} has none: expected one of {known}")
         if self.batch_size % self.accumulate:
             raise InputError(f"accumulate {self.accumulate} does not divide the batch of {self.batch_size}")
         if self.batch_size // self.accumulate % self.devices:

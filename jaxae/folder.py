@@ -27,6 +27,7 @@ class RunFolder:
         self.record_file = self.path / "record.json"
         self.metrics_file = self.path / "metrics.jsonl"
         self.evaluation_file = self.path / "evaluation.json"
+        self.events = self.path / "tensorboard"
         self.checkpoints = self.path / "checkpoints"
         self.report = self.path / "report.html"
 

@@ -8,5 +8,6 @@ BINARIZE = ("none", "threshold", "fixed", "dynamic")
 OPTIMIZERS = (
     "adam", "adamw", "nadam", "amsgrad", "adamax", "radam", "adabelief", "lion", "lamb", "rmsprop", "sgd", "adagrad",
 )  # fmt: skip
+DECAYING = ("adamw", "lion", "lamb")  # those that know a weight decay
 DTYPES = ("float32", "bfloat16")
 SPLITS = ("train", "validation", "test")

@@ -1,35 +1,27 @@
-"""The one loop: train or resume, validate, log, checkpoint, stop. Beside it only the CLI and `build` read a Config."""
+"""A run in its folder: train or resume it, load it, measure it. Beside it only `build`, `loop` and the CLI read a Config."""
 
 import contextlib
 import signal
-import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
 from jaxae import folder as folders
 from jaxae import optim, parallel
 from jaxae.build import Setup, build
 from jaxae.checkpoint import Checkpoints
 from jaxae.config import Config
-from jaxae.data import feed as feeds
 from jaxae.digest import digest
-from jaxae.errors import Diverged, InputError, Interrupted
+from jaxae.errors import InputError
 from jaxae.evaluate.likelihood import evaluate
 from jaxae.folder import RunFolder
-from jaxae.log import Log, Meter, import_wandb
+from jaxae.log import Log, import_wandb
+from jaxae.loop import Loop, Watch
 from jaxae.progress import Progress
-from jaxae.schedules import at_step
-from jaxae.train import make_eval_step, make_train_chunk, make_train_step
 from jaxae.types import Net, TrainState, Variables
-
-CALL_SECONDS = 0.5  # about how long one compiled call takes: how soon a signal is seen
 
 
 class Trained(NamedTuple):
@@ -40,16 +32,6 @@ class Trained(NamedTuple):
     step: int
     state: TrainState
     variables: Variables
-
-
-@dataclass
-class Watch:
-    """What training must remember beside the state: it goes into each checkpoint."""
-
-    best: float | None = None
-    stale: int = 0
-    """Validations since the best."""
-    pending: dict[str, Any] | None = None
 
 
 def train(
@@ -71,11 +53,9 @@ def train(
     with folder.claimed(config, record), _checkpoints(setup, folder, progress) as checkpoints, _signals() as asked:
         state, watch = _start(setup, checkpoints, progress)
         folder.write(config, record)
-        log = Log(
-            folder.metrics_file, folder.path / "tensorboard", int(state.step), config.wandb, config.to_dict()
-        )
-        with contextlib.closing(log):
-            _loop(setup, mesh, state, watch, checkpoints, log, progress, asked)
+        log = Log(folder.metrics_file, folder.events, int(state.step), config.wandb, config.to_dict())
+        with contextlib.closing(Loop(setup, mesh, state, watch, checkpoints, log, progress, asked)) as loop:
+            loop.run()
     return load(folder.path, net=net, setup=setup)
 
 
@@ -96,107 +76,9 @@ def _start(setup: Setup, checkpoints: Checkpoints, progress: Progress) -> tuple[
     return found.state, Watch(**found.meta["watch"])
 
 
-def _loop(setup, mesh, state, watch, checkpoints, log, progress, asked) -> None:
-    """Steps in compiled calls that end where something is due: a log line, a validation, a checkpoint, the end."""
-    config = setup.config
-    feed, chunk, validate, state = _compile(setup, mesh, state)
-    every = {
-        name: setup.steps(getattr(config, f"{name}_every")) for name in ("log", "validate", "checkpoint")
-    }
-    meter, step, call = Meter(watch.pending), int(state.step), 1
-    done_early = config.patience is not None and watch.stale >= config.patience
-    with contextlib.closing(feed), progress.bar(step, setup.total, setup.epoch, config.batch_size) as bar:
-        while step < setup.total and not done_early:
-            begun = time.perf_counter()
-            count = min([call, feed.capacity, setup.total - step, *(n - step % n for n in every.values())])
-            result = chunk(setup.key, state, feed.data, feed.at(step, count), count)
-            state, metrics = result.state, {k: v[: int(result.done)] for k, v in jax.device_get(result.metrics).items()}
-            step += int(result.done)
-            _stop_if_not_finite(metrics, step, checkpoints)
-            meter.add(metrics)
-            bar.advance(step, float(metrics["loss"][-1]))
-            call = _next_call(call, count, time.perf_counter() - begun)
-            if step % every["log"] == 0 or step == setup.total:
-                log.write(step, {"epoch": step / setup.epoch, **meter.flush(), **_scheduled(setup, step), **bar.speed()})
-            improved = None
-            if step % every["validate"] == 0 or step == setup.total:
-                row = validate(state)
-                log.write(step, {f"validation_{name}": value for name, value in row.items()})
-                progress.validated(step, row)
-                improved = _watch(watch, row["loss"], step)
-                done_early = config.patience is not None and watch.stale >= config.patience
-            ending = step == setup.total or done_early or bool(asked)
-            if improved or ending or step % every["checkpoint"] == 0:
-                watch.pending = meter.pending()
-                checkpoints.save(step, state, {"watch": asdict(watch), "data": setup.source.digest}, improved)
-            if asked:
-                checkpoints.wait()
-                raise Interrupted(asked[0], f"stopped by {signal.Signals(asked[0]).name} at step {step:,}, saved: "
-                                  "the same command goes on from there")  # fmt: skip
-        checkpoints.wait()
-    if done_early:
-        progress.say(f"stopped early at step {step:,}: {config.patience} validations without improvement")
-
-
-def _compile(setup: Setup, mesh: Mesh, state: TrainState):
-    """(feed, chunk, validate, state on its devices)"""
-    config = setup.config
-    resident = feeds.fits(setup.source.train) if config.stream == "auto" else config.stream == "no"
-    place = parallel.shard(mesh) if config.devices > 1 else lambda batch: batch
-    feed = feeds.Feed(
-        setup.source.train, setup.pixels, config.seed, config.batch_size, min(config.chunk, setup.total),
-        resident=resident, place=place,
-    )  # fmt: skip
-    step = make_train_step(setup.method, setup.tx, microbatches=config.accumulate)
-    chunk = jax.jit(make_train_chunk(step, feed.fetch), donate_argnums=1)
-    state, feed.data = parallel.replicate(mesh, (state, feed.data))
-    view, eval_step = setup.view("validation"), jax.jit(make_eval_step(setup.method))
-    last = jnp.asarray(setup.total - 1)  # schedules at their end: a warm-up would make early losses look good
-
-    def validate(state: TrainState) -> dict[str, float]:
-        variables = optim.evaluated(state)
-        terms = view.map(lambda batch: eval_step(variables, view.keys(batch, "noise"), batch, last))
-        return {name: float(value.mean(dtype=np.float64)) for name, value in terms.items()}
-
-    return feed, chunk, validate, state
-
-
-def _next_call(call: int, count: int, seconds: float) -> int:
-    """Steps in the next call, so that it takes about CALL_SECONDS; grown gently, for the first call compiles."""
-    fit = max(1, int(CALL_SECONDS * count / seconds))
-    return min(fit, 8 * call) if count == call or fit < call else call
-
-
-def _scheduled(setup: Setup, step: int) -> dict[str, float]:
-    """The learning rate and every scheduled weight, as the last step had them."""
-    shown = {n: w for n, w in setup.weights.items() if callable(w) or n == "learning_rate"}
-    return {name: float(at_step(weight, step - 1)) for name, weight in shown.items()}
-
-
-def _watch(watch: Watch, loss: float, step: int) -> float | None:
-    """Remembers a validation; the loss where it is the best so far, else None."""
-    if watch.best is None or loss < watch.best:
-        watch.best, watch.stale = loss, 0
-        return loss
-    watch.stale += 1
-    return None
-
-
-def _stop_if_not_finite(metrics: dict[str, np.ndarray], step: int, checkpoints: Checkpoints) -> None:
-    bad = [name for name, values in metrics.items() if not np.isfinite(values[-1])]
-    if bad:
-        checkpoints.wait()
-        last = checkpoints.latest_step()
-        kept = f"the checkpoint of step {last:,} is kept" if last is not None else "no checkpoint had been made yet"
-        raise Diverged(
-            f"{bad[0]} is {metrics[bad[0]][-1]} at step {step:,}: {kept}; try a lower learning rate, "
-            "clip_norm, or look at the data"
-        )
-
-
 @contextlib.contextmanager
 def _signals() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM instead of dying of them; a second one is taken at its word."""
+    """Collects SIGINT and SIGTERM instead of dying of them; the second of a kind is taken at its word."""
     asked: list[int] = []
     before: dict[int, Any] = {}
 

@@ -1,4 +1,4 @@
-"""Trained runs made up for the tests of what comes after training: known weights, nothing compiled, nothing trained."""
+"""Trained runs made up for the tests of what comes after training: known weights, nothing compiled."""
 
 import json
 
@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxae import likelihoods
 from jaxae.build import Setup
 from jaxae.config import Config
 from jaxae.data import pixels
@@ -29,16 +28,16 @@ def source(shape=(4, 5, 1), n=40, classes=10, names=(), seed=0):
     return Source("made", shape, split(n), split(n), split(n), about="noise", classes=names)
 
 
-def trained(folder, name="vae", latent=2, likelihood="bernoulli", **data):
+def trained(folder, name="vae", latent=2, likelihood="bernoulli", net=None, **data):
     """A run of 10 steps in `folder` as it would lie there, of `small`'s linear networks."""
     of = source(**data)
-    method = small.method(name, likelihood, latent, of.shape)
+    net = net or small.net(likelihood, latent, of.shape)
     config = Config(method=name, latent=latent, batch_size=4, steps=10, binarize="none").resolved()
-    variables = small.variables(method, small.batch(shape=of.shape))
     setup = Setup(
-        config, of, method, small.sgd(), pixels.make("none"), likelihoods.make(likelihood, 0.5), {}, 10,
-        len(of.train) / 4, jax.random.key(0),
+        config=config, source=of, net=net, pixels=pixels.make("none"),
+        weights={"beta": 1.0, "learning_rate": 0.1}, total=10, epoch=len(of.train) / 4, key=jax.random.key(0),
     )  # fmt: skip
+    variables = small.variables(setup.method, small.batch(shape=of.shape))
     folder.mkdir(parents=True, exist_ok=True)
     rows = [
         {"step": step, "loss": 20.0 - step, "reconstruction": 18.0 - step, "kl": 2.0} for step in range(1, 11)
@@ -49,8 +48,9 @@ def trained(folder, name="vae", latent=2, likelihood="bernoulli", **data):
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     record = {
-        "command": f"jaxae train --run {folder}", "versions": {"jaxae": "0.1.0"}, "device": "1 x cpu", "threads": 2,
-        "prng": "threefry2x32", "data": {"name": of.name, "sha256": of.digest, "sizes": of.sizes()},
+        "command": f"jaxae train --run {folder}", "versions": {"jaxae": "0.1.0"}, "device": "1 x cpu",
+        "threads": 2, "prng": "threefry2x32",
+        "data": {"name": of.name, "sha256": of.digest, "sizes": of.sizes()},
     }  # fmt: skip
     (folder / "record.json").write_text(json.dumps(record))
     state = TrainState(jnp.asarray(10), variables, ())

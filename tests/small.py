@@ -38,8 +38,8 @@ def net(likelihood="bernoulli", latent=2, shape=SHAPE, scale=0.5):
     return Net(Encoder, Decoder(shape), likelihoods.make(likelihood, scale), latent)
 
 
-def method(name="vae", likelihood="bernoulli", latent=2, shape=SHAPE, **hyperparameters):
-    return methods.factory(name)(net(likelihood, latent, shape), **hyperparameters)
+def method(name="vae", likelihood="bernoulli", latent=2, shape=SHAPE, scale=0.5, **hyperparameters):
+    return methods.factory(name)(net(likelihood, latent, shape, scale), **hyperparameters)
 
 
 def batch(n=12, shape=SHAPE, seed=0, binary=True):

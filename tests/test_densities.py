@@ -1,4 +1,4 @@
-"""Every density against an independent implementation, normalised, finite at extremes; every KL three ways."""
+"""Every density against another implementation, normalised, finite at extremes; every KL three ways."""
 
 import jax
 import jax.numpy as jnp

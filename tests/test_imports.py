@@ -26,8 +26,8 @@ __main__ __init__
 """
 LEVEL = {name: level for level, line in enumerate(LAYERS.strip().splitlines()) for name in line.split()}
 LIGHT = [
-    "jaxae", "jaxae.config", "jaxae.cli", "jaxae.cli.train", "jaxae.methods", "jaxae.networks.catalogue", "jaxae.names",
-    "jaxae.schedules", "jaxae.errors", "jaxae.data", "jaxae.networks",
+    "jaxae", "jaxae.config", "jaxae.cli", "jaxae.cli.train", "jaxae.methods", "jaxae.networks.catalogue",
+    "jaxae.names", "jaxae.schedules", "jaxae.errors", "jaxae.data", "jaxae.networks",
 ]  # fmt: skip
 FOREIGN = ("tensorflow", "torch", "keras", "pickle")
 

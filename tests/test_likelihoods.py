@@ -99,7 +99,7 @@ def trained(out):
 
 
 def test_gaussian_optimal_is_the_log_of_the_batch_mse_in_training():
-    """Rybkin et al. 2021, eq. 8: D/2 (log(2 pi MSE) + 1); its gradient too, though none flows by the variance."""
+    """Rybkin et al. 2021, eq. 8: D/2 (log(2 pi MSE) + 1); its gradient too: none flows by the variance."""
 
     def closed(out):
         return D / 2 * (jnp.log(2 * jnp.pi * jnp.mean(jnp.square(X - out))) + 1)

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxae import log, run
+from jaxae import log, loop, run
 from jaxae.checkpoint import Checkpoints
 from jaxae.data import digits
 from jaxae.errors import Diverged, InputError
@@ -175,7 +175,7 @@ def test_averaged_weights_are_what_is_evaluated(tmp_path):
 
 def test_one_program_for_the_whole_run(tmp_path, monkeypatch):
     compiled = []
-    make = run.make_train_chunk
+    make = loop.make_train_chunk
 
     def counting(*args):
         chunk = make(*args)
@@ -186,7 +186,7 @@ def test_one_program_for_the_whole_run(tmp_path, monkeypatch):
 
         return traced
 
-    monkeypatch.setattr(run, "make_train_chunk", counting)
+    monkeypatch.setattr(loop, "make_train_chunk", counting)
     run.train(small(steps=50, log_every=3, validate_every=17, checkpoint_every=11), tmp_path / "run")
     assert len(compiled) == 1
 

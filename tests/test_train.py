@@ -1,8 +1,5 @@
-"""The step does what the formula says, however the batch is cut; a chunk is its steps and nothing else."""
+"""The step does what the formula says, however the batch is cut."""
 
-from functools import cache, partial
-
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,17 +7,10 @@ import optax
 import pytest
 import small
 from jax.sharding import PartitionSpec
-from sklearn.decomposition import PCA
 
 from jaxae import optim, parallel, random
-from jaxae.build import build
-from jaxae.config import Config
-from jaxae.data import pixels
-from jaxae.data.feed import Feed
-from jaxae.data.source import Split
-from jaxae.names import LIKELIHOODS
-from jaxae.train import init_state, make_eval_step, make_train_chunk, make_train_step
-from jaxae.types import Method, Objective, TrainState, Variables
+from jaxae.train import init_state, make_eval_step, make_train_step
+from jaxae.types import Method, Objective, Variables
 
 KEY = jax.random.key(5)
 P = PartitionSpec
@@ -173,118 +163,6 @@ def test_eval_step_is_the_loss_of_each_example():
     small.assert_same_bits(call(make_eval_step(method)), {"loss": objective.loss, **objective.metrics})
 
 
-# --- chunks
-
-STEPS, CAPACITY, ADAM = 24, 24, optax.adam(1e-2)
-ROWS = np.random.default_rng(0).integers(0, 256, (29, *small.SHAPE), dtype=np.uint8)
-SPLIT = Split(ROWS, np.arange(29, dtype=np.int32) % 3)
-SPLITS = {"one by one": (24, [1] * 24), "unequal": (24, [5, 7, 12]), "small calls": (5, [5, 4, 5, 5, 5]),
-          "room to spare": (31, [23, 1])}  # fmt: skip
-
-
-def feed_of(capacity, resident=True):
-    return Feed(SPLIT, pixels.make("dynamic"), 3, 12, capacity, resident=resident)
-
-
-@cache
-def compiled(capacity):
-    """(chunk, feed); the chunk may be traced once."""
-    feed = feed_of(capacity)
-    chunk = make_train_chunk(make_train_step(small.method(), ADAM), feed.fetch)
-    chex.clear_trace_counter()
-    return jax.jit(chex.assert_max_traces(chunk, n=1), donate_argnums=1), feed
-
-
-def chunked(capacity, counts):
-    chunk, feed = compiled(capacity)
-    state, metrics = small.state(small.method(), ADAM, BATCH), []
-    for count in counts:
-        result = chunk(KEY, state, feed.data, feed.at(int(state.step), count), count)
-        assert int(result.done) == count
-        state = result.state
-        metrics.append(jax.tree.map(lambda x, n=count: np.asarray(x[:n]), result.metrics))
-    assert chunk._cache_size() == 1
-    return jax.device_get(state), jax.tree.map(lambda *rows: np.concatenate(rows), *metrics)
-
-
-@pytest.fixture(scope="module")
-def at_once():
-    return chunked(CAPACITY, [STEPS])
-
-
-def test_a_chunk_is_its_steps_one_after_the_other(at_once):
-    feed, state, step = (
-        feed_of(1),
-        small.state(small.method(), ADAM, BATCH),
-        make_train_step(small.method(), ADAM),
-    )
-    one = jax.jit(
-        lambda state, row: step(
-            random.stream(KEY, "noise"), state, feed.fetch(KEY, state.step, feed.data, row)
-        )
-    )
-    for t in range(STEPS):
-        state, metrics = one(state, feed.at(t, 1)[0])
-        assert float(metrics["loss"]) == pytest.approx(float(at_once[1]["loss"][t]), rel=1e-5)
-    small.assert_close(jax.device_get(state), at_once[0], rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.parametrize("split", SPLITS)
-def test_no_split_into_calls_changes_a_bit_nor_compiles_again(at_once, split):
-    small.assert_same_bits(chunked(*SPLITS[split]), at_once)
-
-
-@pytest.mark.parametrize("likelihood", LIKELIHOODS)
-def test_a_step_leads_to_a_state_of_the_same_type(likelihood):
-    """Down to JAX's weak types: else the second call would compile again."""
-    method = small.method("vae", likelihood)
-    before = jax.eval_shape(partial(init_state, method, ADAM), KEY, BATCH)
-    after, _ = jax.eval_shape(make_train_step(method, ADAM), KEY, before, BATCH)
-    kinds = [
-        jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype, leaf.weak_type), tree) for tree in (before, after)
-    ]
-    assert kinds[0] == kinds[1]
-
-
-def test_the_state_is_donated():
-    chunk, feed = compiled(CAPACITY)
-    state = jax.device_put(small.state(small.method(), ADAM, BATCH))
-    result = chunk(KEY, state, feed.data, feed.at(0, 2), 2)
-    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.variables.params))
-    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves((result.state, feed.data)))
-
-
-def bad_at(fifth, otherwise):
-    """A method whose loss of a scalar parameter is `fifth` at step 5."""
-
-    def loss(variables, keys, batch, step):
-        value = jax.lax.cond(step == 5, fifth, otherwise, variables.params)
-        return Objective(jnp.full(len(batch.x), value), (), {})
-
-    return Method(lambda *_: Variables(jnp.ones(())), loss, *[lambda *_: None] * 3)
-
-
-NOT_FINITE = {
-    "a loss of nan": (lambda p: p * jnp.nan, np.nan),
-    "a loss of infinity": (lambda p: p / 0.0, np.inf),
-    "a gradient of infinity": (lambda p: jnp.sqrt(p - jax.lax.stop_gradient(p)), 0.0),
-}
-
-
-@pytest.mark.parametrize("what", NOT_FINITE)
-def test_stops_after_the_first_step_that_is_not_finite(what):
-    fifth, value = NOT_FINITE[what]
-    feed = feed_of(10)
-    step = make_train_step(bad_at(fifth, lambda p: p * 1.0), small.sgd(0.1))
-    state = TrainState(jnp.zeros((), jnp.int32), Variables(jnp.ones(())), small.sgd().init(jnp.ones(())))
-    done = jax.jit(make_train_chunk(step, feed.fetch))(KEY, state, feed.data, feed.at(0, 10), 10)
-    assert int(done.done) == int(done.state.step) == 6
-    np.testing.assert_allclose(done.metrics["loss"][:5], 1 - 0.1 * np.arange(5), rtol=1e-6)
-    np.testing.assert_equal(np.asarray(done.metrics["loss"][5]), np.float32(value))
-    assert not np.isfinite([done.metrics["loss"][5], done.metrics["grad_norm"][5]]).all()
-    assert np.isnan(done.metrics["loss"][6:]).all()
-
-
 def test_averaged_weights_are_what_is_evaluated():
     tx = optim.make("sgd", 0.5, b1=0.0, average=0.9)
     method = small.method()
@@ -296,66 +174,3 @@ def test_averaged_weights_are_what_is_evaluated():
         average = jax.tree.map(lambda a, p, d=now: d * a + (1 - d) * p, average, state.variables.params)
     small.assert_close(optim.evaluated(state).params, average, rtol=1e-4)
     assert optim.evaluated(state).state is state.variables.state
-
-
-# --- the lesson of the textbook: linear models find the principal subspace
-
-
-def trained(method, x, steps, rate):
-    """Full batches, by the compiled chunk, with a learning rate that falls to zero."""
-    tx = optax.adam(optax.cosine_decay_schedule(rate, steps))
-    whole = small.batch(len(x))._replace(x=jnp.asarray(x, jnp.float32))
-    chunk = jax.jit(make_train_chunk(make_train_step(method, tx), lambda key, step, data, row: data))
-    done = chunk(KEY, small.state(method, tx, whole, seed=1), whole, jnp.zeros(steps), steps)
-    assert int(done.done) == steps
-    return done.state.variables, whole
-
-
-def test_a_linear_vae_reaches_the_likelihood_of_probabilistic_pca():
-    """Tipping and Bishop 1999, eq. 4, 7, 8: the maximum likelihood of N(mean, W W' + s^2 I) in closed form."""
-    rng = np.random.default_rng(0)
-    x = (
-        rng.normal(size=(200, 2)) @ rng.normal(size=(2, small.D))
-        + 0.3 * rng.normal(size=(200, small.D))
-        + 0.5
-    )
-    s = np.cov(x.T, bias=True)
-    spectrum, axes = np.linalg.eigh(s)
-    noise = spectrum[:-2].mean()
-    w = axes[:, -2:] * np.sqrt(spectrum[-2:] - noise)
-    best = marginal(x, w.T, x.mean(0), noise).mean()
-    method = small.method("vae", "gaussian_learned")
-    variables, whole = trained(method, x.reshape(-1, *small.SHAPE), 2000, 0.03)
-    decoder = jax.tree.map(np.asarray, variables.params["decoder"]["dense"])
-    variance = float(np.exp(variables.params["likelihood"]["log_var"]))
-    reached = marginal(x, decoder["kernel"], decoder["bias"], variance).mean()
-    assert best - 0.02 < reached <= best + 1e-4
-    keys = random.example_keys(KEY, 0, whole.index)
-    elbo = jax.jit(method.loss)(variables, keys, whole, jnp.asarray(0)).metrics["elbo"]
-    assert abs(float(elbo.mean()) - best) < 4 * float(elbo.std()) / np.sqrt(200)
-
-
-def marginal(x, w, b, variance):
-    """log N(x; b, w'w + variance I), in float64."""
-    c = np.asarray(w, np.float64).T @ w + variance * np.eye(x.shape[1])
-    centred = x - b
-    quadratic = np.einsum("ni,ij,nj->n", centred, np.linalg.inv(c), centred)
-    return -0.5 * (x.shape[1] * np.log(2 * np.pi) + np.linalg.slogdet(c)[1] + quadratic)
-
-
-def test_a_linear_ae_reaches_the_reconstruction_error_of_pca_on_digits():
-    """Baldi and Hornik 1989: the global minimum of its squared error is PCA: no four-unit code beats that."""
-    setup = build(
-        Config(method="ae", latent=4, batch_size=200, steps=800, learning_rate="cosine(0.03, 0, 100%)")
-    )
-    feed = Feed(setup.source.train, setup.pixels, 0, 200, setup.total, resident=True)
-    chunk = jax.jit(make_train_chunk(make_train_step(setup.method, setup.tx), feed.fetch))
-    state = chunk(setup.key, setup.init(), feed.data, feed.at(0, setup.total), setup.total).state
-    reconstruct = jax.jit(setup.method.reconstruct)
-    error = setup.view("train").map(
-        lambda b: jnp.mean(jnp.square(reconstruct(state.variables, b) - b.x), (1, 2, 3))
-    )
-    flat = setup.source.train.rows.reshape(1257, -1) / 255
-    pca = PCA(4).fit(flat)
-    best = np.square(pca.inverse_transform(pca.transform(flat)) - flat).mean()
-    assert best * (1 - 1e-4) <= error.mean() < 1.01 * best

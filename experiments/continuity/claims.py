@@ -60,6 +60,7 @@ GROUPS = {
     "price": "Reconstruction of test images",
     "midpoint": "Distance of decoded midpoints to training images, relative to reconstructions",
     "cycle": "Cycle error: how far e(d(z)) lands from z, in spreads of the codes",
+    "echo": "Echo: how much of d(z) is lost in d(e(d(z))), in variances of the test images",
     "sure": "Share of decoded images that the classifier is sure of",
     "holes": "Share of a region that is farther from every code than the region's own law would leave it",
 }
@@ -77,7 +78,13 @@ SHORT = {
     "fitted": "fitted Gaussian",
     "box": "box",
 }
-WORDS = {"midpoint": "distance to the data", "cycle": "cycle error", "sure": "classifier", "holes": "holes"}
+WORDS = {
+    "midpoint": "distance to the data",
+    "cycle": "cycle error",
+    "echo": "echo",
+    "sure": "classifier",
+    "holes": "holes",
+}
 MEASURES = (
     Measure("mse", "price", "squared error a pixel", "the VAE reconstructs worse", -1),
     Measure("midpoint", "midpoint", "pairs of different class",
@@ -85,6 +92,8 @@ MEASURES = (
     Measure("midpoint_any", "midpoint", "any pairs",
             "between any two codes, the AE decodes farther from the data", 1),
     *(Measure(f"cycle_{r}", "cycle", text, f"the AE loses the code of {text} more", 1)
+      for r, text in REGIONS.items()),
+    *(Measure(f"echo_{r}", "echo", text, f"a second pass loses more of the AE's {text}", 1)
       for r, text in REGIONS.items()),
     *(Measure(f"sure_{r}", "sure", text, f"the classifier is less often sure of the AE's {text}", -1)
       for r, text in REGIONS.items()),
@@ -129,8 +138,13 @@ class Statement(NamedTuple):
     verdict: str
 
 
-def arrays(rows: Sequence[Mapping[str, float]]) -> Values:
-    return {key: np.array([row[key] for row in rows]) for key in rows[0]}
+def columns(rows: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
+    """One mapping a seed to one list a measure."""
+    return {key: [row[key] for row in rows] for key in rows[0]}
+
+
+def arrays(values: Mapping[str, Sequence[float]]) -> Values:
+    return {key: np.array(each) for key, each in values.items()}
 
 
 def compare(ae: Values, vae: Values) -> list[Comparison]:

@@ -16,7 +16,7 @@ from jaxae.report.svg import INK, MUTED, RULE, style, to_svg
 
 NAMES = {"ae": "AE", "vae": "VAE"}
 COLOURS = {"ae": "#d9772b", "vae": "#4e79a7"}
-SIDE, FINE, STEPS = 20, 80, 11
+SIDE, FINE, STEPS = 15, 80, 11
 
 
 Panel = tuple[str, str, float | None]
@@ -39,7 +39,7 @@ def strips(
                 axes.axhline(reference, color=INK, linewidth=0.7, linestyle=(0, (4, 3)))
             axes.set_title(title, fontsize=8.5)
             axes.set_ylim(*limits)
-            axes.yaxis.set_major_locator(MaxNLocator(5))
+            axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
         return to_svg(figure, alt)
 
 

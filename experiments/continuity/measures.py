@@ -100,6 +100,16 @@ def cycle_error(model: Model, z: Array, scale: float) -> float:
     return float(np.linalg.norm(model.encode(model.decode(z)) - z, axis=1).mean() / scale)
 
 
+def echo_error(model: Model, made: Array, variance: float) -> float:
+    """mean ||d(e(y)) - y||^2 / variance, y = d(z): how much of a decoded image a second pass loses.
+
+    variance is that of the test images about their mean, so the unit is the same for every model. Unlike the
+    cycle error it does not see units that the decoder ignores, nor how the codes are scaled.
+    """
+    lost = np.square(model.decode(model.encode(made)) - made).sum(axis=(1, 2, 3))
+    return float(lost.mean() / variance)
+
+
 def confident_share(probabilities: Float[Array, "n classes"]) -> float:
     """Share of images to which the classifier gives some class more than CONFIDENT.
 
@@ -140,6 +150,8 @@ def measure(model: Model, images: Images, classify: Callable[[Array], Array], se
     drawn = {name: region(rng, POINTS) for name, region in regions.items()}
     sampled = model.sample_codes(rng, images.test)
     scale, refs = spread(codes), images.references
+    variance = float(images.test.var(axis=0).sum())
+    made = {"midpoint": middle, **{name: model.decode(z) for name, z in drawn.items()}}
 
     def sure(x):
         return confident_share(classify(x))
@@ -155,9 +167,10 @@ def measure(model: Model, images: Images, classify: Callable[[Array], Array], se
         "cycle_codes": cycle_error(model, codes, scale),
         "cycle_midpoint": cycle_error(model, between, scale),
         **{f"cycle_{name}": cycle_error(model, z, scale) for name, z in drawn.items()},
+        "echo_codes": echo_error(model, again, variance),
+        **{f"echo_{name}": echo_error(model, y, variance) for name, y in made.items()},
         "sure_reconstruction": sure(again),
-        "sure_midpoint": sure(middle),
         "sure_crossfade": sure(crossfade),
-        **{f"sure_{name}": sure(model.decode(z)) for name, z in drawn.items()},
+        **{f"sure_{name}": sure(y) for name, y in made.items()},
         **{f"holes_{name}": hole_share(sampled, region, rng) for name, region in regions.items()},
     }

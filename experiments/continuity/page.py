@@ -26,7 +26,7 @@ class Shown(NamedTuple):
 def render(result: Mapping[str, Any], shown: Shown) -> str:
     """`result` is what the JSON file holds."""
     latents = {
-        int(size): {name: claims.arrays(rows) for name, rows in methods.items()}
+        int(size): {name: claims.arrays(each) for name, each in methods.items()}
         for size, methods in result["values"].items()
     }
     folders = jinja2.FileSystemLoader(Path(__file__).parent), jinja2.PackageLoader("jaxae.report", "")
@@ -57,6 +57,7 @@ def _strips(latents: Mapping[int, Mapping[str, claims.Values]], real: float) -> 
         "midpoint": [("midpoint_crossfade", "crossfades, to compare", 1.0)],
         "sure": [("sure_reconstruction", "reconstructions", real)],
         "cycle": [("cycle_codes", "the codes themselves", None)],
+        "echo": [("echo_codes", "the codes themselves", None)],
     }
     made = {}
     for group, title in claims.GROUPS.items():

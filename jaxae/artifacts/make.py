@@ -49,7 +49,7 @@ def reconstruct(
 
     Where binarisation is dynamic, `seed` draws it.
     """
-    method, view = trained.setup.method, pieces.view_of(trained, split, seed)
+    method, view = pieces.method_of(trained), pieces.view_of(trained, split, seed)
     index = pieces.spread(view, split, count) if index is None else pieces.numbers(view, split, index)
     rebuilt = jax.jit(method.reconstruct)
 
@@ -61,7 +61,7 @@ def reconstruct(
 
 def sample(trained: Trained, count: int = 64, seed: int = 0) -> Pictures:
     """The decoder's means at `count` draws from the prior. Raises InputError where the method has none."""
-    draw, variables = trained.setup.method.sample, trained.variables
+    draw, variables = pieces.method_of(trained).sample, trained.variables
     if draw is None:
         raise InputError(
             f"{trained.setup.config.method} has no prior to sample from: "
@@ -132,7 +132,7 @@ def encode(
 
     Of the whole split, or of `count` examples evenly spread through it.
     """
-    method, view = trained.setup.method, pieces.view_of(trained, split, seed)
+    method, view = pieces.method_of(trained), pieces.view_of(trained, split, seed)
     embed, posterior = method.embed, method.posterior
     index = pieces.spread(view, split, len(view) if count is None else count)
 
@@ -159,16 +159,16 @@ def decode(trained: Trained, z: Any) -> Pictures:
 def latent_size(trained: Trained) -> int:
     """Numbers in a code."""
     batch = trained.setup.view("test").take(np.zeros(1))
-    return jax.eval_shape(trained.setup.method.embed, trained.variables, batch).shape[-1]
+    return jax.eval_shape(pieces.method_of(trained).embed, trained.variables, batch).shape[-1]
 
 
 def _embedded(trained: Trained, view: View, index: np.ndarray) -> np.ndarray:
-    embed = jax.jit(trained.setup.method.embed)
+    embed = jax.jit(pieces.method_of(trained).embed)
     return pieces.over(view, index, lambda batch: embed(trained.variables, batch))
 
 
 def _decoded(trained: Trained, z: np.ndarray) -> np.ndarray:
     """Codes [..., latent] -> images [..., height, width, channels]."""
-    to_image = jax.jit(trained.setup.method.decode)
+    to_image = jax.jit(pieces.method_of(trained).decode)
     images = pieces.by_pieces(lambda part: to_image(trained.variables, part), z.reshape(-1, z.shape[-1]))
     return images.reshape(*z.shape[:-1], *images.shape[1:])

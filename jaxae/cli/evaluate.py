@@ -8,7 +8,7 @@ from jaxae.errors import InputError
 from jaxae.names import SPLITS
 
 
-@click.command()
+@click.command(short_help="ELBO, NLL with its error, MSE")
 @click.argument("run_dir", metavar="RUN")
 @click.option("--split", default="test", help=f"{', '.join(SPLITS)} [test]")
 @click.option("--samples", type=int, default=128, help="importance samples an example [128]")
@@ -34,7 +34,7 @@ def evaluate(run_dir: str, split: str, samples: int, checkpoint: str, seed: int,
         click.echo(f"{name:<20}{'-' if value is None else f'{value:.5f}' if isinstance(value, float) else value}")
 
 
-@click.command()
+@click.command(short_help="one line to compare results by")
 @click.argument("run_dir", metavar="RUN")
 @click.option("--checkpoint", default="last", help="last, best or a step [last]")
 def digest(run_dir: str, checkpoint: str) -> None:

@@ -8,7 +8,7 @@ import click
 from jaxae import methods as registry
 
 
-@click.command()
+@click.command(short_help="list the autoencoders")
 @click.option("--json", is_flag=True, help="one JSON object on standard output")
 def methods(json: bool) -> None:
     """List the autoencoders, with their citations and hyperparameters."""

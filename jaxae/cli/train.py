@@ -80,7 +80,7 @@ def make_config(values: dict[str, Any]) -> Config:
     return Config(**given, hyperparameters=hyperparameters)
 
 
-@click.command(cls=TrainCommand)
+@click.command(cls=TrainCommand, short_help="train or resume, evaluate, report")
 @click.option("--run", "run_dir", metavar="DIR", help="the run's folder [runs/DATA-METHOD-HASH]")
 @click.option("--quiet", is_flag=True, help="say nothing but the result")
 @click.option("--no-report", is_flag=True, help="write no report.html")

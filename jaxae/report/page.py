@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxae import artifacts, log, methods
 from jaxae.artifacts.images import beside, table
+from jaxae.artifacts.pieces import method_of
 from jaxae.artifacts.units import Units
 from jaxae.folder import read_json
 from jaxae.report import latent, measures, plots
@@ -25,7 +26,7 @@ SIDE = 15  # of the decoded manifold
 
 def render(trained: Trained, evaluation: Mapping[str, Any] | None) -> str:
     """The whole page as text."""
-    method, source = trained.setup.method, trained.setup.source
+    method, source = method_of(trained), trained.setup.source
     codes = artifacts.encode(trained, count=min(MOST, len(source.test)))
     units = artifacts.units(codes)
     context = {
@@ -92,19 +93,20 @@ def reconstructions(trained: Trained) -> dict[str, Any]:
 
 
 def samples(trained: Trained) -> dict[str, Any] | None:
-    if trained.setup.method.sample is None:
+    if method_of(trained).sample is None:
         return None
     made = artifacts.sample(trained, 5 * COLUMNS)
-    return {"picture": data_uri(table(made, COLUMNS)), "n": len(made)}
+    return {"picture": data_uri(table(made, COLUMNS)), "n": len(made), "columns": COLUMNS}
 
 
 def interpolations(trained: Trained) -> dict[str, Any]:
     test, names = trained.setup.source.test, trained.setup.source.classes
     made = artifacts.interpolate(trained, max(1, min(PAIRS, len(test) // 2)), STEPS)
-    words = [[plots.class_name(names, label) for label in test.labels[pair]] for pair in made.index]
+    words = [[plots.class_name(names, label) for label in test.labels[pair].tolist()] for pair in made.index]
     return {
         "picture": data_uri(made.images),
         "n": len(made.index),
+        "columns": STEPS,
         "pairs": words if (test.labels >= 0).all() else made.index.tolist(),
         "labelled": bool((test.labels >= 0).all()),
     }
@@ -113,7 +115,8 @@ def interpolations(trained: Trained) -> dict[str, Any]:
 def space(trained: Trained, codes: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """The codes in a plane, and for one or two latents the decoded lattice under it."""
     z, labels, names = codes["z"], codes["label"], trained.setup.source.classes
-    gaussian = trained.setup.method.posterior is not None and trained.setup.method.sample is not None
+    method = method_of(trained)
+    gaussian = method.posterior is not None and method.sample is not None
     found = {"labels": len(np.unique(labels[labels >= 0])), "gaussian": gaussian, "side": SIDE, "ratio": []}
     alt = f"The codes of {len(z)} test examples, coloured by label"
     if z.shape[1] == 1:
@@ -148,4 +151,4 @@ def unit_statistics(units: Units) -> dict[str, Any]:
 def traversals(trained: Trained, units: Units) -> dict[str, Any]:
     made = artifacts.traverse(trained, steps=STEPS, most=ROWS, over=units)
     rows = [{"unit": int(u), "sd": float(units.sd[u])} for u in made.unit]
-    return {"picture": data_uri(made.images), "rows": rows, "span": float(made.offset[-1])}
+    return {"picture": data_uri(made.images), "rows": rows, "columns": STEPS, "span": float(made.offset[-1])}

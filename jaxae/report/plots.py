@@ -139,11 +139,18 @@ def scatter(
         _points(axes, points, labels)
         if circle:
             axes.add_patch(Circle((0, 0), 2, fill=False, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3))))
-        found = np.unique(labels[labels >= 0])
+        found = np.unique(labels[labels >= 0]).tolist()
         middles = [np.median(points[labels == label], axis=0) for label in found]
+        size = 9 if len(found) <= 20 else 7
         for box in (BOX, None):  # all boxes under all names
             for label, (x, y) in zip(found, middles):
-                look = {"ha": "center", "va": "center", "weight": "bold", "alpha": 0 if box else 1}
+                look = {
+                    "ha": "center",
+                    "va": "center",
+                    "weight": "bold",
+                    "size": size,
+                    "alpha": 0 if box else 1,
+                }
                 axes.text(x, y, class_name(names, label), bbox=box, **look)
         axes.set_aspect("equal", adjustable="datalim")
         axes.set_xlabel(axis_names[0])
@@ -161,7 +168,7 @@ def strip(
         figure = _figure(PAGE, 60 + 14 * len(found))
         axes = figure.add_subplot()
         _points(axes, np.stack([codes, line], axis=1), labels, "|", 60)
-        axes.set_yticks(range(len(found)), [class_name(names, label) for label in found])
+        axes.set_yticks(range(len(found)), [class_name(names, label) for label in found.tolist()])
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.set_ylim(len(found) - 0.4, -0.6)

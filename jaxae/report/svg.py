@@ -75,8 +75,16 @@ def to_svg(figure: Figure, alt: str) -> Markup:
     text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)
     text = re.sub(r"<!--.*?-->", "", text, flags=re.S)
     text = re.sub(r'(<g) id="[^"]*"', r"\1", text)  # matplotlib numbers its groups afresh in every figure
-    text = re.sub(r"font: (?:\w+ )*?([\d.]+px) [^;\"]*", r"font-size: \1", text)
+    text = re.sub(r"<style.*?</style>", "", text, flags=re.S)  # it would hold for the whole page
+    text = re.sub(r"font: ((?:\w+ )*)([\d.]+px) [^;\"]*", _longhand, text)
+    text = re.sub(r" ?font-family: [^;\"]*;?", "", text)
     text = re.sub(r">\s+<", "><", text)
     for colour, variable in OF_PAGE.items():
         text = text.replace(colour, variable)
     return Markup(text.replace("<svg", f'<svg role="img" aria-label="{escape(alt)}"', 1))
+
+
+def _longhand(font: re.Match) -> str:
+    """Matplotlib before 3.11 writes a text's size, weight and family in one."""
+    bold = "bold" in font[1] or "700" in font[1]
+    return f"font-size: {font[2]}" + ("; font-weight: 700" if bold else "")

@@ -12,6 +12,7 @@ from jaxae.networks import catalogue, layers
 
 SHAPES = [(28, 28, 1), (64, 64, 3), (9, 7, 3), (1, 1, 1), (2, 33, 5)]
 LATENT = 3
+KEY = jax.random.key(2, impl="unsafe_rbg")  # threefry takes many times as long to compile
 
 
 def make(name, shape, latent=LATENT, likelihood="bernoulli", **options):
@@ -21,17 +22,17 @@ def make(name, shape, latent=LATENT, likelihood="bernoulli", **options):
 
 
 def images(shape, batch=2):
-    return jax.random.uniform(jax.random.key(0), (batch, *shape))
+    return jnp.asarray(np.random.default_rng(0).uniform(size=(batch, *shape)), jnp.float32)
 
 
 def codes(batch=2):
-    return jax.random.normal(jax.random.key(1), (batch, LATENT))
+    return jnp.asarray(np.random.default_rng(1).normal(size=(batch, LATENT)), jnp.float32)
 
 
 def abstract(net, shape, outputs=LATENT):
     """The shapes of the encoder's and the decoder's variables."""
-    x, z, key = images(shape, 1), jnp.zeros((1, LATENT)), jax.random.key(2)
-    return jax.eval_shape(net.encoder(outputs).init, key, x), jax.eval_shape(net.decoder.init, key, z)
+    x, z = images(shape, 1), codes(1)
+    return jax.eval_shape(net.encoder(outputs).init, KEY, x), jax.eval_shape(net.decoder.init, KEY, z)
 
 
 def some(net, shape):
@@ -54,8 +55,8 @@ def shapes(variables):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_shapes_and_dtypes(name, shape, outputs, dtype):
     net = make(name, shape, dtype=dtype)
-    h, encoder = jax.eval_shape(net.encoder(outputs).init_with_output, jax.random.key(0), images(shape))
-    x, decoder = jax.eval_shape(net.decoder.init_with_output, jax.random.key(0), codes())
+    h, encoder = jax.eval_shape(net.encoder(outputs).init_with_output, KEY, images(shape))
+    x, decoder = jax.eval_shape(net.decoder.init_with_output, KEY, codes())
     assert (h.shape, x.shape) == ((2, outputs), (2, *shape))
     assert {v.dtype for v in jax.tree.leaves((h, x, encoder, decoder))} == {jnp.dtype("float32")}
     assert decoder["params"]["bias"].shape == shape
@@ -88,15 +89,15 @@ def test_every_parameter_has_a_finite_gradient_and_calls_repeat(name, shape):
 def test_the_untrained_mean_is_near_the_training_mean(name, likelihood):
     shape = (9, 7, 3)
     mean = np.linspace(0.1, 0.9, 9 * 7 * 3, dtype=np.float32).reshape(shape)
-    net = make(name, shape, likelihood=likelihood, mean=mean)
-    out, variables = jax.jit(net.decoder.init_with_output)(jax.random.key(2), codes(16))
+    net = make(name, shape, likelihood=likelihood, mean=mean, width=None if name == "linear" else 32)
+    out, variables = jax.jit(net.decoder.init_with_output)(KEY, codes(16))
     np.testing.assert_allclose(net.likelihood.mean(variables["params"]["bias"]), mean, atol=1e-5)
-    assert 0.001 < jnp.mean(jnp.abs(net.likelihood.mean(out) - mean[None])) < 0.1
+    assert 0.01 < jnp.mean(jnp.abs(net.likelihood.mean(out) - mean[None])) < 0.15
 
 
 def test_without_a_mean_the_bias_is_zero():
     net = make("linear", (4, 4, 1))
-    assert not jnp.any(net.decoder.init(jax.random.key(2), codes())["params"]["bias"])
+    assert not jnp.any(net.decoder.init(KEY, codes())["params"]["bias"])
 
 
 @pytest.mark.parametrize("name", networks.NAMES)
@@ -117,7 +118,7 @@ def test_bfloat16_computes_about_the_same(name):
 def test_a_compiled_loop_has_the_bits_of_a_python_loop(name):
     shape = (5, 8, 1)
     net = make(name, shape)
-    data = jax.random.uniform(jax.random.key(5), (3, 8, *shape))
+    data = images((8, *shape), 3)
 
     def step(i, variables):
         def loss(variables):
@@ -162,7 +163,7 @@ def test_depth_neither_shrinks_nor_grows_the_code(name):
 
     def spread(depth):
         net = make(name, shape, width=32, depth=depth)
-        code, _ = jax.jit(net.encoder(64).init_with_output)(jax.random.key(2), images(shape))
+        code, _ = jax.jit(net.encoder(64).init_with_output)(KEY, images(shape))
         return jnp.std(code)
 
     assert 0.3 < spread(6) / spread(1) < 3

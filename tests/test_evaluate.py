@@ -1,0 +1,211 @@
+"""Held-out likelihoods against a linear-Gaussian model's closed form; their errors against repetition."""
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import small
+
+from jaxae import random
+from jaxae.data import pixels
+from jaxae.data.source import Split
+from jaxae.data.view import View
+from jaxae.evaluate.likelihood import evaluate, importance
+from jaxae.types import Variables
+
+N, SCALE = 23, 0.5
+ROWS = np.random.default_rng(1).random((N, *small.SHAPE)).astype(np.float32)
+FLAT = ROWS.reshape(N, -1).astype(np.float64)
+SPLIT = Split(ROWS, np.zeros(N, np.int32))
+GREY = pixels.make("none")
+KEY = jax.random.key(4)
+LATENTS = [1, 4]
+WIDER = 0.8  # of the log-variance: the q that is not the posterior
+
+
+def view(chunk=10):
+    return View(SPLIT, GREY, KEY, chunk)
+
+
+@cache
+def whole():
+    return view(N).take(np.arange(N))
+
+
+@cache
+def vae(latent):
+    return small.method("vae", "gaussian", latent, scale=SCALE)
+
+
+@cache
+def model(latent, wider=0.0):
+    """(known weights, log p(x) of every row under them). q is the posterior, but for `wider`, added to its
+    log-variance. The decoder's columns are orthogonal, so that the posterior is diagonal."""
+    rng = np.random.default_rng(latent)
+    w = np.linalg.qr(rng.normal(size=(small.D, latent)))[0].T * np.linspace(0.6, 1.4, latent)[:, None]
+    b = rng.normal(size=small.D)
+    m = w @ w.T + SCALE**2 * np.eye(latent)
+    to_mean = w.T @ np.linalg.inv(m)
+    log_var = np.log(SCALE**2 / np.diag(m)) + wider
+    encoder = {
+        "kernel": np.concatenate([to_mean, np.zeros_like(to_mean)], axis=1),
+        "bias": np.concatenate([-b @ to_mean, log_var]),
+    }
+    params = {"encoder": {"dense": encoder}, "decoder": {"dense": {"kernel": w, "bias": b}}, "likelihood": {}}
+    params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params)
+    return Variables(params, {"likelihood": ()}), log_marginal(w, b)
+
+
+def log_marginal(w, b):
+    """log N(x; b, W'W + s^2 I) of every row."""
+    c = w.T @ w + SCALE**2 * np.eye(small.D)
+    centred = FLAT - b
+    quadratic = np.einsum("ni,ij,nj->n", centred, np.linalg.inv(c), centred)
+    return -0.5 * (small.D * np.log(2 * np.pi) + np.linalg.slogdet(c)[1] + quadratic)
+
+
+@cache
+def estimator(latent, samples, block):
+    estimate = importance(vae(latent), samples, block)
+    return jax.jit(
+        lambda variables, key, batch: estimate(variables, random.example_keys(key, 0, batch.index), batch)
+    )
+
+
+def estimates(variables, samples, block, latent=2):
+    return estimator(latent, samples, block)(variables, KEY, whole())
+
+
+@pytest.fixture(scope="module")
+def measures():
+    return evaluate(vae(2), model(2, WIDER)[0], view(), 3000, 7)
+
+
+@pytest.mark.parametrize("latent", LATENTS)
+def test_with_the_exact_posterior_every_weight_is_the_likelihood(latent):
+    variables, log_p = model(latent)
+    of = estimates(variables, 3000, 1000, latent)
+    np.testing.assert_allclose(of["log_p"], log_p, atol=1e-4)
+    np.testing.assert_allclose(of["elbo"], log_p, atol=1e-4)
+    np.testing.assert_allclose(of["ess"], 3000, rtol=1e-4)
+    assert float(of["log_p_var"].max()) < 1e-7
+    assert float(of["elbo_var"].max()) < 1e-7
+
+
+@pytest.mark.parametrize("latent", LATENTS)
+def test_importance_weighting_is_right_within_its_own_error(latent):
+    variables, log_p = model(latent, WIDER)
+    of = estimates(variables, 3000, 1000, latent)
+    se = np.sqrt(np.asarray(of["log_p_var"]).sum()) / N
+    assert abs(float(of["log_p"].mean()) - log_p.mean()) < 3 * se < 0.1
+    assert (np.asarray(of["elbo"]) < log_p).all()
+
+
+def test_nll_is_right_within_its_own_error(measures):
+    assert abs(measures["nll"] + model(2)[1].mean()) < 3 * measures["nll_mc_se"] < 0.1
+    assert (measures["samples"], measures["examples"], measures["step"]) == (3000, N, 7)
+
+
+def test_elbo_is_log_p_less_the_divergence_from_the_posterior(measures):
+    """KL(q || posterior) where q is wider: (exp(0.8) - 0.8 - 1) / 2 a unit."""
+    gap = 2 * (np.exp(WIDER) - WIDER - 1) / 2
+    assert abs(measures["elbo"] - (model(2)[1].mean() - gap)) < 4 * measures["elbo_mc_se"] < 0.05
+    assert measures["elbo"] < -measures["nll"]
+    assert measures["elbo"] == pytest.approx(-(measures["reconstruction"] + measures["kl"]), rel=1e-6)
+
+
+def test_terms_of_the_elbo_are_the_analytic_ones(measures):
+    variables, _ = model(2, WIDER)
+    q = vae(2).posterior(variables, whole())
+    mean, var = np.asarray(q.mean, np.float64), np.exp(np.asarray(q.log_var, np.float64))
+    kl = 0.5 * (mean**2 + var - np.log(var) - 1).sum(1)
+    decoder = variables.params["decoder"]["dense"]
+    w = np.asarray(decoder["kernel"], np.float64)
+    error = np.square(FLAT - mean @ w - np.asarray(decoder["bias"])).sum(1)
+    expected = error + var @ np.square(w).sum(1)  # E_q of the squared error
+    reconstruction = 0.5 * (small.D * np.log(2 * np.pi * SCALE**2) + expected / SCALE**2)
+    assert measures["kl"] == pytest.approx(kl.mean(), abs=0.05)
+    assert measures["reconstruction"] == pytest.approx(reconstruction.mean(), abs=0.05)
+    assert measures["mse"] == pytest.approx(error.mean() / small.D, rel=1e-4)
+
+
+def test_the_stated_monte_carlo_errors_are_what_repetition_shows():
+    variables, _ = model(2, WIDER)
+    estimate = estimator(2, 64, 64)
+    of = [jax.device_get(estimate(variables, jax.random.key(seed), whole())) for seed in range(200)]
+    for value in ("log_p", "elbo"):
+        repeated = np.std([each[value].mean() for each in of], ddof=1)
+        stated = np.sqrt([each[f"{value}_var"].sum() for each in of]) / N
+        assert np.median(stated) == pytest.approx(repeated, rel=0.15)
+
+
+def test_errors_of_the_split_are_those_of_its_examples(measures):
+    key = random.stream(KEY, "importance")
+    of = estimator(2, 3000, 1000)(model(2, WIDER)[0], key, whole())
+    log_p, elbo = (np.asarray(of[name], np.float64) for name in ("log_p", "elbo"))
+    expected = {
+        "nll": -log_p.mean(),
+        "nll_mc_se": np.sqrt(np.asarray(of["log_p_var"]).sum()) / N,
+        "nll_data_se": log_p.std(ddof=1) / np.sqrt(N),
+        "elbo": elbo.mean(),
+        "elbo_mc_se": np.sqrt(np.asarray(of["elbo_var"]).sum()) / N,
+        "elbo_data_se": elbo.std(ddof=1) / np.sqrt(N),
+        "effective_samples": np.median(of["ess"]),
+    }
+    assert {name: measures[name] for name in expected} == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_chunk_changes_nothing(measures):
+    small.assert_close(evaluate(vae(2), model(2, WIDER)[0], view(7), 3000, 7), measures, rtol=1e-3)
+
+
+@pytest.mark.parametrize("block", [3, 64])
+def test_ten_samples_however_many_at_once_are_their_mean_and_spread(block):
+    """Each number from the ten log-weights themselves, in float64."""
+    variables, _ = model(2, WIDER)
+    log_w = np.asarray(ten_log_weights(variables, KEY), np.float64)
+    w = np.exp(log_w)
+    of = estimates(variables, 10, block)
+    np.testing.assert_allclose(of["log_p"], np.log(w.mean(0)), rtol=1e-4)
+    np.testing.assert_allclose(of["elbo"], log_w.mean(0), rtol=1e-4)
+    np.testing.assert_allclose(of["elbo_var"], log_w.var(0, ddof=1) / 10, rtol=1e-3)
+    np.testing.assert_allclose(of["log_p_var"], w.var(0, ddof=1) / 10 / w.mean(0) ** 2, rtol=1e-3)
+    np.testing.assert_allclose(of["ess"], w.sum(0) ** 2 / np.square(w).sum(0), rtol=1e-3)
+
+
+@jax.jit
+def ten_log_weights(variables, key):
+    def one(number):
+        keys = random.example_keys(key, 0, jnp.arange(N))
+        return (
+            vae(2).log_weight(variables, jax.vmap(jax.random.fold_in, (0, None))(keys, number), whole()).total
+        )
+
+    return jax.vmap(one)(jnp.arange(10))
+
+
+def test_weights_of_any_size_are_summed_without_overflow():
+    """log p of thousands of nats, as a real image's: exp of it is no float32."""
+
+    def log_weight(*args):
+        parts = vae(2).log_weight(*args)
+        return parts._replace(likelihood=parts.likelihood - 5000.0)
+
+    variables, log_p = model(2)
+    keys = random.example_keys(KEY, 0, whole().index)
+    of = jax.jit(importance(vae(2)._replace(log_weight=log_weight), 8, 4))(variables, keys, whole())
+    np.testing.assert_allclose(of["log_p"], log_p - 5000, atol=0.01)
+    np.testing.assert_allclose(of["ess"], 8, rtol=0.01)
+
+
+def test_a_method_without_a_density_has_its_losses_and_no_likelihood():
+    method = small.method("ae", "gaussian", scale=SCALE)
+    variables = small.variables(method, whole())
+    measures = evaluate(method, variables, view(), 5, 3)
+    assert measures["elbo"] is measures["nll"] is measures["kl"] is None
+    error = np.square(np.asarray(method.reconstruct(variables, whole()), np.float64) - ROWS).reshape(N, -1)
+    assert measures["mse"] == pytest.approx(error.mean(), rel=1e-4)
+    nats = 0.5 * (small.D * np.log(2 * np.pi * SCALE**2) + error.sum(1) / SCALE**2)
+    assert measures["reconstruction"] == pytest.approx(nats.mean(), rel=1e-4)

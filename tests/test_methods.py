@@ -1,0 +1,279 @@
+"""The registry: what every method promises, tried on every method that is registered."""
+
+import ast
+import dataclasses
+import re
+from functools import cache, partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import small
+
+from jaxae import methods, random
+from jaxae.config import Config
+from jaxae.data import load
+from jaxae.errors import InputError
+from jaxae.train import make_train_chunk, make_train_step
+from jaxae.types import Normal, TrainState, Weight
+
+ENTRIES = methods.entries()
+KEY = jax.random.key(1)
+SHAPE, LATENT, N = (8, 8, 1), 3, 64
+STEPS, DRAWS = 60, 200
+COUPLED: set[str] = set()  # methods whose loss of an example depends on the others in its batch
+
+every = pytest.mark.parametrize("name", list(ENTRIES))
+documented = pytest.mark.parametrize("entry", list(ENTRIES.values()), ids=list(ENTRIES))
+
+
+@cache
+def method(name):
+    return small.method(name, "bernoulli", LATENT, SHAPE)
+
+
+@cache
+def batch():
+    x = load("digits").train.rows[:N] >= 128
+    return small.batch(N, SHAPE)._replace(x=jnp.asarray(x, jnp.float32))
+
+
+@cache
+def variables(name):
+    return small.variables(method(name), batch())
+
+
+def keys(seed=0, index=None):
+    return random.example_keys(jax.random.key(seed), 0, jnp.arange(N) if index is None else index)
+
+
+@cache
+def of(name):
+    """All that a method says of the batch, compiled at once."""
+    return jax.device_get(jax.jit(partial(said, method(name)))(variables(name), batch()))
+
+
+def said(method, variables, batch):
+    def loss(batch, seed=0):
+        objective = method.loss(variables, keys(seed, batch.index), batch, jnp.asarray(0))
+        return {"loss": objective.loss, **objective.metrics}
+
+    def log_weight(seed):
+        return method.log_weight(variables, keys(seed), batch).total, loss(batch, seed)["loss"]
+
+    z, seeds = method.embed(variables, batch), jnp.arange(DRAWS)
+    halves = jax.tree.map(lambda x: x.reshape(2, N // 2, *x.shape[1:]), batch)
+    return {
+        "loss": loss(batch),
+        "halves": jax.tree.map(lambda x: x.reshape(N), jax.lax.map(loss, halves)),
+        "z": z,
+        "x": method.reconstruct(variables, batch),
+        "decoded": method.decode(variables, z),
+        "sample": method.sample and method.sample(variables, keys()),
+        "reversed": method.sample and method.sample(variables, keys(0, jnp.arange(N)[::-1])),
+        "posterior": method.posterior and method.posterior(variables, batch),
+        "draws": method.log_weight and jax.lax.map(log_weight, seeds),
+    }
+
+
+# --- its file
+
+
+@documented
+def test_file_is_small_and_defines_its_name(entry):
+    file = Path(methods.__file__).parent / f"{entry.name}.py"
+    assert 10 <= len(file.read_text().splitlines()) <= 90
+    assert methods.factory(entry.name).__name__ == entry.name
+
+
+@documented
+def test_docstring_has_summary_citation_equation_and_unit(entry):
+    doc = methods.factory(entry.name).__doc__
+    assert entry.summary and entry.summary.endswith((".", ";")) and len(entry.summary) <= 120
+    assert re.search(r"\b(19|20)\d\d\b", entry.citation), "no year in the citation"
+    assert re.search(r"arXiv:\d{4}\.\d{4,5}|ICLR|ICML|NeurIPS|JMLR|Science|Cybernetics", entry.citation)
+    assert re.search(r"^\s*loss = ", doc, re.MULTILINE), "no equation"
+    assert "nats" in doc
+
+
+@documented
+def test_hyperparameters_are_documented_and_scheduled_where_they_are_weights(entry):
+    for h in entry.hyperparameters:
+        assert len(h.help) > 10, f"{h.name} is not described"
+        assert "`" not in h.help
+        annotation = methods.factory(entry.name).__annotations__[h.name]
+        assert h.scheduled == (annotation == Weight)
+        assert (
+            Config(method=entry.name, hyperparameters={h.name: h.default}).hyperparameters[h.name]
+            == h.default
+        )
+
+
+@documented
+def test_defaults_are_fields_that_config_accepts(entry):
+    assert set(entry.defaults) <= {field.name for field in dataclasses.fields(Config)}
+    assert {"network", "likelihood", "binarize"} <= set(entry.defaults)
+    Config(method=entry.name, **entry.defaults)
+
+
+def test_the_registry_reads_what_a_file_says(tmp_path):
+    file = tmp_path / "toy.py"
+    file.write_text(
+        'DEFAULTS = {"network": "mlp"}\n\n'
+        "def toy(net, *, alpha: Weight = 2.0, rounds: int = 3):\n"
+        '    """Toy: a summary.\n\n    Doe 2020 (arXiv:2001.00001),\n    eq. 1.\n\n    loss = alpha x.\n\n'
+        '    alpha: weight of x\n    rounds: how often\n    """\n'
+    )
+    entry = methods.read(file, "toy")
+    assert (entry.summary, entry.citation) == ("Toy: a summary.", "Doe 2020 (arXiv:2001.00001), eq. 1.")
+    alpha, rounds = entry.hyperparameters
+    assert (alpha.name, alpha.default, alpha.scheduled, alpha.help) == ("alpha", 2.0, True, "weight of x")
+    assert (rounds.name, rounds.default, rounds.scheduled, rounds.help) == ("rounds", 3, False, "how often")
+    assert entry.defaults == {"network": "mlp"}
+    with pytest.raises(InputError, match=r"toy\.py: expected a function other"):
+        methods.read(file, "other")
+
+
+def test_every_sibling_is_found():
+    siblings = {file.stem for file in Path(methods.__file__).parent.glob("*.py")} - {"__init__"}
+    assert set(ENTRIES) == siblings >= {"ae", "vae"}
+    with pytest.raises(InputError, match="unknown method 'vea': did you mean 'vae'"):
+        methods.factory("vea")
+
+
+@documented
+def test_method_file_names_no_other_method(entry):
+    """A variant is a file of its own, which may build on another; nothing else knows either by name."""
+    for file in (Path(methods.__file__).parents[1]).glob("*.py"):
+        strings = {
+            node.value for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Constant)
+        }
+        assert entry.name not in strings or file.stem in ("config", "__init__"), (
+            f"{file.name} names {entry.name}"
+        )
+
+
+# --- its functions
+
+
+@every
+def test_init_is_deterministic_and_its_key_matters(name):
+    init = jax.jit(method(name).init)
+    first, again, other = (init(jax.random.key(seed), batch()) for seed in (0, 0, 1))
+    small.assert_same_bits(first, again)
+    pairs = zip(jax.tree.leaves(first.params), jax.tree.leaves(other.params))
+    assert any(not np.array_equal(a, b) for a, b in pairs)
+
+
+@every
+def test_loss_falls(name):
+    tx = optax.adam(1e-2)
+    start = small.variables(method(name), batch(), size=0.1)
+    state = TrainState(jnp.zeros((), jnp.int32), start, tx.init(start.params))
+    chunk = jax.jit(make_train_chunk(make_train_step(method(name), tx), lambda key, step, data, row: data))
+    done = chunk(KEY, state, batch(), jnp.zeros(STEPS), STEPS)
+    losses = np.asarray(done.metrics["loss"])
+    assert int(done.done) == STEPS
+    middle = STEPS // 2
+    assert losses[-10:].mean() < 0.8 * losses[0]
+    assert losses[-10:].mean() < losses[middle - 5 : middle + 5].mean()
+
+
+@every
+def test_metrics_are_nats_of_each_example(name):
+    for value in of(name)["loss"].values():
+        assert (value.shape, value.dtype) == ((N,), np.float32)
+        assert np.isfinite(value).all()
+    reconstruction = of(name)["loss"]["reconstruction"]
+    assert len(np.unique(reconstruction)) > N // 2, "summed over pixels, not over the batch"
+
+
+@every
+def test_an_example_knows_nothing_of_its_batch(name):
+    if name in COUPLED:
+        pytest.skip("its loss couples the batch, by design")
+    small.assert_close(of(name)["halves"], of(name)["loss"], rtol=1e-5, atol=1e-4)
+
+
+@every
+def test_reconstruct_decodes_the_embedding_to_an_image(name):
+    assert of(name)["z"].shape == (N, LATENT)
+    assert float(of(name)["z"].std(axis=0).min()) > 0
+    x = of(name)["x"]
+    np.testing.assert_allclose(x, of(name)["decoded"], rtol=1e-5)
+    assert x.shape == (N, *SHAPE)
+    assert 0 < x.min() < x.max() < 1
+    assert x.std(axis=0).max() > 0.01, "the same picture for every example"
+
+
+@every
+def test_embed_is_deterministic(name):
+    embed = jax.jit(method(name).embed)
+    np.testing.assert_array_equal(embed(variables(name), batch()), embed(variables(name), batch()))
+    np.testing.assert_allclose(embed(variables(name), batch()), of(name)["z"], rtol=1e-5, atol=1e-6)
+
+
+@every
+def test_samples_are_each_keys_own(name):
+    if method(name).sample is None:
+        pytest.skip("it has no prior")
+    x = of(name)["sample"]
+    assert x.shape == (N, *SHAPE)
+    assert 0 <= x.min() < x.max() <= 1
+    np.testing.assert_allclose(of(name)["reversed"], x[::-1], rtol=1e-5)
+    assert len({row.tobytes() for row in x}) == N
+
+
+@every
+def test_posterior_is_a_normal_at_the_embedding(name):
+    q = of(name)["posterior"]
+    if q is None:
+        pytest.skip("it has no Gaussian posterior")
+    assert isinstance(q, Normal)
+    np.testing.assert_allclose(q.mean, of(name)["z"], rtol=1e-5, atol=1e-6)
+    assert q.log_var.shape == (N, LATENT)
+    assert q.log_var.std() > 0
+
+
+@every
+def test_log_weight_is_minus_the_loss_in_expectation(name):
+    """With every weight at its default the loss is minus the ELBO, which is E[log w]."""
+    if method(name).log_weight is None:
+        pytest.skip("it has no density")
+    log_w, loss = of(name)["draws"]
+    se = np.sqrt((log_w.var(axis=0) + loss.var(axis=0)) / DRAWS)
+    assert abs(log_w.mean() + loss.mean()) < 4 * np.sqrt(np.square(se).sum()) / N
+    np.testing.assert_array_less(np.abs(log_w.mean(axis=0) + loss.mean(axis=0)), 5 * se)
+
+
+@every
+def test_weights_of_the_method_may_be_traced_and_scheduled(name):
+    """A grid of them is one vmap; a schedule is read at the step that the loss is given."""
+
+    def mean_loss(weight, value):
+        made = small.method(name, "bernoulli", LATENT, SHAPE, **{weight: value})
+        return made.loss(variables(name), keys(), batch(), jnp.asarray(3)).loss.mean()
+
+    for weight in (h.name for h in ENTRIES[name].hyperparameters if h.scheduled):
+        grid = jax.jit(jax.vmap(partial(mean_loss, weight)))(jnp.asarray([0.5, 2.0]))
+        scheduled = jax.jit(lambda value, weight=weight: mean_loss(weight, lambda step: value * step / 3))(
+            2.0
+        )
+        np.testing.assert_allclose(grid[1], scheduled, rtol=1e-5)
+        assert grid[0] != grid[1]
+
+
+def test_beta_weighs_the_divergence():
+    none, four = (
+        small.method("vae", "bernoulli", LATENT, SHAPE, beta=beta).loss(
+            variables("vae"), keys(), batch(), jnp.asarray(0)
+        )
+        for beta in (0.0, 4.0)
+    )
+    kl = four.metrics["kl"]
+    np.testing.assert_allclose(four.loss - none.loss, 4 * kl, rtol=1e-3)
+    np.testing.assert_allclose(four.metrics["elbo"], -four.metrics["reconstruction"] - kl, rtol=1e-5)
+    assert float(kl.min()) > 0
