@@ -1,8 +1,8 @@
 """jaxae: autoencoders as pure functions, with numbers that repeat bit for bit.
 
-    import jaxae
-    trained = jaxae.train(jaxae.Config(method="vae", data="digits", latent=2), "runs/first")
-    jaxae.evaluate(trained)["nll"]
+import jaxae
+trained = jaxae.train(jaxae.Config(method="vae", data="digits", latent=2), "runs/first")
+jaxae.evaluate(trained)["nll"]
 """
 
 from importlib import import_module
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from jaxae.errors import InputError as InputError
     from jaxae.errors import Interrupted as Interrupted
     from jaxae.run import Trained as Trained
-    from jaxae.run import evaluate_run as evaluate
+    from jaxae.run import evaluate_run as evaluate  # noqa: F401
     from jaxae.run import load as load
     from jaxae.run import train as train
 

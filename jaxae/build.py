@@ -1,7 +1,9 @@
 """From a Config to the objects it names. Beside `run.py` and the CLI, the only reader of a Config."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +23,8 @@ EVALUATION_KEY = 0  # held-out pixels and noise: the same for every run, whateve
 MEAN_EXAMPLES = 10_000  # of the training split, evenly spread, for the decoder's first bias
 
 
-class Setup(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Setup:
     """Everything a run is made of."""
 
     config: Config
@@ -55,11 +58,11 @@ class Setup(NamedTuple):
         """The real weights that are no schedules: what a compiled step takes as arguments."""
         return {name: np.float32(w) for name, w in self.weights.items() if isinstance(w, float)}
 
-    @property
+    @cached_property
     def method(self) -> Method:
         return self.make({})[0]
 
-    @property
+    @cached_property
     def tx(self) -> optax.GradientTransformation:
         return self.make({})[1]
 
@@ -75,8 +78,8 @@ class Setup(NamedTuple):
 
     def init(self) -> TrainState:
         """The state before the first step, from a compiled program: pure in the seed."""
-        batch = self.view("train").take(np.arange(self.config.batch_size))
-        start = jax.jit(lambda key, batch: init_state(*self.make({}), key, batch))
+        batch = next(self.view("train").batches())
+        start = jax.jit(lambda key, batch: init_state(self.method, self.tx, key, batch))
         return start(random.stream(self.key, "init"), batch)
 
 
@@ -125,8 +128,9 @@ def training_mean(source: Source, binarize: str) -> np.ndarray:
     part = Split(whole.rows[spread], whole.labels[spread])
     grey = pixels.make("threshold" if binarize == "threshold" else "none", source.decode)
     view = View(part, grey, jax.random.key(0), chunk=1000)
-    total = sum(np.asarray(batch.x, np.float64)[: len(part) - i * view.chunk].sum(axis=0)
-                for i, batch in enumerate(view.batches()))  # fmt: skip
+    total = np.zeros(source.shape)
+    for done, batch in enumerate(view.batches()):
+        total += np.asarray(batch.x, np.float64)[: len(part) - done * view.chunk].sum(axis=0)
     return np.asarray(total / len(part), np.float32)
 
 

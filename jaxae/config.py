@@ -62,7 +62,7 @@ class Config:
     validate_every: int | str = _field("10%", "training", "a duration", duration=True, free=True)
 
     devices: int = _field(1, "running", "devices that share each batch", low=1, free=True)
-    log_every: int | str = _field("1%", "running", "a duration; lines are means since the last", duration=True, free=True)
+    log_every: int | str = _field("1%", "running", "a duration, as all of these", duration=True, free=True)
     checkpoint_every: int | str = _field("10%", "running", "a duration", duration=True, free=True)
     keep: int = _field(2, "running", "latest checkpoints kept, beside the best", low=1, free=True)
     chunk: int = _field(1000, "running", "most steps in one compiled call", low=1, free=True)
@@ -124,8 +124,8 @@ class Config:
         return [f"{k}: {mine[k]} -> {theirs[k]}" for k in mine if mine[k] != theirs[k]]
 
     def needs_horizon(self) -> bool:
-        """Whether a longer run is not this one's continuation: a schedule is stretched over the run, or it may stop early
-        (the last step is validated wherever it falls)."""
+        """Whether a longer run is not this one's continuation: a schedule is stretched over the run, or it may stop
+        early (the last step is validated wherever it falls)."""
         values = [self.learning_rate, *self.hyperparameters.values()]
         return self.patience is not None or any(schedules.needs_horizon(value) for value in values)
 

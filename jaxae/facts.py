@@ -57,9 +57,7 @@ def must_match(place: Path, expected: dict[str, str], found: dict[str, str]) -> 
     for name in sorted(expected | found):
         if expected.get(name) != found.get(name):
             wanted, there = expected.get(name, "nothing"), found.get(name, "nothing")
-            raise InputError(
-                f"{place} is a checkpoint of another model: {name}: expected {wanted}, found {there}"
-            )
+            raise InputError(f"{place} is a checkpoint of another model: {name}: expected {wanted}, found {there}")
 
 
 def reason(error: BaseException) -> str:

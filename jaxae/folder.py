@@ -44,7 +44,8 @@ class RunFolder:
             changed = [line for line in old.difference(config) if not self._longer(old, config, line)]
             if changed:
                 raise InputError(
-                    f"{self.path} holds a run of another config: {'; '.join(changed)}: choose another --run, or the same config"
+                    f"{self.path} holds a run of another config: {'; '.join(changed)}: choose another --run, "
+                    "or the same config"
                 )
         elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise InputError(f"{self.path} is not empty and holds no run: choose another --run")

@@ -97,9 +97,7 @@ def discretised_logistic(scale: float) -> Likelihood:
     def log_prob(variables, out, x):
         return densities.discretised_logistic(out, variables.params["log_scale"], x)
 
-    return Likelihood(
-        "discretised_logistic", init, _identity, _keep, log_prob, lambda out: jnp.clip(out, 0, 1), True
-    )
+    return Likelihood("discretised_logistic", init, _identity, _keep, log_prob, lambda out: jnp.clip(out, 0, 1), True)
 
 
 def _nothing() -> Variables:

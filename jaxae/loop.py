@@ -62,8 +62,7 @@ class Loop:
         config = self.setup.config
         self.step = int(self.state.step)
         self.every = {
-            name: self.setup.steps(getattr(config, f"{name}_every"))
-            for name in ("log", "validate", "checkpoint")
+            name: self.setup.steps(getattr(config, f"{name}_every")) for name in ("log", "validate", "checkpoint")
         }
         self.meter = Meter(self.watch.pending)
         self.feed = make_feed(self.setup, self.mesh)
@@ -127,9 +126,7 @@ class Loop:
         """The loss on the validation split, where it is the best so far. Schedules count as at the run's end, so that a
         warm-up does not make early losses look good."""
         variables, last = optim.evaluated(self.state), jnp.asarray(self.setup.total - 1)
-        terms = self.view.map(
-            lambda batch: self.eval_step(variables, self.view.keys(batch, "noise"), batch, last)
-        )
+        terms = self.view.map(lambda batch: self.eval_step(variables, self.view.keys(batch, "noise"), batch, last))
         row = {name: float(value.mean(dtype=np.float64)) for name, value in terms.items()}
         self.log.write(self.step, {f"validation_{name}": value for name, value in row.items()})
         self.progress.validated(self.step, row)
@@ -164,9 +161,7 @@ def make_feed(setup: Setup, mesh: Mesh) -> feeds.Feed:
     resident = feeds.fits(split) if config.stream == "auto" else config.stream == "no"
     place = parallel.shard(mesh) if mesh.size > 1 else lambda batch: batch
     capacity = min(config.chunk, setup.total)
-    return feeds.Feed(
-        split, setup.pixels, config.seed, config.batch_size, capacity, resident=resident, place=place
-    )
+    return feeds.Feed(split, setup.pixels, config.seed, config.batch_size, capacity, resident=resident, place=place)
 
 
 def make_chunk(setup: Setup, feed: feeds.Feed):

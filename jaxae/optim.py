@@ -50,7 +50,7 @@ def make(
 
 class AverageState(NamedTuple):
     average: PyTree
-    count: jax.Array
+    steps: jax.Array
 
 
 def average_weights(decay: float) -> optax.GradientTransformation:
@@ -61,10 +61,10 @@ def average_weights(decay: float) -> optax.GradientTransformation:
         return AverageState(params, jnp.zeros((), jnp.int32))
 
     def update(updates, state, params=None):
-        now = jnp.minimum(decay, (1 + state.count) / (10 + state.count))
+        now = jnp.minimum(decay, (1 + state.steps) / (10 + state.steps))
         new = optax.apply_updates(params, updates)
         average = jax.tree.map(lambda a, p: now * a + (1 - now) * p, state.average, new)
-        return updates, AverageState(average, state.count + 1)
+        return updates, AverageState(average, state.steps + 1)
 
     return optax.GradientTransformation(init, update)
 

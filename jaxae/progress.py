@@ -3,11 +3,11 @@
 import contextlib
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Task, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
-from rich.progress import Task
 
 
 class Bar:
@@ -18,7 +18,7 @@ class Bar:
         self._step, self._marked = step, (time.perf_counter(), step)
         self._rate = 0.0
         if rich:
-            fields = {"epoch": 0.0, "loss": float("nan"), "rate": 0.0}
+            fields: dict[str, Any] = {"epoch": 0.0, "loss": float("nan"), "rate": 0.0}
             self._task = rich.add_task("train", total=total, completed=step, **fields)
 
     def advance(self, step: int, loss: float) -> None:
@@ -27,7 +27,7 @@ class Bar:
         self._rate = rate if not self._rate else 0.8 * self._rate + 0.2 * rate
         self._step, self._marked = step, (now, step)
         if self._rich:
-            shown = {"epoch": step / self._epoch, "loss": float(loss), "rate": self._rate}
+            shown: dict[str, Any] = {"epoch": step / self._epoch, "loss": float(loss), "rate": self._rate}
             self._rich.update(self._task, completed=step, **shown)
 
     def speed(self) -> dict[str, float]:

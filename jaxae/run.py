@@ -1,4 +1,4 @@
-"""A run in its folder: train or resume it, load it, measure it. Beside it only `build`, `loop` and the CLI read a Config."""
+"""A run in its folder: train or resume it, load it, measure it. Only it, `build`, `loop` and the CLI read a Config."""
 
 import contextlib
 import signal
@@ -122,11 +122,9 @@ def evaluate_run(trained: Trained, split: str = "test", samples: int = 128, seed
     return {**measures, "split": split, "digest": final_digest(trained)}
 
 
-def evaluate_and_store(trained: Trained, samples: int) -> dict[str, Any]:
-    """The test split's measures, kept in the run's evaluation.json for its report."""
-    measures = evaluate_run(trained, samples=samples)
+def store(trained: Trained, measures: dict[str, Any]) -> None:
+    """Keeps measures of the test split in the run's evaluation.json, for its report."""
     folders.write_json(trained.folder.evaluation_file, measures)
-    return measures
 
 
 def final_digest(trained: Trained) -> str:

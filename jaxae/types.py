@@ -29,7 +29,7 @@ class Batch(NamedTuple):
 
     x: Images
     label: Int[Array, " batch"]
-    index: Int[Array, " batch"]
+    index: Int[Array, " batch"]  # type: ignore[assignment]  # the field's own word, over a tuple's method
 
 
 class Variables(NamedTuple):

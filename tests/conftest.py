@@ -7,9 +7,7 @@ DEVICES = 4
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "jaxae" / "tests"
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault(
-    "NPROC", str(DEVICES)
-)  # threads: their number changes bits; fewer than devices may hang
+os.environ.setdefault("NPROC", str(DEVICES))  # threads: their number changes bits; fewer than devices may hang
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))  # the tests' child processes share it
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 

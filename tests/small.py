@@ -58,9 +58,7 @@ def variables(of, like, seed=0, size=0.3):
     shapes = jax.eval_shape(of.init, jax.random.key(0), like)
     rng = np.random.default_rng(seed)
     params = jax.tree.map(lambda s: jnp.asarray(size * rng.normal(size=s.shape), s.dtype), shapes.params)
-    return shapes._replace(
-        params=params, state=jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes.state)
-    )
+    return shapes._replace(params=params, state=jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes.state))
 
 
 def state(of, tx, like, seed=0):

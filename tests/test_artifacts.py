@@ -45,8 +45,8 @@ def close(one, other):
 
 def test_reconstructions_are_the_methods_of_examples_spread_through_the_split(vae):
     made = artifacts.reconstruct(vae, count=4)
-    assert made.index.tolist() == [0, 13, 26, 39]
-    of = batch(vae, made.index)
+    assert made.examples.tolist() == [0, 13, 26, 39]
+    of = batch(vae, made.examples)
     close(made.inputs, of.x)
     close(made.reconstructions, vae.setup.method.reconstruct(vae.variables, of))
     np.testing.assert_array_equal(made.label, of.label)
@@ -69,9 +69,9 @@ def test_without_a_prior_there_is_nothing_to_sample(ae):
 @pytest.mark.parametrize("how", paths.PATHS)
 def test_the_ends_of_an_interpolation_are_reconstructions(vae, how):
     made = artifacts.interpolate(vae, 3, steps=5, how=how)
-    assert made.images.shape[:2] == (3, 5) and len(np.unique(made.index)) == 6
+    assert made.images.shape[:2] == (3, 5) and len(np.unique(made.examples)) == 6
     for end, column in ((0, 0), (1, -1)):
-        rebuilt = artifacts.reconstruct(vae, index=made.index[:, end]).reconstructions
+        rebuilt = artifacts.reconstruct(vae, index=made.examples[:, end]).reconstructions
         close(made.images[:, column], rebuilt)
     close(made.images[:, 2], artifacts.decode(vae, made.z[:, 2]))
 
@@ -299,3 +299,9 @@ def test_a_wrong_command_is_one_line_and_exit_2(finished, tmp_path, capsys, mess
     words = [word.format(run=finished, tmp=tmp_path) for word in WRONG[message]]
     code, out, err = jaxae(capsys, *words)
     assert (code, out) == (2, "") and message in err and err.count("\n") == 1
+
+
+def test_the_report_is_written_where_asked(finished, tmp_path, capsys):
+    code, out, _ = jaxae(capsys, "report", finished, "--out", tmp_path / "page.html")
+    assert (code, out) == (0, f"{tmp_path / 'page.html'}\n")
+    assert run.final_digest(run.load(finished)) in (tmp_path / "page.html").read_text()

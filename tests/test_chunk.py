@@ -64,9 +64,7 @@ def test_a_chunk_is_its_steps_one_after_the_other(at_once):
         make_train_step(small.method(), ADAM),
     )
     one = jax.jit(
-        lambda state, row: step(
-            random.stream(KEY, "noise"), state, feed.fetch(KEY, state.step, feed.data, row)
-        )
+        lambda state, row: step(random.stream(KEY, "noise"), state, feed.fetch(KEY, state.step, feed.data, row))
     )
     for t in range(STEPS):
         state, metrics = one(state, feed.at(t, 1)[0])
@@ -85,9 +83,7 @@ def test_a_step_leads_to_a_state_of_the_same_type(likelihood):
     method = small.method("vae", likelihood)
     before = jax.eval_shape(partial(init_state, method, ADAM), KEY, BATCH)
     after, _ = jax.eval_shape(make_train_step(method, ADAM), KEY, before, BATCH)
-    kinds = [
-        jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype, leaf.weak_type), tree) for tree in (before, after)
-    ]
+    kinds = [jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype, leaf.weak_type), tree) for tree in (before, after)]
     assert kinds[0] == kinds[1]
 
 

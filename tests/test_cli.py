@@ -31,7 +31,7 @@ def test_training_ends_with_what_it_found(runs, capsys):
     words = ["train", "--run", runs / "vae", "--no-report", *flags(SMALL)]
     code, out, err = say(capsys, *words)
     assert code == 0
-    shown = dict(line.split(maxsplit=1) if line[:4] != "test" else (line[:20].strip(), line[20:]) for line in out.splitlines())
+    shown = {line[:20].strip(): line[20:] for line in out.splitlines()}
     assert shown["digest"] == digest_of(runs / "vae")
     assert shown["checkpoint"] == str(runs / "vae" / "checkpoints" / "60")
     stored = json.loads((runs / "vae" / "evaluation.json").read_text())
@@ -146,7 +146,8 @@ def test_a_broken_config_json_is_named(damage, capsys, tmp_path):
 
 
 def test_divergence_is_one_line_and_exit_1(capsys, tmp_path):
-    words = ["train", "--run", tmp_path / "run", "--quiet", *flags({**SMALL, "learning_rate": "1e30", "optimizer": "sgd"})]
+    wild = {**SMALL, "learning_rate": "1e30", "optimizer": "sgd"}
+    words = ["train", "--run", tmp_path / "run", "--quiet", *flags(wild)]
     code, _, err = say(capsys, *words)
     assert code == 1 and err.count("\n") == 1
     assert "at step 2" in err

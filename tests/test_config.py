@@ -197,9 +197,7 @@ def test_identity_is_stable():
     """Of the same config in every process and on every machine: it names run folders."""
     code = "from jaxae.config import Config; print(Config(width=7).identity())"
     said = [
-        subprocess.run(
-            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, **CAPTURE
-        ).stdout
+        subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, **CAPTURE).stdout
         for seed in ("1", "2")
     ]
     assert said == [Config(width=7).identity() + "\n"] * 2

@@ -38,13 +38,9 @@ def levels(mean, log_scale):
 
 
 slopes_of_levels = jax.jit(jax.grad(lambda mean, log_scale: levels(mean, log_scale).sum(), (0, 1)))
-bernoulli_and_slope = jax.jit(
-    jax.value_and_grad(lambda l, x: densities.bernoulli(l[None, None], x[None, None])[0])
-)
+bernoulli_and_slope = jax.jit(jax.value_and_grad(lambda l, x: densities.bernoulli(l[None, None], x[None, None])[0]))
 kl_and_slopes = jax.jit(
-    jax.value_and_grad(
-        lambda m, v: densities.kl_to_standard(Normal(m[None, None], v[None, None])).sum(), (0, 1)
-    )
+    jax.value_and_grad(lambda m, v: densities.kl_to_standard(Normal(m[None, None], v[None, None])).sum(), (0, 1))
 )
 
 
@@ -107,9 +103,7 @@ def test_discretised_logistic_sums_to_one(mean, log_scale):
 def test_discretised_logistic_sums_over_pixels():
     x = jnp.asarray(LEVELS[[3, 77, 255, 0, 128, 200]], jnp.float32)
     one_by_one = densities.discretised_logistic(jnp.full((6, 1), 0.4), jnp.asarray(-2.0), x[:, None])
-    at_once = densities.discretised_logistic(
-        jnp.full((2, 3, 1, 1), 0.4), jnp.asarray(-2.0), x.reshape(2, 3, 1, 1)
-    )
+    at_once = densities.discretised_logistic(jnp.full((2, 3, 1, 1), 0.4), jnp.asarray(-2.0), x.reshape(2, 3, 1, 1))
     np.testing.assert_allclose(at_once, np.asarray(one_by_one).reshape(2, 3).sum(1), rtol=1e-5)
 
 

@@ -69,9 +69,7 @@ def log_marginal(w, b):
 @cache
 def estimator(latent, samples, block):
     estimate = importance(vae(latent), samples, block)
-    return jax.jit(
-        lambda variables, key, batch: estimate(variables, random.example_keys(key, 0, batch.index), batch)
-    )
+    return jax.jit(lambda variables, key, batch: estimate(variables, random.example_keys(key, 0, batch.index), batch))
 
 
 def estimates(variables, samples, block, latent=2):
@@ -179,9 +177,7 @@ def test_ten_samples_however_many_at_once_are_their_mean_and_spread(block):
 def ten_log_weights(variables, key):
     def one(number):
         keys = random.example_keys(key, 0, jnp.arange(N))
-        return (
-            vae(2).log_weight(variables, jax.vmap(jax.random.fold_in, (0, None))(keys, number), whole()).total
-        )
+        return vae(2).log_weight(variables, jax.vmap(jax.random.fold_in, (0, None))(keys, number), whole()).total
 
     return jax.vmap(one)(jnp.arange(10))
 

@@ -28,9 +28,7 @@ optimal = likelihoods.gaussian_optimal(0.2)
 
 
 def test_names_are_the_implementations():
-    assert (
-        {likelihoods.make(name).name for name in names.LIKELIHOODS} == set(names.LIKELIHOODS) == set(EXPECTED)
-    )
+    assert {likelihoods.make(name).name for name in names.LIKELIHOODS} == set(names.LIKELIHOODS) == set(EXPECTED)
 
 
 @pytest.mark.parametrize("name", names.LIKELIHOODS)
@@ -44,9 +42,7 @@ def test_log_prob_before_training_is_the_density_at_the_given_scale(name):
 def test_the_bias_makes_the_decoder_start_at_the_training_mean(name):
     likelihood, mean = likelihoods.make(name), X[0]
     start = likelihood.mean(likelihood.bias(mean)[None])[0]
-    np.testing.assert_allclose(
-        start, jnp.clip(mean, 0.001, 0.999) if name == "bernoulli" else mean, atol=1e-6
-    )
+    np.testing.assert_allclose(start, jnp.clip(mean, 0.001, 0.999) if name == "bernoulli" else mean, atol=1e-6)
 
 
 def test_the_bernoulli_bias_is_finite_for_pixels_that_never_change():
@@ -82,9 +78,7 @@ def test_loss_and_gradients_are_finite_far_out(name, out):
     assert float(jnp.abs(slopes[1]).max()) > 0
 
 
-@pytest.mark.parametrize(
-    ("name", "own"), [("gaussian_learned", "log_var"), ("discretised_logistic", "log_scale")]
-)
+@pytest.mark.parametrize(("name", "own"), [("gaussian_learned", "log_var"), ("discretised_logistic", "log_scale")])
 def test_learned_scales_start_as_given_and_are_learned(name, own):
     likelihood = likelihoods.make(name, 0.2)
     params = likelihood.init().params
@@ -99,7 +93,7 @@ def trained(out):
 
 
 def test_gaussian_optimal_is_the_log_of_the_batch_mse_in_training():
-    """Rybkin et al. 2021, eq. 8: D/2 (log(2 pi MSE) + 1); its gradient too: none flows by the variance."""
+    """Rybkin et al. 2021, eq. 8: D/2 (log(2 pi MSE) + 1); its gradient too."""
 
     def closed(out):
         return D / 2 * (jnp.log(2 * jnp.pi * jnp.mean(jnp.square(X - out))) + 1)

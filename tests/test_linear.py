@@ -29,11 +29,7 @@ def trained(method, x, steps, rate):
 def test_a_linear_vae_reaches_the_likelihood_of_probabilistic_pca():
     """Tipping and Bishop 1999, eq. 4, 7, 8: maximum likelihood of N(mean, W W' + s^2 I) in closed form."""
     rng = np.random.default_rng(0)
-    x = (
-        rng.normal(size=(200, 2)) @ rng.normal(size=(2, small.D))
-        + 0.3 * rng.normal(size=(200, small.D))
-        + 0.5
-    )
+    x = rng.normal(size=(200, 2)) @ rng.normal(size=(2, small.D)) + 0.3 * rng.normal(size=(200, small.D)) + 0.5
     s = np.cov(x.T, bias=True)
     spectrum, axes = np.linalg.eigh(s)
     noise = spectrum[:-2].mean()
@@ -60,16 +56,12 @@ def marginal(x, w, b, variance):
 
 def test_a_linear_ae_reaches_the_reconstruction_error_of_pca_on_digits():
     """Baldi and Hornik 1989: the global minimum of its squared error is PCA: no four-unit code beats that."""
-    setup = build(
-        Config(method="ae", latent=4, batch_size=200, steps=800, learning_rate="cosine(0.03, 0, 100%)")
-    )
+    setup = build(Config(method="ae", latent=4, batch_size=200, steps=800, learning_rate="cosine(0.03, 0, 100%)"))
     feed = Feed(setup.source.train, setup.pixels, 0, 200, setup.total, resident=True)
     chunk = jax.jit(make_train_chunk(make_train_step(setup.method, setup.tx), feed.fetch))
     state = chunk(setup.key, setup.init(), feed.data, feed.at(0, setup.total), setup.total).state
     reconstruct = jax.jit(setup.method.reconstruct)
-    error = setup.view("train").map(
-        lambda b: jnp.mean(jnp.square(reconstruct(state.variables, b) - b.x), (1, 2, 3))
-    )
+    error = setup.view("train").map(lambda b: jnp.mean(jnp.square(reconstruct(state.variables, b) - b.x), (1, 2, 3)))
     flat = setup.source.train.rows.reshape(1257, -1) / 255
     pca = PCA(4).fit(flat)
     best = np.square(pca.inverse_transform(pca.transform(flat)) - flat).mean()

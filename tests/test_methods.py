@@ -106,10 +106,7 @@ def test_hyperparameters_are_documented_and_scheduled_where_they_are_weights(ent
         assert "`" not in h.help
         annotation = methods.factory(entry.name).__annotations__[h.name]
         assert h.scheduled == (annotation == Weight)
-        assert (
-            Config(method=entry.name, hyperparameters={h.name: h.default}).hyperparameters[h.name]
-            == h.default
-        )
+        assert Config(method=entry.name, hyperparameters={h.name: h.default}).hyperparameters[h.name] == h.default
 
 
 @documented
@@ -148,12 +145,8 @@ def test_every_sibling_is_found():
 def test_method_file_names_no_other_method(entry):
     """A variant is a file of its own, which may build on another; nothing else knows either by name."""
     for file in (Path(methods.__file__).parents[1]).glob("*.py"):
-        strings = {
-            node.value for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Constant)
-        }
-        assert entry.name not in strings or file.stem in ("config", "__init__"), (
-            f"{file.name} names {entry.name}"
-        )
+        strings = {node.value for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Constant)}
+        assert entry.name not in strings or file.stem in ("config", "__init__"), f"{file.name} names {entry.name}"
 
 
 # --- its functions
@@ -259,9 +252,7 @@ def test_weights_of_the_method_may_be_traced_and_scheduled(name):
 
     for weight in (h.name for h in ENTRIES[name].hyperparameters if h.scheduled):
         grid = jax.jit(jax.vmap(partial(mean_loss, weight)))(jnp.asarray([0.5, 2.0]))
-        scheduled = jax.jit(lambda value, weight=weight: mean_loss(weight, lambda step: value * step / 3))(
-            2.0
-        )
+        scheduled = jax.jit(lambda value, weight=weight: mean_loss(weight, lambda step: value * step / 3))(2.0)
         np.testing.assert_allclose(grid[1], scheduled, rtol=1e-5)
         assert grid[0] != grid[1]
 

@@ -16,9 +16,7 @@ def bits(keys):
 def test_example_keys_fold_in_the_step_then_the_example():
     keys = random.example_keys(KEY, 7, jnp.asarray([2, 9]))
     expected = [jax.random.fold_in(jax.random.fold_in(KEY, 7), i) for i in (2, 9)]
-    np.testing.assert_array_equal(
-        jax.random.key_data(keys), np.stack([jax.random.key_data(k) for k in expected])
-    )
+    np.testing.assert_array_equal(jax.random.key_data(keys), np.stack([jax.random.key_data(k) for k in expected]))
 
 
 def test_no_two_examples_steps_or_seeds_share_a_key():

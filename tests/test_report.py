@@ -1,6 +1,7 @@
 """The report: one page, the same to the byte, that needs nothing from outside and says what it shows."""
 
 import base64
+import dataclasses
 import io
 import re
 from html.parser import HTMLParser
@@ -11,7 +12,7 @@ from PIL import Image
 from scipy.stats import norm
 from sklearn.decomposition import PCA
 
-from jaxae.report import latent, measures, plots, svg, write_report
+from jaxae.report import curves, latent, measures, plots, svg, write_report
 from jaxae.report.pictures import BUDGET, data_uri
 from jaxae.run import final_digest
 from tests import made
@@ -157,7 +158,7 @@ def test_what_a_method_has_no_business_with_is_left_out_and_why(tmp_path, evalua
 def test_names_from_outside_are_text_not_markup(tmp_path):
     evil = '<script>alert("x")</script><img src=x onerror=y>'
     trained = made.trained(tmp_path / evil.replace("/", "\u2215"), names=(evil, *"123456789"))
-    trained = trained._replace(setup=trained.setup._replace(source=rename(trained.setup.source, evil)))
+    trained = trained._replace(setup=dataclasses.replace(trained.setup, source=rename(trained.setup.source, evil)))
     page, _ = page_of(trained)
     assert not page.all("script") and all("onerror" not in image for image in page.all("img"))
     assert evil in page.text
@@ -198,7 +199,7 @@ def test_a_plot_takes_its_colours_from_the_page_and_leaves_no_global_figure():
         {"step": step, "loss": 1.0 / step, "validation_loss": None if step == 3 else 2.0}
         for step in range(1, 9)
     ]
-    drawn = plots.curves(rows, ["loss"], 'a "quoted" <alt>')
+    drawn = curves.curves(rows, ["loss"], 'a "quoted" <alt>')
     assert "currentColor" in drawn and "var(--accent)" in drawn and "#0" + "10101" not in drawn
     assert "&lt;alt&gt;" in drawn and "font-family" not in drawn and "://" not in drawn
     assert not re.search(r'<g id="', drawn)
@@ -212,7 +213,7 @@ def test_a_plot_takes_its_colours_from_the_page_and_leaves_no_global_figure():
 
 def test_the_first_steps_do_not_flatten_a_curve():
     rows = [{"step": 1, "loss": 1e6}] + [{"step": step, "loss": 10.0} for step in range(50, 101)]
-    low, high = plots.limits(rows, "loss")
+    low, high = curves.limits(rows, "loss")
     assert low < 10 < high < 20
 
 

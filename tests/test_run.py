@@ -91,7 +91,12 @@ def test_a_longer_run_goes_on_from_a_shorter_one(whole, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "stretched", [{"learning_rate": "cosine(1e-3, 0, 100%)"}, {"hyperparameters": {"beta": "linear(0, 1, 50%)"}}, {"patience": 5}]
+    "stretched",
+    [
+        {"learning_rate": "cosine(1e-3, 0, 100%)"},
+        {"hyperparameters": {"beta": "linear(0, 1, 50%)"}},
+        {"patience": 5},
+    ],
 )
 def test_a_run_stretched_over_its_length_is_not_lengthened(tmp_path, stretched):
     run.train(small(steps=5, **stretched), tmp_path / "run")
@@ -132,7 +137,8 @@ def test_data_that_changed_is_refused(whole, tmp_path, monkeypatch):
 @pytest.mark.parametrize("accumulate", [1, 4])
 def test_not_finite_stops_at_its_step_and_keeps_the_checkpoint(tmp_path, accumulate):
     config = small(learning_rate="piecewise(1e-3, 33, 1e30)", optimizer="sgd", accumulate=accumulate)
-    with pytest.raises(Diverged, match=r"(loss|kl|elbo|reconstruction|grad_norm) is (inf|-inf|nan) at step 35: the checkpoint of step 30"):
+    expected = r"(loss|kl|elbo|reconstruction|grad_norm) is (inf|-inf|nan) at step 35: the checkpoint of step 30"
+    with pytest.raises(Diverged, match=expected):
         run.train(config, tmp_path / "run")
     assert run.load(tmp_path / "run").step == 30
     with pytest.raises(Diverged, match="step 35"):
@@ -216,9 +222,10 @@ def test_the_data_is_shared_by_devices_to_rounding(tmp_path):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_saves_and_the_run_goes_on(tmp_path, number, code):
     folder = tmp_path / "run"
-    words = ["train", "--run", str(folder), "--no-report", *flags({**SMALL, "steps": 20000, "log_every": 50, "validate_every": 5000, "checkpoint_every": 20000})]
+    long = {**SMALL, "steps": 20000, "log_every": 50, "validate_every": 5000, "checkpoint_every": 20000}
+    words = ["train", "--run", str(folder), "--no-report", *flags(long)]
     process = start(*words)
-    out, err = kill_at(process, folder, 100, number)
+    _, err = kill_at(process, folder, 100, number)
     assert process.returncode == code, err
     assert f"stopped by {signal.Signals(number).name} at step" in err
     assert "Traceback" not in err

@@ -91,9 +91,7 @@ def test_epochs_follow_without_a_gap_where_the_batch_does_not_divide_the_data():
 
 @pytest.mark.parametrize("text", ["", "x", "-5", "5 %%", "e", "nan", "inf", True, "5s"])
 def test_no_duration(text):
-    with pytest.raises(
-        InputError, match=r"expected steps \(500\), epochs \(20e\) or per cent of the run \(5%\)"
-    ):
+    with pytest.raises(InputError, match=r"expected steps \(500\), epochs \(20e\) or per cent of the run \(5%\)"):
         schedules.duration(text, TOTAL, EPOCH)
 
 

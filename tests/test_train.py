@@ -47,9 +47,7 @@ def test_step_is_gradient_descent_on_the_vae_loss_written_by_hand():
     method = small.method("vae", beta=2.5)
     state = small.state(method, small.sgd(), BATCH)._replace(step=jnp.asarray(4, jnp.int32))
     new, metrics = jax.jit(make_train_step(method, small.sgd()))(KEY, state, BATCH)
-    (loss, (reconstruction, kl)), grads = jax.jit(jax.value_and_grad(by_hand, has_aux=True))(
-        state.variables.params, 4
-    )
+    (loss, (reconstruction, kl)), grads = jax.jit(jax.value_and_grad(by_hand, has_aux=True))(state.variables.params, 4)
     ours = jax.tree.map(jnp.subtract, state.variables.params, new.variables.params)
     small.assert_close(ours, grads, rtol=1e-4, atol=1e-6)
     expected = {"loss": loss, "reconstruction": reconstruction, "kl": kl, "elbo": -reconstruction - kl,
@@ -122,9 +120,7 @@ def recorder():
         return Objective(jnp.full(len(batch.x), jnp.sum(variables.params)), jax.random.key_data(keys), {})
 
     nothing = lambda *_: None  # noqa: E731
-    return Method(
-        lambda key, batch: Variables(jnp.ones(2), jnp.zeros((12, 2), jnp.uint32)), loss, *[nothing] * 3
-    )
+    return Method(lambda key, batch: Variables(jnp.ones(2), jnp.zeros((12, 2), jnp.uint32)), loss, *[nothing] * 3)
 
 
 def test_keys_are_a_pure_function_of_seed_step_and_example():

@@ -78,6 +78,14 @@ SHORT = {
     "fitted": "fitted Gaussian",
     "box": "box",
 }
+PLACES = ("midpoints", "any pairs", "N(0, 1)", "fitted Gaussian", "box")
+PLAIN = {
+    "midpoint": "strays farther from real images, in units of how far its reconstructions do",
+    "cycle": "lands farther from a code when it encodes what it decoded there",
+    "echo": "loses more of a decoded image when that goes through a second time",
+    "sure": "less often decodes to what a classifier of real digits is sure of",
+    "holes": "leaves more of the region without a code nearby",
+}
 WORDS = {
     "midpoint": "distance to the data",
     "cycle": "cycle error",
@@ -163,8 +171,20 @@ def statements(ae: Values, vae: Values) -> list[Statement]:
     return [Statement(text, difference, verdict(difference)) for text, difference in measured]
 
 
+def counts(comparisons: Sequence[Comparison]) -> dict[str, int]:
+    """How many have each verdict; the reconstruction is the price of the claim, no part of it."""
+    said = [c.verdict for c in comparisons if c.measure.group != "price"]
+    return {which: said.count(which) for which in (HOLDS, FAILS, OPEN)}
+
+
+def matrix(comparisons: Sequence[Comparison]) -> dict[str, list[str]]:
+    """Verdicts: a row for each group in plain words, a column for each of PLACES."""
+    said = {(c.measure.group, c.measure.short): c.verdict for c in comparisons}
+    return {words: [said.get((group, place), "") for place in PLACES] for group, words in PLAIN.items()}
+
+
 def summary(comparisons: Sequence[Comparison]) -> str:
-    """One sentence; the reconstruction is the price of the claim, no part of it."""
+    """The counts in one sentence, with what is counted."""
     said = [c for c in comparisons if c.measure.group != "price"]
 
     def count(which: str) -> str:

@@ -39,7 +39,9 @@ def render(result: Mapping[str, Any], shown: Shown) -> str:
     return environment.get_template("page.html.jinja").render(
         result=result,
         n=len(result["seeds"]),
-        found={size: (c, s, claims.summary(c)) for size, (c, s) in found.items()},
+        found={size: (c, s, claims.matrix(c)) for size, (c, s) in found.items()},
+        verdicts={size: claims.counts(c) for size, (c, _) in found.items()},
+        places=claims.PLACES,
         groups=claims.GROUPS,
         strips=_strips(latents, result["classifier"]["sure"]),
         pictures={name: _pictures(model, shown, name) for name, model in shown.models.items()},

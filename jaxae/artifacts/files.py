@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,8 @@ def write(out: Path, content: bytes) -> None:
 
 def npz(arrays: Mapping[str, np.ndarray]) -> bytes:
     file = io.BytesIO()
-    np.savez_compressed(file, **arrays)
+    named: dict[str, Any] = dict(arrays)
+    np.savez_compressed(file, **named)
     return file.getvalue()
 
 

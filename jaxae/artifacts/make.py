@@ -22,15 +22,15 @@ class Reconstructions(NamedTuple):
     inputs: Pictures
     reconstructions: Pictures
     label: Int[np.ndarray, " n"]
-    index: Int[np.ndarray, " n"]
-    """Which examples of the split."""
+    examples: Int[np.ndarray, " n"]
+    """Which of the split, by number."""
 
 
 class Interpolations(NamedTuple):
     images: Float[np.ndarray, "pairs steps height width channels"]
     z: Float[np.ndarray, "pairs steps latent"]
-    index: Int[np.ndarray, "pairs 2"]
-    """Which examples of the split are joined."""
+    examples: Int[np.ndarray, "pairs 2"]
+    """Which of the split are joined, by number."""
 
 
 class Traversals(NamedTuple):
@@ -49,19 +49,20 @@ def reconstruct(
 
     Where binarisation is dynamic, `seed` draws it.
     """
-    method, view = pieces.method_of(trained), pieces.view_of(trained, split, seed)
+    method, view = trained.setup.method, pieces.view_of(trained, split, seed)
     index = pieces.spread(view, split, count) if index is None else pieces.numbers(view, split, index)
     rebuilt = jax.jit(method.reconstruct)
 
     def both(batch):
         return batch.x, rebuilt(trained.variables, batch), batch.label
 
-    return Reconstructions(*pieces.over(view, index, both), index)
+    inputs, reconstructions, label = pieces.over(view, index, both)
+    return Reconstructions(inputs, reconstructions, label, index)
 
 
 def sample(trained: Trained, count: int = 64, seed: int = 0) -> Pictures:
     """The decoder's means at `count` draws from the prior. Raises InputError where the method has none."""
-    draw, variables = pieces.method_of(trained).sample, trained.variables
+    draw, variables = trained.setup.method.sample, trained.variables
     if draw is None:
         raise InputError(
             f"{trained.setup.config.method} has no prior to sample from: "
@@ -125,14 +126,12 @@ def traverse(
     return Traversals(_decoded(trained, z), z, rows, offset)
 
 
-def encode(
-    trained: Trained, split: str = "test", seed: int = 0, count: int | None = None
-) -> dict[str, np.ndarray]:
+def encode(trained: Trained, split: str = "test", seed: int = 0, count: int | None = None) -> dict[str, np.ndarray]:
     """z [n, latent], label [n] (-1: none), index [n]; mean and log_var where there is a Gaussian posterior.
 
     Of the whole split, or of `count` examples evenly spread through it.
     """
-    method, view = pieces.method_of(trained), pieces.view_of(trained, split, seed)
+    method, view = trained.setup.method, pieces.view_of(trained, split, seed)
     embed, posterior = method.embed, method.posterior
     index = pieces.spread(view, split, len(view) if count is None else count)
 
@@ -159,16 +158,16 @@ def decode(trained: Trained, z: Any) -> Pictures:
 def latent_size(trained: Trained) -> int:
     """Numbers in a code."""
     batch = trained.setup.view("test").take(np.zeros(1))
-    return jax.eval_shape(pieces.method_of(trained).embed, trained.variables, batch).shape[-1]
+    return jax.eval_shape(trained.setup.method.embed, trained.variables, batch).shape[-1]
 
 
 def _embedded(trained: Trained, view: View, index: np.ndarray) -> np.ndarray:
-    embed = jax.jit(pieces.method_of(trained).embed)
+    embed = jax.jit(trained.setup.method.embed)
     return pieces.over(view, index, lambda batch: embed(trained.variables, batch))
 
 
 def _decoded(trained: Trained, z: np.ndarray) -> np.ndarray:
     """Codes [..., latent] -> images [..., height, width, channels]."""
-    to_image = jax.jit(pieces.method_of(trained).decode)
+    to_image = jax.jit(trained.setup.method.decode)
     images = pieces.by_pieces(lambda part: to_image(trained.variables, part), z.reshape(-1, z.shape[-1]))
     return images.reshape(*z.shape[:-1], *images.shape[1:])

@@ -21,15 +21,15 @@ def spherical(
     A path between two codes of norm r keeps norm r, near which Gaussian codes of many dimensions lie. Codes
     on one line through 0, for which there is no one circle, are joined by that line.
     """
-    norms = [np.linalg.norm(x, axis=-1, keepdims=True) for x in (a, b)]
-    u, v = (x / np.where(norm > 0, norm, 1) for x, norm in zip((a, b), norms))
+    of_a, of_b = (np.linalg.norm(x, axis=-1, keepdims=True) for x in (a, b))
+    u, v = (x / np.where(norm > 0, norm, 1) for x, norm in ((a, of_a), (b, of_b)))
     angle = np.arccos(np.clip(np.sum(u * v, axis=-1), -1, 1))[:, None, None]
     curved = np.sin(angle) > 1e-6
     sine = np.where(curved, np.sin(angle), 1)
     s = t[None, :, None]
     circle = (np.sin((1 - s) * angle) * u[:, None] + np.sin(s * angle) * v[:, None]) / sine
-    radius = linear(*norms, t)
-    nonzero = (norms[0] > 0)[:, None] & (norms[1] > 0)[:, None]
+    radius = linear(of_a, of_b, t)
+    nonzero = (np.minimum(of_a, of_b) > 0)[:, None]
     return np.where(curved & nonzero, radius * circle, linear(a, b, t))
 
 

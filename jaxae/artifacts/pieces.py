@@ -10,23 +10,12 @@ from jaxtyping import Int
 from jaxae.data.view import View
 from jaxae.errors import InputError
 from jaxae.run import Trained
-from jaxae.types import Method
 
 PIECE = 128
 
 
 def view_of(trained: Trained, split: str, seed: int) -> View:
     return trained.setup.view(split, checked_seed(seed))
-
-
-_last: list[Any] = [None, None]
-
-
-def method_of(trained: Trained) -> Method:
-    """The run's method, the same object as long as it is asked for the same setup: jit goes by identity."""
-    if _last[0] is not trained.setup:
-        _last[:] = trained.setup, trained.setup.method
-    return _last[1]
 
 
 def spread(view: View, split: str, count: int) -> Int[np.ndarray, " count"]:

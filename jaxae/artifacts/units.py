@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -37,7 +38,7 @@ def units(codes: Mapping[str, np.ndarray]) -> Units:
         variance = z.var(axis=0)
         return Units(_descending(variance), variance, np.sqrt(variance), None)
     mean, log_var = (codes[name].astype(np.float64) for name in ("mean", "log_var"))
-    kl = np.asarray(kl_to_standard(Normal(mean, log_var)), np.float64).mean(axis=0)
+    kl = np.asarray(kl_to_standard(Normal(jnp.asarray(mean), jnp.asarray(log_var))), np.float64).mean(axis=0)
     variance = mean.var(axis=0)
     return Units(_descending(kl), variance, np.sqrt(variance + np.exp(log_var).mean(axis=0)), kl)
 

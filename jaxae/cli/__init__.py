@@ -1,13 +1,17 @@
-"""The command line: one verb each. Nothing here imports jax before a verb needs it, so help and refusals are instant."""
+"""The command line: one verb each. Nothing here imports jax before a verb needs it: help and refusals are instant."""
 
 import difflib
 import errno
+import hashlib
 import logging
 import os
+import platform
 import sys
+from pathlib import Path
 
 import click
 
+from jaxae.data.cache import folder as cache_dir
 from jaxae.errors import Diverged, InputError, Interrupted
 
 VERBS = {
@@ -55,6 +59,7 @@ def main(args: list[str] | None = None) -> None:
 def status(args: list[str] | None = None) -> int:
     """The exit code of the command line `args`."""
     _talk()
+    _keep_compiled()
     try:
         cli.main(args, prog_name="jaxae", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as help_text:
@@ -74,13 +79,24 @@ def status(args: list[str] | None = None) -> int:
 
 
 def _talk() -> None:
-    """What the library logs (reading or downloading data, a cache that cannot be written) is shown on standard error."""
+    """What the library logs (reading data, a cache that cannot be written) is shown on standard error."""
     logger = logging.getLogger("jaxae")
     logger.setLevel(logging.INFO)
     if not logger.handlers:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("jaxae: %(message)s"))
         logger.addHandler(handler)
+
+
+def _keep_compiled() -> None:
+    """What XLA has compiled is kept for the next command, unless the user has said where it should be. Apart for each
+    kind of processor, since a home folder may be shared by many."""
+    cpu = Path("/proc/cpuinfo")
+    lines = cpu.read_text().splitlines() if cpu.exists() else []
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    kind = hashlib.sha256(f"{platform.machine()}{flags}".encode()).hexdigest()[:8]
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_dir() / "xla" / kind))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 
 def _one_line(error: click.ClickException) -> str:
@@ -101,5 +117,3 @@ def _os_error(error: OSError) -> str:
 def _say(text: str, code: int) -> int:
     print(f"jaxae: {text}", file=sys.stderr)
     return code
-
-

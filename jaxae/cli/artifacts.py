@@ -29,9 +29,7 @@ def _seed(what: str) -> Callable:
     return click.option("--seed", type=int, default=0, help=f"of {what} [0]")
 
 
-def _load(
-    run_dir: str, checkpoint: str, out: str | None, name: str, suffixes: tuple[str, ...]
-) -> tuple[Any, Path]:
+def _load(run_dir: str, checkpoint: str, out: str | None, name: str, suffixes: tuple[str, ...]) -> tuple[Any, Path]:
     """(the trained run, where to write), after what can be refused without jax has been."""
     from jaxae.artifacts import files
     from jaxae.folder import RunFolder

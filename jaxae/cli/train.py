@@ -38,8 +38,9 @@ class TrainCommand(click.Command):
         for param in self.get_params(ctx):
             row = param.get_help_record(ctx)
             if row:
-                title = of_field.get(param.name or "", "options" if param in self.params else None)
-                sections.setdefault(title or f"hyperparameters of {ctx.meta.get('jaxae.method', 'vae')}", []).append(row)
+                own = f"hyperparameters of {ctx.meta.get('jaxae.method', 'vae')}"
+                title = of_field.get(param.name or "", "options" if param in self.params else own)
+                sections.setdefault(title, []).append(row)
         for title, rows in sections.items():
             with formatter.section(title.capitalize()):
                 formatter.write_dl(rows)
@@ -59,8 +60,8 @@ def config_options(command: Callable) -> Callable:
         choices = spec.metadata.get("choices")
         shown = f": {', '.join(choices)}" if choices and len(choices) < 13 else ""
         flag = f"--{spec.name.replace('_', '-')}"
-        option = click.option(flag, spec.name, type=_kind(spec), default=None, help=f"{spec.metadata['help']}{shown}{default}")
-        command = option(command)
+        text = f"{spec.metadata['help']}{shown}{default}"
+        command = click.option(flag, spec.name, type=_kind(spec), default=None, help=text)(command)
     return command
 
 
@@ -101,7 +102,8 @@ def train(run_dir: str | None, quiet: bool, no_report: bool, **values: Any) -> N
     progress = Progress(quiet)
     trained = run.train(config, Path(run_dir) if run_dir else None, progress=progress)
     progress.say("evaluating on the test split")
-    measures = run.evaluate_and_store(trained, samples=config.samples)
+    measures = run.evaluate_run(trained, samples=config.samples)
+    run.store(trained, measures)
     if not no_report:
         from jaxae.report import write_report
 
@@ -122,7 +124,8 @@ def print_result(trained: Any, measures: dict[str, Any], report: bool) -> None:
         ]  # fmt: skip
     else:
         rows.append(("test reconstruction", f"{measures['reconstruction']:.3f} nats an example"))
-    rows += [("test MSE", f"{measures['mse']:.5f} a pixel"), ("checkpoint", str(trained.folder.checkpoints / str(trained.step)))]
+    rows.append(("test MSE", f"{measures['mse']:.5f} a pixel"))
+    rows.append(("checkpoint", str(trained.folder.checkpoints / str(trained.step))))
     if report:
         rows.append(("report", str(trained.folder.report)))
     rows.append(("digest", measures["digest"]))

@@ -32,9 +32,7 @@ def registered(name: str) -> dict[str, Registered]:
     import tensorflow_datasets as tfds
 
     infos = tfds.builder_cls(name).url_infos
-    return {
-        url.rsplit("/", 1)[1]: Registered(url, int(info.size), info.checksum) for url, info in infos.items()
-    }
+    return {url.rsplit("/", 1)[1]: Registered(url, int(info.size), info.checksum) for url, info in infos.items()}
 
 
 def arrays(name: str, files: dict[str, Path]) -> Arrays:
@@ -46,9 +44,7 @@ def arrays(name: str, files: dict[str, Path]) -> Arrays:
             continue
         images, labels = (idx.read(files[part]) for part in parts)
         if images.shape[1:] != (SIDE, SIDE) or labels.shape != images.shape[:1]:
-            raise InputError(
-                f"{files[parts[0]]}: images {images.shape} and labels {labels.shape} do not match"
-            )
+            raise InputError(f"{files[parts[0]]}: images {images.shape} and labels {labels.shape} do not match")
         found[split] = images, labels
     return found
 

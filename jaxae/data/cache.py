@@ -86,9 +86,7 @@ def write(entry: Path, shape: tuple[int, ...], dtype: np.dtype, pieces: Pieces) 
     part = Path(tempfile.mkdtemp(prefix="part-", dir=entry.parent))
     try:
         labels = []
-        with open(
-            part / "rows.npy", "wb"
-        ) as file:  # plain writes: a full disk raises here, and kills under a map
+        with open(part / "rows.npy", "wb") as file:  # plain writes: a full disk raises here, and kills under a map
             header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_2_0(file, header)
             for rows, label in pieces():

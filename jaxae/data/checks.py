@@ -85,13 +85,9 @@ def check_form(rows: np.ndarray, where: str) -> None:
     """Raises unless rows are a non-empty stack of images of numbers."""
     shape = " x ".join(map(str, rows.shape)) or "a single number"
     if rows.dtype.kind not in "buif":
-        raise InputError(
-            f"{where}: holds {rows.dtype}: expected pixels as uint8, bool or floating-point numbers"
-        )
+        raise InputError(f"{where}: holds {rows.dtype}: expected pixels as uint8, bool or floating-point numbers")
     if rows.ndim not in (3, 4):
-        raise InputError(
-            f"{where}: its shape is {shape}: expected [n, height, width] or [n, height, width, channels]"
-        )
+        raise InputError(f"{where}: its shape is {shape}: expected [n, height, width] or [n, height, width, channels]")
     if 0 in rows.shape:
         raise InputError(f"{where}: its shape is {shape}: there is no pixel in it")
     if rows.ndim == 4 and rows.shape[1] in (1, 3) and rows.shape[2] == rows.shape[3] > 4:
@@ -115,8 +111,7 @@ def converted(piece: np.ndarray, start: int, where: str) -> np.ndarray:
         hint += ": subtract the least value and divide by the range" if value < 0 else ""
         hint += f": divide by {'255' if value <= 255 else 'the greatest value'}" if value > top else ""
     raise InputError(
-        f"{where}: value {value} at image {start + at[0]}, row {at[1]}, column {at[2]}, channel {at[3]}: "
-        f"{hint}"
+        f"{where}: value {value} at image {start + at[0]}, row {at[1]}, column {at[2]}, channel {at[3]}: {hint}"
     )
 
 
@@ -138,9 +133,7 @@ def class_numbers(labels: np.ndarray | None, n: int, where: str) -> np.ndarray:
         labels = labels[:, 0]
     if labels.ndim != 1 or labels.dtype.kind not in "bui":
         shape = " x ".join(map(str, labels.shape)) or "a single number"
-        raise InputError(
-            f"{where}: labels are {labels.dtype} of shape {shape}: expected one integer an image"
-        )
+        raise InputError(f"{where}: labels are {labels.dtype} of shape {shape}: expected one integer an image")
     if len(labels) != n:
         raise InputError(f"{where}: {n:,} images but {len(labels):,} labels")
     bad = (labels < -1) | (labels > 2**31 - 1) if labels.dtype.kind != "b" else np.zeros(n, bool)

@@ -20,24 +20,18 @@ def list_command(as_json: bool) -> None:
 
     entries = catalogue()
     if as_json:
-        click.echo(
-            json.dumps({entry.name: {"about": entry.about, "ready": entry.ready} for entry in entries})
-        )
+        click.echo(json.dumps({entry.name: {"about": entry.about, "ready": entry.ready} for entry in entries}))
         return
     width = max(len(entry.name) for entry in entries)
     for entry in entries:
         state = "ready" if entry.ready else "to prepare"
         click.echo(f"{entry.name:<{width}}  {state:<10}  {entry.about}")
-    click.echo(
-        "\nor any TFDS image data set (tfds:NAME/CONFIG), a .npy, .npz or idx(.gz) file, a folder of images"
-    )
+    click.echo("\nor any TFDS image data set (tfds:NAME/CONFIG), a .npy, .npz or idx(.gz) file, a folder of images")
 
 
 @data.command("describe")
 @click.argument("name")
-@click.option(
-    "--validation", type=int, help="Training examples to hold out, where there is no validation split."
-)
+@click.option("--validation", type=int, help="Training examples to hold out, where there is no validation split.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def describe_command(name: str, validation: int | None, as_json: bool) -> None:
     """Sizes, shape, classes, splits and content hash of NAME: a data set or a path."""
@@ -80,9 +74,7 @@ def readable(value: object) -> str:
 
 @data.command("prepare")
 @click.argument("name")
-@click.option(
-    "--from", "source_dir", type=click.Path(path_type=Path), help="A folder with the files already."
-)
+@click.option("--from", "source_dir", type=click.Path(path_type=Path), help="A folder with the files already.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where to, in place of $TFDS_DATA_DIR.")
 def prepare_command(name: str, source_dir: Path | None, data_dir: Path | None) -> None:
     """Download and prepare NAME, a TFDS data set, for training."""

@@ -16,6 +16,6 @@ def load(validation: int | None = None) -> Source:
     labels = bunch.target.astype(np.int32)
     rest, test = hold_out(len(rows), TEST, "digits")
     kept, held = hold_out(len(rest), VALIDATION if validation is None else validation, "digits")
-    about = "1,797 handwritten digits of the UCI set (Alpaydin and Kaynak), from scikit-learn; split by a fixed permutation"
+    about = "handwritten digits of the UCI set (Alpaydin and Kaynak), from scikit-learn; split by a fixed permutation"
     train, valid, last = (Split(rows[i], labels[i]) for i in (rest[kept], rest[held], test))
     return Source("digits", (8, 8, 1), train, valid, last, about=about, classes=tuple("0123456789"))

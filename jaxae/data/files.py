@@ -73,9 +73,7 @@ def read_npy(path: Path) -> np.ndarray:
 
 def broken(path: Path, error: Exception) -> InputError:
     if "Object arrays" in str(error) or "Python objects" in str(error):
-        return InputError(
-            f"{path}: holds Python objects, which are never loaded: save the pixels as uint8 or float32"
-        )
+        return InputError(f"{path}: holds Python objects, which are never loaded: save the pixels as uint8 or float32")
     said = next(iter(str(error).splitlines()), "") or type(error).__name__
     return InputError(f"{path}: cannot be read ({said}): a damaged or incomplete file?")
 
@@ -107,15 +105,11 @@ def arrays_of(path: Path, names: list[str]) -> dict[str, tuple[str, str | None]]
         if x is None:
             continue
         if split in found:
-            raise InputError(
-                f"{path}: two arrays for the {split} split, {found[split][0]} and {x}: expected one"
-            )
+            raise InputError(f"{path}: two arrays for the {split} split, {found[split][0]} and {x}: expected one")
         found[split] = x, next((key + end for key in LABELS if key + end in names), None)
     if not found:
         listed = ", ".join(names) or "nothing"
-        raise InputError(
-            f"{path}: holds {listed}: expected x, images or arr_0, or x_train, x_test and x_validation"
-        )
+        raise InputError(f"{path}: holds {listed}: expected x, images or arr_0, or x_train, x_test and x_validation")
     return found
 
 

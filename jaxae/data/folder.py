@@ -47,9 +47,7 @@ def split_folders(path: Path) -> dict[str, Path]:
     for each in subfolders(path):
         split = ALIASES.get(each.name.lower(), each.name.lower())
         if split in parts:
-            raise InputError(
-                f"{path}: two folders for the {split} split, {parts[split].name} and {each.name}"
-            )
+            raise InputError(f"{path}: two folders for the {split} split, {parts[split].name} and {each.name}")
         if split in SPLITS:
             parts[split] = each
     if parts and "train" not in parts:
@@ -80,9 +78,7 @@ def listed(path: Path) -> list[tuple[Path, str | None]]:
             f"{path}: images both here ({flat[0][0].name}) and in sub-folders ({classed[0][1]}): move them"
         )
     if not (flat or classed):
-        raise InputError(
-            f"{path}: no image in it: expected {', '.join(SUFFIXES)} files, or MNIST's idx files"
-        )
+        raise InputError(f"{path}: no image in it: expected {', '.join(SUFFIXES)} files, or MNIST's idx files")
     return flat or classed
 
 
@@ -131,9 +127,7 @@ def upright(image: Any) -> Any:
     return ImageOps.exif_transpose(image)
 
 
-def decoded(
-    what: str, mark: object, files: list[Path], shape: tuple[int, int, int]
-) -> tuple[np.ndarray, np.ndarray]:
+def decoded(what: str, mark: object, files: list[Path], shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
     """(rows [n, height, width, channels] uint8, no labels [n]), kept in the cache until a file changes."""
 
     def pieces() -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -26,9 +26,7 @@ def read(path: Path) -> np.ndarray:
     dtype, shape, start = header(data, path)
     expected = start + math.prod(shape) * dtype.itemsize
     if size != expected:
-        raise InputError(
-            f"{path}: {size:,} bytes, but its header means {expected:,}: a damaged or incomplete file?"
-        )
+        raise InputError(f"{path}: {size:,} bytes, but its header means {expected:,}: a damaged or incomplete file?")
     if math.prod(shape) == 0:
         raise InputError(f"{path}: its shape is {' x '.join(map(str, shape))}: there is nothing in it")
     if zipped:
@@ -51,9 +49,7 @@ def labels_beside(path: Path) -> Path | None:
     if "images" not in path.name:
         return None
     plain = path.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")
-    return next(
-        (each for each in (path.with_name(plain), path.with_name(plain + ".gz")) if each.is_file()), None
-    )
+    return next((each for each in (path.with_name(plain), path.with_name(plain + ".gz")) if each.is_file()), None)
 
 
 def images_in(folder: Path, stem: str) -> Path | None:

@@ -51,16 +51,12 @@ def prepared(name: str, root: Path | None = None) -> Path | None:
     """Where the newest prepared version of `name`, `tfds:name/config` or `name:1.0.0` is, or None."""
     match = NAME.fullmatch(name)
     if match is None:
-        raise InputError(
-            f"{name!r} is no name of a TFDS data set: expected NAME, tfds:NAME/CONFIG or NAME:1.0.0"
-        )
+        raise InputError(f"{name!r} is no name of a TFDS data set: expected NAME, tfds:NAME/CONFIG or NAME:1.0.0")
     base, config, version = match.groups()
     folder = (root or data_dir()) / base
     if config:
         return newest(folder / config, version)
-    configs = (
-        [] if newest(folder, version) else [path.name for path in subfolders(folder) if newest(path, version)]
-    )
+    configs = [] if newest(folder, version) else [path.name for path in subfolders(folder) if newest(path, version)]
     if len(configs) > 1:
         choices = ", ".join(f"tfds:{base}/{each}" for each in configs)
         raise InputError(f"{name!r} is prepared in several configurations: expected one of {choices}")

@@ -14,9 +14,7 @@ FIXED_KEY = 0
 """The stated key of `fixed`: example i of a split is drawn once and for all from fold_in(key(0), i)."""
 
 
-def make(
-    binarize: str, decode: Callable[[Array], Array] | None = None
-) -> Callable[[Keys, Array, Array], Images]:
+def make(binarize: str, decode: Callable[[Array], Array] | None = None) -> Callable[[Keys, Array, Array], Images]:
     """pixels(keys, rows [batch, ...], index [batch]) -> x [batch, height, width, channels] in [0, 1].
 
     `keys` are the access's own (dynamic); `index` is the example's number in its split (fixed: "drawn once").

@@ -60,9 +60,7 @@ def own(name: str, source_dir: Path | None, root: Path) -> Path:
         try:
             files = {file: fetch.download(folder / file, register[file], log.info) for file in wanted}
         except InputError as error:
-            raise InputError(
-                f"{error}: with the files at hand, `--from DIR` takes {', '.join(wanted)}"
-            ) from None
+            raise InputError(f"{error}: with the files at hand, `--from DIR` takes {', '.join(wanted)}") from None
     refuse_other_format(root / name)
     data = builders.arrays(name, files)
     try:
@@ -80,9 +78,7 @@ def own(name: str, source_dir: Path | None, root: Path) -> Path:
 def through_tfds(base: str, config: str | None, manual: Path | None, root: Path) -> Path:
     """Any other data set: TFDS's own builder, which needs TensorFlow."""
     if importlib.util.find_spec("tensorflow") is None:
-        raise InputError(
-            f"preparing {base!r} needs TensorFlow (training does not): pip install 'jaxae[prepare]'"
-        )
+        raise InputError(f"preparing {base!r} needs TensorFlow (training does not): pip install 'jaxae[prepare]'")
     import tensorflow_datasets as tfds
 
     full = f"{base}/{config}" if config else base
@@ -110,6 +106,4 @@ def refuse_other_format(folder: Path) -> None:
     """Raises where the data set is there in another file format, which TFDS would take for finished."""
     for version in names.subfolders(folder):
         if (version / "dataset_info.json").is_file() and names.newest(folder, version.name) is None:
-            raise InputError(
-                f"{version} is not in array_record form: move it away, or choose another --data-dir"
-            )
+            raise InputError(f"{version} is not in array_record form: move it away, or choose another --data-dir")

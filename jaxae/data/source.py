@@ -12,8 +12,6 @@ from jaxae.errors import InputError
 from jaxae.names import SPLITS
 
 
-
-
 @dataclass(frozen=True)
 class Split:
     """Examples of one split.

@@ -12,9 +12,7 @@ from jaxae.errors import InputError
 PIECE = 4096  # examples
 
 
-def complete(
-    name: str, have: dict[str, Split], validation: int | None
-) -> tuple[tuple[Split, Split, Split], str]:
+def complete(name: str, have: dict[str, Split], validation: int | None) -> tuple[tuple[Split, Split, Split], str]:
     """Adds what is missing: test, a fifth of train; validation, `validation` examples or a sixth of train.
 
     Returns (train, validation, test) and the rule in words.
@@ -23,9 +21,7 @@ def complete(
         raise InputError(f"{name}: no train split: found {', '.join(have) or 'none'}")
     if "validation" in have and validation is not None:
         own = len(have["validation"])
-        raise InputError(
-            f"{name}: its own validation split has {own:,} examples: leave out the validation size"
-        )
+        raise InputError(f"{name}: its own validation split has {own:,} examples: leave out the validation size")
     left, chosen, rules = np.arange(len(have["train"])), {}, []
     for missing, parts in (("test", 5), ("validation", 6)):
         if missing in have:

@@ -53,17 +53,13 @@ def read(name: str, path: Path, validation: int | None = None) -> Source:
         raw = {}
         for split in SPLITS:
             if split in builder.info.splits and builder.info.splits[split].num_examples:
-                rows, labels = read_split(
-                    f"{path} {split}", builder.as_data_source(split=split), image, label, mark
-                )
+                rows, labels = read_split(f"{path} {split}", builder.as_data_source(split=split), image, label, mark)
                 raw[split] = Raw(rows, labels, f"{name} {split}")
     except InputError:
         raise
     except Exception as error:  # a damaged folder can fail anywhere within TFDS and array_record
         said = next(iter(str(error).splitlines()), "") or type(error).__name__
-        raise InputError(
-            f"{name}: {path} cannot be read ({said}): prepare it again with array_record"
-        ) from None
+        raise InputError(f"{name}: {path} cannot be read ({said}): prepare it again with array_record") from None
     if not raw:
         raise InputError(f"{name}: none of its splits is one of {', '.join(SPLITS)}")
     classes = tuple(builder.info.features[label].names or ()) if label else ()
@@ -86,19 +82,13 @@ def feature_names(tfds: Any, name: str, info: Any) -> tuple[str, str | None]:
 
     image = choose(images, "image")
     if image is None:
-        raise InputError(
-            f"{name}: several images in an example ({', '.join(images)}), none of them named image"
-        )
+        raise InputError(f"{name}: several images in an example ({', '.join(images)}), none of them named image")
     if (dtype := np.dtype(features[image].np_dtype)) not in (np.uint8, np.float32):
-        raise InputError(
-            f"{name}: its images are {dtype}: only uint8 and float32 are read: make it a .npy file"
-        )
+        raise InputError(f"{name}: its images are {dtype}: only uint8 and float32 are read: make it a .npy file")
     return image, choose(labels, "label")
 
 
-def read_split(
-    what: str, examples: Any, image: str, label: str | None, mark: object
-) -> tuple[np.ndarray, np.ndarray]:
+def read_split(what: str, examples: Any, image: str, label: str | None, mark: object) -> tuple[np.ndarray, np.ndarray]:
     """(rows [n, height, width, channels], labels [n]); by way of the cache: decoding takes 0.2 ms each."""
     first = np.asarray(examples[0][image])
 

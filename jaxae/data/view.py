@@ -1,4 +1,4 @@
-"""A split as evaluation sees it: the same pixels and the same noise whatever the chunk, the seed of the run, the device.
+"""A split as evaluation sees it: the same pixels and noise whatever the chunk, the run's seed, the device.
 
 Dynamic binarisation is drawn once here, from the evaluation key and the example's number, so that all runs are measured
 on the same images. The last chunk wraps round to the first examples, and what belongs to them is cut off on the host:
@@ -25,12 +25,17 @@ def _make(pixels: Callable, key: Array, rows: Array, labels: Array, index: Array
     return Batch(pixels(keys, rows, index), labels, index)
 
 
+@partial(jax.jit, static_argnums=1)
+def _keys(key: Array, name: str, index: Array) -> Array:
+    return random.example_keys(random.stream(key, name), 0, index)
+
+
 class View:
-    """`chunk` examples at a time; `key` is the evaluation key, which the run's own seed does not enter."""
+    """`chunk` examples at a time, also of a smaller split: every split then has the same compiled program. `key` is the
+    evaluation key, which the run's own seed does not enter."""
 
     def __init__(self, split: Split, pixels: Callable, key: Array, chunk: int = 500):
-        self.split, self.key = split, key
-        self.chunk = min(chunk, len(split))
+        self.split, self.key, self.chunk = split, key, chunk
         self._pixels = pixels
 
     def __len__(self) -> int:
@@ -46,10 +51,10 @@ class View:
             yield self.take(np.arange(start, start + self.chunk) % len(self))
 
     def map(self, fn: Callable[[Batch], Any]) -> Any:
-        """fn over all batches, its leaves [chunk, ...] joined to numpy arrays [len(self), ...], in the split's order."""
+        """fn over all batches: its leaves [chunk, ...] joined to numpy arrays [len(self), ...], in order."""
         parts = [jax.device_get(fn(batch)) for batch in self.batches()]
         return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(self)], *parts)
 
     def keys(self, batch: Batch, name: str) -> Array:
         """One evaluation key an example, of the named stream."""
-        return random.example_keys(random.stream(self.key, name), 0, batch.index)
+        return _keys(self.key, name, batch.index)

@@ -15,9 +15,7 @@ from jaxae.types import Batch, LogWeight, Method, Variables
 BLOCK = 4096  # log weights computed at once: memory is bounded whatever the number of samples
 
 
-def importance(
-    method: Method, samples: int, block: int
-) -> Callable[[Variables, Array, Batch], dict[str, Array]]:
+def importance(method: Method, samples: int, block: int) -> Callable[[Variables, Array, Batch], dict[str, Array]]:
     """(variables, keys, batch) -> per-example estimates from `samples` draws of z, at most `block` at a time.
 
     log_p: log (1/k) sum_s w_s (Burda et al. 2015, arXiv:1509.00519, eq. 8): on average below log p(x), and rising to it

@@ -22,6 +22,4 @@ def ae(net: Net) -> Method:
     def reconstruct(variables, batch):
         return parts.decode(variables, parts.encode(variables, batch))
 
-    return Method(
-        init=parts.init, loss=loss, embed=parts.encode, reconstruct=reconstruct, decode=parts.decode
-    )
+    return Method(init=parts.init, loss=loss, embed=parts.encode, reconstruct=reconstruct, decode=parts.decode)

@@ -33,12 +33,12 @@ def make(
     given = {"width": width, "depth": depth, "activation": activation}
     _check(name, tuple(shape), mean, given)
     defaults = NETWORKS[name]
-    chosen = {k: getattr(defaults, k) if v is None else v for k, v in given.items()}
+    chosen: dict[str, Any] = {k: getattr(defaults, k) if v is None else v for k, v in given.items()}
     build = getattr(import_module(f"jaxae.networks.{defaults.file}"), name)
     from jaxae.networks.layers import Spec, output_bias
     from jaxae.types import Net
 
-    spec = Spec(shape=tuple(shape), bias=output_bias(likelihood, mean), dtype=dtype, **chosen)
+    spec = Spec(shape=shape, bias=output_bias(likelihood, mean), dtype=dtype, **chosen)
     encoder, decoder = build(spec)
     return Net(encoder, decoder, likelihood, latent)
 

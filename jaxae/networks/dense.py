@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import ClassVar
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -53,7 +54,7 @@ class Gated(nn.Module):
 class Encoder(nn.Module):
     spec: Spec
     outputs: int
-    layer = Layer
+    layer: ClassVar[type[nn.Module]] = Layer
 
     @nn.compact
     def __call__(self, x: Images) -> Float[Array, "batch outputs"]:
@@ -65,7 +66,7 @@ class Encoder(nn.Module):
 
 class Decoder(nn.Module):
     spec: Spec
-    layer = Layer
+    layer: ClassVar[type[nn.Module]] = Layer
 
     @nn.compact
     def __call__(self, z: Codes) -> Images:
@@ -78,11 +79,11 @@ class Decoder(nn.Module):
 
 
 class GatedEncoder(Encoder):
-    layer = Gated
+    layer: ClassVar[type[nn.Module]] = Gated
 
 
 class GatedDecoder(Decoder):
-    layer = Gated
+    layer: ClassVar[type[nn.Module]] = Gated
 
 
 def _dense(spec: Spec, name: str, gain: float = 1.0) -> nn.Dense:

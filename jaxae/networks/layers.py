@@ -23,7 +23,7 @@ ACTIVATIONS: dict[str | None, Callable] = {
 class Spec(NamedTuple):
     """What an architecture is built from: a network's file turns it into (outputs -> encoder, decoder)."""
 
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     width: Any
     depth: Any
     activation: str | None

@@ -9,9 +9,7 @@ from jaxae.folder import read_json
 from jaxae.run import Trained
 
 
-def write_report(
-    trained: Trained, evaluation: Mapping[str, Any] | None = None, out: str | Path | None = None
-) -> Path:
+def write_report(trained: Trained, evaluation: Mapping[str, Any] | None = None, out: str | Path | None = None) -> Path:
     """Writes the run's report (to report.html in its folder) and returns its path.
 
     evaluation: what `evaluate_run` returned; by default what the folder's evaluation.json holds, if any.

@@ -8,9 +8,9 @@ import numpy as np
 
 from jaxae import artifacts, log, methods
 from jaxae.artifacts.images import beside, table
-from jaxae.artifacts.pieces import method_of
 from jaxae.artifacts.units import Units
 from jaxae.folder import read_json
+from jaxae.report import curves as drawn
 from jaxae.report import latent, measures, plots
 from jaxae.report.pictures import data_uri
 from jaxae.run import Trained, final_digest
@@ -26,7 +26,7 @@ SIDE = 15  # of the decoded manifold
 
 def render(trained: Trained, evaluation: Mapping[str, Any] | None) -> str:
     """The whole page as text."""
-    method, source = method_of(trained), trained.setup.source
+    method, source = trained.setup.method, trained.setup.source
     codes = artifacts.encode(trained, count=min(MOST, len(source.test)))
     units = artifacts.units(codes)
     context = {
@@ -67,33 +67,38 @@ def curves(trained: Trained) -> dict[str, Any] | None:
     """The metrics that training and validation share, the loss first; None where nothing was logged."""
     rows = [row for row in log.read(trained.folder.metrics_file) if row["step"] <= trained.step]
     logged = dict.fromkeys(name for row in rows for name in row)
-    names = [n for n in ("loss", "reconstruction", "kl") if n in logged]
+    names: list[str] = [n for n in ("loss", "reconstruction", "kl") if n in logged]
     names += [n for n in logged if f"validation_{n}" in logged and n not in (*names, "elbo")]
-    if plots.series(rows, "loss") == plots.series(rows, "reconstruction"):
+    if drawn.series(rows, "loss") == drawn.series(rows, "reconstruction"):
         names.remove("loss")
-    if not any(plots.series(rows, name)[0] for name in names):
+    if not any(drawn.series(rows, name)[0] for name in names):
         return None
     every = trained.setup.steps(trained.setup.config.log_every)
-    if trained.step % every < every / 2:  # the last mean is over too few steps to compare with the others
+    if 0 < trained.step % every < every / 2:  # the last mean is over too few steps to compare with the others
         rows = [row for row in rows if row["step"] < trained.step or "loss" not in row]
     alt = f"Training and validation curves of {', '.join(names)} against the step"
     return {
-        "plot": plots.curves(rows, names, alt),
+        "plot": drawn.curves(rows, names, alt),
         "alone": "loss" not in names,
         "epochs": trained.step / trained.setup.epoch,
         "every": every,
-        "validations": len(plots.series(rows, "validation_loss")[0]),
+        "validations": len(drawn.series(rows, "validation_loss")[0]),
     }
 
 
 def reconstructions(trained: Trained) -> dict[str, Any]:
     made = artifacts.reconstruct(trained, count=min(SHOWN, len(trained.setup.source.test)))
     tiles = beside(made.inputs, made.reconstructions, COLUMNS)
-    return {"picture": data_uri(tiles), "n": len(made.index), "rows": len(tiles), "columns": tiles.shape[1]}
+    return {
+        "picture": data_uri(tiles),
+        "n": len(made.examples),
+        "rows": len(tiles),
+        "columns": tiles.shape[1],
+    }
 
 
 def samples(trained: Trained) -> dict[str, Any] | None:
-    if method_of(trained).sample is None:
+    if trained.setup.method.sample is None:
         return None
     made = artifacts.sample(trained, 5 * COLUMNS)
     return {"picture": data_uri(table(made, COLUMNS)), "n": len(made), "columns": COLUMNS}
@@ -102,12 +107,12 @@ def samples(trained: Trained) -> dict[str, Any] | None:
 def interpolations(trained: Trained) -> dict[str, Any]:
     test, names = trained.setup.source.test, trained.setup.source.classes
     made = artifacts.interpolate(trained, max(1, min(PAIRS, len(test) // 2)), STEPS)
-    words = [[plots.class_name(names, label) for label in test.labels[pair].tolist()] for pair in made.index]
+    words = [[plots.class_name(names, label) for label in test.labels[pair].tolist()] for pair in made.examples]
     return {
         "picture": data_uri(made.images),
-        "n": len(made.index),
+        "n": len(made.examples),
         "columns": STEPS,
-        "pairs": words if (test.labels >= 0).all() else made.index.tolist(),
+        "pairs": words if (test.labels >= 0).all() else made.examples.tolist(),
         "labelled": bool((test.labels >= 0).all()),
     }
 
@@ -115,7 +120,7 @@ def interpolations(trained: Trained) -> dict[str, Any]:
 def space(trained: Trained, codes: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """The codes in a plane, and for one or two latents the decoded lattice under it."""
     z, labels, names = codes["z"], codes["label"], trained.setup.source.classes
-    method = method_of(trained)
+    method = trained.setup.method
     gaussian = method.posterior is not None and method.sample is not None
     found = {"labels": len(np.unique(labels[labels >= 0])), "gaussian": gaussian, "side": SIDE, "ratio": []}
     alt = f"The codes of {len(z)} test examples, coloured by label"
@@ -127,13 +132,14 @@ def space(trained: Trained, codes: Mapping[str, np.ndarray]) -> dict[str, Any]:
         at = latent.plane(latent.lattice(z, SIDE, gaussian))
         made = artifacts.decode(trained, at.reshape(-1, 2))
         manifold = data_uri(made.reshape(*at.shape[:2], *made.shape[1:]), gap=2, tile=48)
-        points = plots.scatter(z, labels, names, ("z₀", "z₁"), alt, circle=gaussian)
-        return {**found, "plot": points, "picture": manifold}
+        plane = plots.scatter(z, labels, names, ("z₀", "z₁"), alt, circle=gaussian)
+        return {**found, "plot": plane, "picture": manifold}
     points, ratio = latent.components(z)
-    axes = tuple(f"component {i + 1} ({ratio[i]:.1%})".replace("%", " %") for i in range(2))
+    first, second = (f"component {i + 1} ({100 * ratio[i]:.1f} %)" for i in range(2))
+    alt += ", on their first two principal components"
     return {
         **found,
-        "plot": plots.scatter(points, labels, names, axes, f"{alt}, on their first two principal components"),
+        "plot": plots.scatter(points, labels, names, (first, second), alt),
         "spectrum": plots.spectrum(ratio, "Explained variance of each principal component of the codes"),
         "ratio": [float(part) for part in ratio],
     }

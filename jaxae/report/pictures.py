@@ -13,9 +13,7 @@ TILE = 72  # pixels that a tile is brought up to
 BUDGET = 350_000  # bytes of a picture
 
 
-def data_uri(
-    tiles: Float[np.ndarray, "rows columns height width channels"], gap: int = 4, tile: int = TILE
-) -> Markup:
+def data_uri(tiles: Float[np.ndarray, "rows columns height width channels"], gap: int = 4, tile: int = TILE) -> Markup:
     """A grid of tiles on clear paper. Small images are magnified, and what is over budget is made smaller."""
     zoom = max(1, tile // max(tiles.shape[2:4]))
     content = images.png(images.grid(tiles, zoom, gap, clear=gap > 0))
@@ -35,9 +33,7 @@ def _halved(tiles: np.ndarray) -> np.ndarray:
     size = (max(1, width // 2), max(1, height // 2))
     small = [
         np.asarray(
-            Image.fromarray(tile.squeeze(-1) if tile.shape[-1] == 1 else tile).resize(
-                size, Image.Resampling.BOX
-            )
+            Image.fromarray(tile.squeeze(-1) if tile.shape[-1] == 1 else tile).resize(size, Image.Resampling.BOX)
         )
         for tile in shown.reshape(-1, height, width, shown.shape[-1])
     ]

@@ -1,4 +1,4 @@
-"""The report's plots, by matplotlib's object interface: no global figure. Widths are in points."""
+"""The report's plots of codes and latent units."""
 
 import colorsys
 from collections.abc import Sequence
@@ -8,14 +8,12 @@ import numpy as np
 from jaxtyping import Float, Int
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from matplotlib.ticker import MaxNLocator
 
 from jaxae.artifacts.units import ACTIVE, Units
-from jaxae.report.svg import ACCENT, INK, MUTED, PAPER, style, to_svg
+from jaxae.report.svg import ACCENT, INK, MUTED, PAGE, PAPER, new_figure, style, to_svg
 
-PAGE = 660  # the width of the page's column in points
 MANY = 1000  # points from which a scatter is a bitmap inside the plot
 # Ten hues told apart on white and on black, after Tableau
 TEN = (
@@ -31,11 +29,7 @@ TEN = (
     "#8f8a84",
 )
 ONE_COLOUR = "#4e79a7"
-TITLES = {"loss": "loss", "reconstruction": "reconstruction loss", "kl": "KL divergence"}
-
-
-def _figure(width: float, height: float) -> Figure:
-    return Figure(figsize=(width / 72, height / 72), dpi=200, layout="constrained")
+BOX: dict[str, Any] = {"boxstyle": "round,pad=0.2", "facecolor": PAPER, "edgecolor": "none", "alpha": 0.75}
 
 
 def colours(n: int) -> list[str]:
@@ -46,56 +40,6 @@ def colours(n: int) -> list[str]:
     return ["#" + "".join(f"{round(255 * part):02x}" for part in each) for each in rgb]
 
 
-def curves(rows: Sequence[dict[str, Any]], names: Sequence[str], alt: str) -> Markup:
-    """One panel for each of `names`: training means as a line, validation as points."""
-    columns = min(3, len(names))
-    lines = -(-len(names) // columns)
-    with style():
-        figure = _figure(*{1: (380, 190), 2: (540, 180)}.get(columns, (PAGE, 170 * lines)))
-        for place, name in enumerate(names):
-            axes = figure.add_subplot(lines, columns, place + 1)
-            _curve(axes, rows, name)
-            axes.set_title(f"{TITLES.get(name, name.replace('_', ' '))}, nats")
-        return to_svg(figure, alt)
-
-
-def _curve(axes: Axes, rows: Sequence[dict[str, Any]], name: str) -> None:
-    for key, marks in ((name, {"color": ACCENT, "linewidth": 1.2}), (f"validation_{name}", VALIDATION)):
-        x, y = series(rows, key)
-        if len(x):
-            marks = marks if len(x) > 1 else {**marks, "marker": "o", "markersize": 3}
-            axes.plot(x, y, **marks)
-    bottom, top = limits(rows, name)
-    axes.set_ylim(bottom, top)
-    axes.set_xlim(left=0)
-    axes.grid(True, axis="y")
-    axes.set_axisbelow(True)
-    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    axes.yaxis.set_major_locator(MaxNLocator(5))
-    axes.set_xlabel("step")
-
-
-BOX = {"boxstyle": "round,pad=0.2", "facecolor": PAPER, "edgecolor": "none", "alpha": 0.75}
-VALIDATION = {"color": INK, "linewidth": 0.8, "marker": "o", "markersize": 2.6, "linestyle": (0, (1, 2))}
-
-
-def series(rows: Sequence[dict[str, Any]], key: str) -> tuple[list[int], list[float]]:
-    """(steps, values) of a metric, where it was logged and finite."""
-    kept = [(row["step"], row[key]) for row in rows if row.get(key) is not None]
-    return [step for step, _ in kept], [value for _, value in kept]
-
-
-def limits(rows: Sequence[dict[str, Any]], name: str) -> tuple[float, float]:
-    """What a panel shows: everything but the first 3 % of the run, whose heights would flatten the rest."""
-    last = max(row["step"] for row in rows)
-    late = [row for row in rows if row["step"] > 0.03 * last]
-    values = [v for key in (name, f"validation_{name}") for v in series(late, key)[1]]
-    low, high = min(values), max(values)
-    margin = 0.06 * (high - low) or 0.5
-    return low - margin, high + margin
-
-
 def unit_bars(of: Units, alt: str) -> Markup:
     """KL (where there is one) and variance of each latent unit, the busiest first."""
     n = len(of.order)
@@ -103,7 +47,7 @@ def unit_bars(of: Units, alt: str) -> Markup:
     if of.kl is not None:
         panels = [("KL divergence", of.kl, "nats"), ("variance of the mean", of.variance, "variance")]
     with style():
-        figure = _figure(min(PAGE, max(220, 90 + 20 * n)), 120 * len(panels) + 20)
+        figure = new_figure(min(PAGE, max(220, 90 + 20 * n)), 120 * len(panels) + 20)
         for place, (title, values, unit) in enumerate(panels):
             axes = figure.add_subplot(len(panels), 1, place + 1)
             axes.bar(np.arange(n), values[of.order], width=0.72, color=ACCENT)
@@ -134,7 +78,7 @@ def scatter(
 ) -> Markup:
     """Points coloured by label, each label's name at the median of its points."""
     with style():
-        figure = _figure(PAGE / 2 - 10, PAGE / 2 - 10)
+        figure = new_figure(PAGE / 2 - 10, PAGE / 2 - 10)
         axes = figure.add_subplot()
         _points(axes, points, labels)
         if circle:
@@ -144,28 +88,21 @@ def scatter(
         size = 9 if len(found) <= 20 else 7
         for box in (BOX, None):  # all boxes under all names
             for label, (x, y) in zip(found, middles):
-                look = {
-                    "ha": "center",
-                    "va": "center",
-                    "weight": "bold",
-                    "size": size,
-                    "alpha": 0 if box else 1,
-                }
-                axes.text(x, y, class_name(names, label), bbox=box, **look)
+                name, alpha = class_name(names, label), 0 if box else 1
+                text = axes.text(x, y, name, weight="bold", size=size, alpha=alpha, bbox=box)
+                text.set(ha="center", va="center")
         axes.set_aspect("equal", adjustable="datalim")
         axes.set_xlabel(axis_names[0])
         axes.set_ylabel(axis_names[1])
         return to_svg(figure, alt)
 
 
-def strip(
-    codes: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"], names: Sequence[str], alt: str
-) -> Markup:
+def strip(codes: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"], names: Sequence[str], alt: str) -> Markup:
     """One latent unit: a line of ticks for each label."""
     found = np.unique(labels)
     line = np.searchsorted(found, labels)
     with style():
-        figure = _figure(PAGE, 60 + 14 * len(found))
+        figure = new_figure(PAGE, 60 + 14 * len(found))
         axes = figure.add_subplot()
         _points(axes, np.stack([codes, line], axis=1), labels, "|", 60)
         axes.set_yticks(range(len(found)), [class_name(names, label) for label in found.tolist()])
@@ -182,15 +119,15 @@ def _points(axes: Axes, points: np.ndarray, labels: np.ndarray, marker: str = "o
     alpha = 0.85 if len(points) < MANY else 0.55
     width = 0.8 if marker == "|" else 0
     axes.scatter(
-        points[:, 0], points[:, 1], size if len(points) < MANY else size / 3, of_class[labels], marker,
-        alpha=alpha, linewidths=width, rasterized=len(points) > MANY,
+        points[:, 0], points[:, 1], s=size if len(points) < MANY else size / 3, c=of_class[labels],
+        marker=marker, alpha=alpha, linewidths=width, rasterized=len(points) > MANY,
     )  # fmt: skip
 
 
 def spectrum(ratio: Float[np.ndarray, " latent"], alt: str) -> Markup:
     """Explained variance, component by component, and its sum."""
     with style():
-        figure = _figure(PAGE / 2 - 10, PAGE / 2 - 10)
+        figure = new_figure(PAGE / 2 - 10, PAGE / 2 - 10)
         axes = figure.add_subplot()
         at = np.arange(1, len(ratio) + 1)
         axes.bar(at, 100 * ratio, width=0.72, color=ACCENT)

@@ -4,6 +4,7 @@ import contextlib
 import io
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import matplotlib
 from markupsafe import Markup, escape
@@ -19,7 +20,8 @@ OF_PAGE = {
     PAPER: "var(--paper)",
     ACCENT: "var(--accent)",
 }
-STYLE = {
+PAGE = 660  # the width of the page's column in points
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "jaxae",
     "font.size": 9.0,
@@ -54,6 +56,11 @@ STYLE = {
 }
 
 
+def new_figure(width: float, height: float) -> Figure:
+    """A figure of that size in points, outside matplotlib's global state."""
+    return Figure(figsize=(width / 72, height / 72), dpi=200, layout="constrained")
+
+
 @contextlib.contextmanager
 def style() -> Iterator[None]:
     """The report's figure style for as long as it lasts, whatever the user's own settings."""
@@ -66,9 +73,7 @@ def style() -> Iterator[None]:
 def to_svg(figure: Figure, alt: str) -> Markup:
     """The figure's <svg> element, to be put into the page as it is."""
     file = io.StringIO()
-    FigureCanvasSVG(figure).print_svg(
-        file, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
-    )
+    FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = file.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)

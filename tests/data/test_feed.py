@@ -29,9 +29,7 @@ def test_every_epoch_is_a_permutation_whatever_the_batch_size(batch_size):
 
 def test_a_batch_straddles_two_epochs_without_a_gap():
     straddling = batch_indices(3, 4, 1, 7, N)[0]  # places 28 to 34
-    np.testing.assert_array_equal(
-        straddling, np.concatenate([epoch_order(3, 0, N)[28:], epoch_order(3, 1, N)[:6]])
-    )
+    np.testing.assert_array_equal(straddling, np.concatenate([epoch_order(3, 0, N)[28:], epoch_order(3, 1, N)[:6]]))
 
 
 @pytest.mark.parametrize(("step", "count"), [(0, 1), (3, 2), (4, 5), (11, 9), (1000, 3)])

@@ -6,9 +6,10 @@ import pytest
 from jaxae.networks.conv2d import Conv, ConvTranspose
 
 MODULES = {"conv": Conv, "transpose": ConvTranspose}
-CASES = [(k, s, size) for k in (3, 4, 5) for s in (1, 2) for size in ((7, 5), (1, 2))] + [
-    (2, 3, (4, 7)),
-    (1, 2, (3, 3)),
+CASES = [
+    *((kernel, stride, (7, 5)) for kernel in (3, 4, 5) for stride in (1, 2)),
+    *((5, stride, (1, 2)) for stride in (1, 2)),  # smaller than the kernel
+    *((2, 3, (4, 7)), (1, 2, (3, 3))),  # strides past the kernel
 ]
 FEATURES = 4
 KEY = jax.random.key(1, impl="unsafe_rbg")  # threefry takes many times as long to compile
@@ -63,7 +64,15 @@ def test_forward_mode_and_vmap(module):
     net = module(FEATURES, 4, 2, matmul=True)
     x = example((6, 5))
     params = net.init(KEY, x)
-    apply = jax.jit(lambda x: net.apply(params, x))
-    _, tangent = jax.jvp(apply, (x,), (x,))
-    np.testing.assert_allclose(tangent, apply(x) - apply(jnp.zeros_like(x)), atol=1e-5)  # affine in x
-    np.testing.assert_allclose(jax.vmap(apply)(x[:, None])[:, 0], apply(x), atol=1e-5)
+
+    @jax.jit
+    def results(x):
+        def apply(x):
+            return net.apply(params, x)
+
+        _, tangent = jax.jvp(apply, (x,), (x,))
+        return apply(x), tangent + apply(0 * x), jax.vmap(apply)(x[:, None])[:, 0]
+
+    out, by_tangent, one_by_one = results(x)
+    np.testing.assert_allclose(by_tangent, out, atol=1e-5)  # it is affine in x
+    np.testing.assert_allclose(one_by_one, out, atol=1e-5)
