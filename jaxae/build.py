@@ -1,5 +1,6 @@
 """From a Config to the objects it names. Beside `run.py` and the CLI, the only reader of a Config."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -61,6 +62,12 @@ class Setup:
     @cached_property
     def method(self) -> Method:
         return self.make({})[0]
+
+    @cached_property
+    def held_out(self) -> Method:
+        """The method as it scores held-out data: nothing in the likelihood is fitted to the batch at hand."""
+        net = self.net._replace(likelihood=likelihoods.held_out(self.likelihood))
+        return dataclasses.replace(self, net=net).method
 
     @cached_property
     def tx(self) -> optax.GradientTransformation:

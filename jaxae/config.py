@@ -81,6 +81,10 @@ class Config:
         if self.weight_decay and self.optimizer not in names.DECAYING:
             known = ", ".join(names.DECAYING)
             raise InputError(f"weight_decay {self.weight_decay}: {self.optimizer} has none: expected one of {known}")
+        if (self.network or methods.entry(self.method).defaults["network"]) == "linear":
+            for name in ("width", "depth", "activation"):
+                if (given := getattr(self, name)) is not None:
+                    raise InputError(f"{name} {given!r}: the linear network has none: leave it out, or choose mlp")
         if self.batch_size % self.accumulate:
             raise InputError(f"accumulate {self.accumulate} does not divide the batch of {self.batch_size}")
         if self.batch_size // self.accumulate % self.devices:

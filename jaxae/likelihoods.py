@@ -100,6 +100,11 @@ def discretised_logistic(scale: float) -> Likelihood:
     return Likelihood("discretised_logistic", init, _identity, _keep, log_prob, lambda out: jnp.clip(out, 0, 1), True)
 
 
+def held_out(likelihood: Likelihood) -> Likelihood:
+    """The same, with nothing fitted to the batch it scores: what training has found is what counts."""
+    return likelihood._replace(fit=_keep)
+
+
 def _nothing() -> Variables:
     return Variables({})
 

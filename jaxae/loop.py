@@ -70,7 +70,7 @@ class Loop:
         self.state, self.feed.data = parallel.replicate(self.mesh, (self.state, self.feed.data))
         self.chunk = jax.jit(make_chunk(self.setup, self.feed), donate_argnums=2)
         self.view = self.setup.view("validation")
-        self.eval_step = jax.jit(make_eval_step(self.setup.method))
+        self.eval_step = jax.jit(make_eval_step(self.setup.held_out))
 
     def run(self) -> None:
         """Raises Diverged or Interrupted, with what is worth keeping on disk."""

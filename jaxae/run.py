@@ -115,7 +115,7 @@ def load(path: str | Path, checkpoint: str = "auto", *, net: Net | None = None, 
 def evaluate_run(trained: Trained, split: str = "test", samples: int = 128, seed: int = 0) -> dict[str, Any]:
     """The held-out measures of a run (see `jaxae.evaluate.likelihood.evaluate`), with what identifies them."""
     view = trained.setup.view(split, seed)
-    measures = evaluate(trained.setup.method, trained.variables, view, samples, trained.step)
+    measures = evaluate(trained.setup.held_out, trained.variables, view, samples, trained.step)
     pixels = int(np.prod(trained.setup.source.shape))
     if measures["nll"] is not None and trained.setup.likelihood.discrete:
         measures["bits_per_dim"] = measures["nll"] / pixels / float(np.log(2))

@@ -309,6 +309,7 @@ def test_command_leads_back_to_a_config_of_everything():
         **OTHER,
         **FREE,
         "method": "vae",
+        "network": "conv",
         "optimizer": "lion",
         "hyperparameters": {"beta": "linear(0, 1, 20e)"},
         "data": "a 'b'.npy",

@@ -14,6 +14,7 @@ import pytest
 from jaxae import log, loop, run
 from jaxae.checkpoint import Checkpoints
 from jaxae.data import digits
+from jaxae.data.view import View
 from jaxae.errors import Diverged, InputError
 from tests.runs import SMALL, digest_of, flags, kill_at, small, start
 
@@ -250,3 +251,18 @@ def test_kill_9_changes_no_bit(tmp_path, steps):
     straight = run.train(small(**{**config, "checkpoint_every": 900}), tmp_path / "straight")
     chex.assert_trees_all_equal(resumed.state, straight.state)
     assert rows(resumed.folder) == rows(straight.folder)
+
+
+def test_held_out_data_is_scored_by_what_training_found(tmp_path):
+    """The optimal variance is fitted to training batches alone: a held-out loss does not depend on its chunks."""
+    config = small(method="ae", width=None, likelihood="gaussian_optimal", steps=30)
+    trained = run.train(config, tmp_path / "run")
+    setup, own = trained.setup, trained.state.variables.state["likelihood"]
+    measures = run.evaluate_run(trained)
+    variance = float(own["variance"] / own["weight"])
+    expected = 32 * (np.log(2 * np.pi * variance) + measures["mse"] / variance)
+    assert measures["reconstruction"] == pytest.approx(expected, rel=1e-5)
+    view = View(setup.source.validation, setup.pixels, setup.key, chunk=7)
+    by_seven = view.map(lambda b: setup.held_out.loss(trained.variables, view.keys(b, "noise"), b, 0).loss)
+    validated = rows(trained.folder, "validation_loss")[(30, "validation_loss")]
+    assert by_seven.mean() == pytest.approx(validated, rel=1e-5)

@@ -43,6 +43,8 @@ def conv_transpose_lax(x: Maps, kernel: Kernel, stride: int) -> NewMaps:
 def conv_transpose_matmul(x: Maps, kernel: Kernel, stride: int) -> NewMaps:
     """out[stride i + before - t, stride j + before - u] += x[i, j] @ kernel[t, u], for every tap (t, u)."""
     rows, cols, inputs, _ = kernel.shape
+    # Else XLA fuses the gradient's transposition with the optimiser's update, and rounds that one otherwise in a loop.
+    kernel = lax.optimization_barrier(kernel)
     taps = x @ kernel.transpose(2, 1, 0, 3).reshape(inputs, -1)
     wide = overlap_add(jnp.split(taps, cols, axis=-1), 2, stride)
     return overlap_add(jnp.split(wide, rows, axis=-1), 1, stride)
