@@ -3,7 +3,33 @@
     python -m experiments.latent_continuity                 # digits, which scikit-learn brings along
     python -m experiments.latent_continuity --data mnist
 
-TIMES AND NUMBERS
+Digits: 860 s on 2 busy cores (465 s of computing); MNIST, five epochs of it: 1,924 s (1,312 s). It writes one page and
+one JSON file; latent_continuity.json beside this file has every seed's values, of both. Expected, as means over 10
+seeds with 95 % t intervals, the AE then the VAE:
+
+                                                   digits                          MNIST
+    2 latent units
+      squared error a pixel        0.0345 ± 0.0013  0.03248 ± 0.00038  0.03920 ± 0.00027  0.03961 ± 0.00028
+      midpoints, off the data       1.330 ± 0.029    1.325 ± 0.018      1.087 ± 0.031      1.135 ± 0.018
+      echo, fitted Gaussian         0.074 ± 0.011   0.0335 ± 0.0038    0.0153 ± 0.0018    0.0244 ± 0.0031
+      sure of draws, N(0, 1)        0.680 ± 0.022   0.7691 ± 0.0077     0.510 ± 0.065      0.651 ± 0.031
+      sure, fitted Gaussian        0.7899 ± 0.0042   0.768 ± 0.010      0.752 ± 0.017      0.675 ± 0.027
+      holes, fitted Gaussian       0.0888 ± 0.0075  0.0591 ± 0.0060     0.153 ± 0.022     0.0981 ± 0.0054
+    8 latent units
+      squared error a pixel       0.01399 ± 0.00022 0.02286 ± 0.00036  0.01753 ± 0.00010  0.01862 ± 0.00015
+      midpoints, off the data       1.667 ± 0.049    1.599 ± 0.034      1.284 ± 0.013      1.231 ± 0.014
+      echo, fitted Gaussian        0.1012 ± 0.0029  0.0408 ± 0.0017    0.0349 ± 0.0013    0.0276 ± 0.0012
+      sure of draws, N(0, 1)        0.091 ± 0.014    0.656 ± 0.011     0.0397 ± 0.0054     0.524 ± 0.012
+      sure, fitted Gaussian        0.5100 ± 0.0083   0.658 ± 0.014     0.5304 ± 0.0094    0.5756 ± 0.0088
+      holes, fitted Gaussian       0.0791 ± 0.0070  0.0483 ± 0.0020    0.1568 ± 0.0053    0.0900 ± 0.0058
+
+Where the claim holds: the AE's codes leave more of every region empty, in all four. With 8 units its midpoints stray
+farther from the data, and of draws from the same kind of law the classifier is less often sure. Where it does not:
+with 2 units, midpoints are as near to the data as the VAE's (digits) or nearer (MNIST), and draws from a Gaussian
+fitted to the codes convince the classifier more often than the VAE's from its prior; with 8 units and MNIST, the two
+are not told apart. It is N(0, 1), which an AE was never told of, that fails, and fitting a Gaussian mends most of it.
+Nor is the VAE free of holes: of MNIST's prior it leaves 0.09 without a code, where 0.05 would be chance. And the cycle
+error |e(d(z)) - z| is mostly the larger for the VAE, whose encoder shrinks codes and whose idle units are lost.
 """
 
 import argparse
@@ -42,17 +68,13 @@ PRESET = Config(
 )
 
 
-def run(
-    config: Config, latents: Sequence[int], seeds: Sequence[int], out: Path, command: str
-) -> dict[str, Any]:
+def run(config: Config, latents: Sequence[int], seeds: Sequence[int], out: Path, command: str) -> dict[str, Any]:
     """Trains, measures, and writes latent_continuity.json and .html in `out`; both quote `command`."""
     begun = time.perf_counter()
     configs = {(n, m): dataclasses.replace(config, method=m, latent=n) for n in latents for m in METHODS}
     out.mkdir(parents=True, exist_ok=True)
     images, setup = models.images_of(config), build(config)
-    judge = classifier.train(
-        models.pixels_of(setup, "train"), models.pixels_of(setup, "validation"), setup.total
-    )
+    judge = classifier.train(models.pixels_of(setup, "train"), models.pixels_of(setup, "validation"), setup.total)
     values: dict[str, dict[str, dict[str, list[float]]]] = {}
     first: dict[str, Model] = {}
     for (size, method), each in configs.items():
@@ -68,7 +90,7 @@ def run(
         "seeds": list(seeds),
         "classifier": _rounded(classifier.assess(judge, images.test, images.labels, CONFIDENT)),
         "values": values,
-        "verdicts": _verdicts(values),
+        "verdicts": verdicts(values),
     }
     (out / "latent_continuity.json").write_text(to_json(result))
     shown = page.Shown(first, images, judge, setup.source.classes)
@@ -81,9 +103,7 @@ def _record(config: Config, source: Any, images: Images, seconds: float) -> dict
     return {
         "data": {"name": source.name, "sha256": source.digest, "sizes": source.sizes()},
         "references": len(images.references),
-        "config": {
-            k: v for k, v in config.resolved().result().items() if k not in ("method", "seed", "latent")
-        },
+        "config": {k: v for k, v in config.resolved().result().items() if k not in ("method", "seed", "latent")},
         "machine": f"{platform.machine()}, {cores} cores",
         "versions": {name: version(name) for name in ("jax", "flax", "optax", "scikit-learn")},
         "seconds": round(seconds),
@@ -98,12 +118,11 @@ def to_json(result: dict[str, Any]) -> str:
 
 
 def _rounded(values: dict[str, float]) -> dict[str, float]:
-    return {
-        key: float(f"{value:.5g}") if isinstance(value, float) else value for key, value in values.items()
-    }
+    return {key: float(f"{value:.5g}") if isinstance(value, float) else value for key, value in values.items()}
 
 
-def _verdicts(values: dict[str, Any]) -> dict[str, dict[str, str]]:
+def verdicts(values: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """By latent size: what each claim and statement comes to."""
     found: dict[str, dict[str, str]] = {}
     for size, methods in values.items():
         both = {name: claims.arrays(each) for name, each in methods.items()}
@@ -116,9 +135,7 @@ def tell(result: dict[str, Any]) -> str:
     """The tables as text: means over seeds with their 95 % intervals, and what follows from them."""
     judge, lines = result["classifier"], []
     n = len(result["seeds"])
-    lines.append(
-        f"classifier: test accuracy {judge['accuracy']:.3f}, sure of {judge['sure']:.3f} of the test images"
-    )
+    lines.append(f"classifier: test accuracy {judge['accuracy']:.3f}, sure of {judge['sure']:.3f} of the test images")
     for size, methods in result["values"].items():
         both = {name: claims.arrays(each) for name, each in methods.items()}
         compared = claims.compare(**both)
@@ -142,9 +159,7 @@ def _parser() -> argparse.ArgumentParser:
         description="The lesson: does a latent space have holes?",
     )
     parser.add_argument("--data", default=PRESET.data, help="a labelled data set, see `jaxae data list`")
-    parser.add_argument(
-        "--latent", type=int, nargs="+", default=[2, 8], help="sizes; the pictures are of the first"
-    )
+    parser.add_argument("--latent", type=int, nargs="+", default=[2, 8], help="sizes; the pictures are of the first")
     parser.add_argument("--seeds", type=int, default=10, help="how many, from 0")
     parser.add_argument("--steps", default=str(PRESET.steps), help="of training: 2000, or 100e for epochs")
     parser.add_argument("--batch-size", type=int, default=PRESET.batch_size)

@@ -39,12 +39,9 @@ def trained(folder, name="vae", latent=2, likelihood="bernoulli", net=None, **da
     )  # fmt: skip
     variables = small.variables(setup.method, small.batch(shape=of.shape))
     folder.mkdir(parents=True, exist_ok=True)
-    rows = [
-        {"step": step, "loss": 20.0 - step, "reconstruction": 18.0 - step, "kl": 2.0} for step in range(1, 11)
-    ]
+    rows = [{"step": step, "loss": 20.0 - step, "reconstruction": 18.0 - step, "kl": 2.0} for step in range(1, 11)]
     rows += [
-        {"step": step, "validation_loss": 21.0 - step, "validation_reconstruction": 19.0 - step}
-        for step in (5, 10)
+        {"step": step, "validation_loss": 21.0 - step, "validation_reconstruction": 19.0 - step} for step in (5, 10)
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     record = {

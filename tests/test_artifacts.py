@@ -208,9 +208,7 @@ def test_tables_and_pairs_of_lines():
     assert images.table(row).shape[:2] == (2, 3)
     assert (images.table(row)[1, 2] == 1).all()
     both = images.beside(row, row + 0.1, columns=3)[..., 0, 0, 0]
-    np.testing.assert_allclose(
-        both, [[0, 0.2, 0.4], [0.1, 0.3, 0.5], [0.6, 0.8, 1], [0.7, 0.9, 1]], rtol=1e-6
-    )
+    np.testing.assert_allclose(both, [[0, 0.2, 0.4], [0.1, 0.3, 0.5], [0.6, 0.8, 1], [0.7, 0.9, 1]], rtol=1e-6)
 
 
 def test_codes_are_read_as_written_and_no_pickle_is_opened(tmp_path):

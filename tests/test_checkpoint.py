@@ -27,18 +27,14 @@ def two_steps(tmp_path_factory):
 def test_round_trip_is_bitwise_and_keeps_types(folder):
     bits = jax.random.bits(jax.random.key(0), (1000,), jnp.uint32)
     kernel = jax.lax.bitcast_convert_type(bits, jnp.float32)  # NaNs with payloads, subnormals, both zeros
-    state = make_state(5)._replace(
-        variables=Variables({"kernel": kernel, "b": kernel.astype(jnp.bfloat16)}, ())
-    )
+    state = make_state(5)._replace(variables=Variables({"kernel": kernel, "b": kernel.astype(jnp.bfloat16)}, ()))
     with Checkpoints(folder) as checkpoints:
         assert checkpoints.restore(state) is None
         checkpoints.save(5, state, {"config": {"beta": 4.0, "sizes": (1, 2)}}, value=1.5)
         restored = checkpoints.restore(jax.eval_shape(lambda: state))
     assert_same(restored.state, state)
     assert (restored.step, restored.meta) == (5, {"config": {"beta": 4.0, "sizes": [1, 2]}})
-    assert isinstance(restored.state, TrainState) and isinstance(
-        restored.state.opt_state[0], optax.EmptyState
-    )
+    assert isinstance(restored.state, TrainState) and isinstance(restored.state.opt_state[0], optax.EmptyState)
     assert isinstance(restored.state.opt_state[1][0], optax.ScaleByAdamState)
     assert {leaf.sharding for leaf in jax.tree.leaves(restored.state)} == {jnp.zeros(()).sharding}
 
@@ -128,9 +124,7 @@ def test_another_model_is_refused_and_left_where_it_is(two_steps, other, message
 def test_empty_containers_do_not_make_another_model(two_steps):
     bare = ABSTRACT._replace(opt_state=ABSTRACT.opt_state[:2])
     with Checkpoints(two_steps, write=False) as checkpoints:
-        assert_same(
-            checkpoints.restore(bare).state, make_state(2)._replace(opt_state=make_state(2).opt_state[:2])
-        )
+        assert_same(checkpoints.restore(bare).state, make_state(2)._replace(opt_state=make_state(2).opt_state[:2]))
 
 
 def test_saving_a_step_again(folder):

@@ -64,9 +64,7 @@ def test_truncated_or_deleted_file(two_steps, folder, damage):
 def test_flips_anywhere(two_steps, folder):
     rng = random.Random(0)
     for _ in range(12):
-        damaged = damage_every_file(
-            two_steps, folder, lambda path: flip(path, rng.random(), rng.randrange(8))
-        )
+        damaged = damage_every_file(two_steps, folder, lambda path: flip(path, rng.random(), rng.randrange(8)))
         for file, restored, warned in damaged:
             assert_passed_over_or_whole(file, restored, warned, folder)
 
@@ -81,9 +79,7 @@ def test_fallback_goes_newest_to_oldest_and_loses_nothing(folder):
     warned = []
     with Checkpoints(folder, warn=warned.append) as checkpoints:
         assert checkpoints.restore(ABSTRACT).step == 1
-        assert [line.split(" is damaged")[0] for line in warned] == [
-            f"checkpoint {folder / s}" for s in "432"
-        ]
+        assert [line.split(" is damaged")[0] for line in warned] == [f"checkpoint {folder / s}" for s in "432"]
         checkpoints.save(4, make_state(44), {})
     flip(folder / "4" / "meta" / "metadata")
     with pytest.warns(UserWarning, match="4 is damaged"), Checkpoints(folder) as checkpoints:

@@ -139,9 +139,7 @@ def test_failures_and_damage_print_nothing(folder):
 @contextlib.contextmanager
 def small_disk(path, size):
     path.mkdir(parents=True)
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path], capture_output=True
-    )
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path], capture_output=True)
     if mounted.returncode:
         pytest.skip("mounting a small disk takes root")
     try:
@@ -152,9 +150,7 @@ def small_disk(path, size):
 
 def test_no_space_left_is_one_line_and_earlier_checkpoints_stay(tmp_path):
     def big(seed):
-        return {
-            "x": jax.random.bits(jax.random.key(seed), (150_000,), jnp.uint32)
-        }  # 600 kB: does not compress
+        return {"x": jax.random.bits(jax.random.key(seed), (150_000,), jnp.uint32)}  # 600 kB: does not compress
 
     disk = tmp_path / "disk"
     with small_disk(disk, "1M"), Checkpoints(disk / "c") as checkpoints:

@@ -57,9 +57,7 @@ def test_digest_changes_with_name_shape_dtype_and_byte(other):
     assert digest(other) != digest({"x": np.zeros(4, np.float32), "y": np.ones(())})
 
 
-@pytest.mark.parametrize(
-    "dtype", ["bool", "uint8", "int8", "float16", "bfloat16", "float8_e4m3fn", "complex64"]
-)
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int8", "float16", "bfloat16", "float8_e4m3fn", "complex64"])
 def test_every_dtype_one_bit_counts(dtype):
     x = np.zeros((3, 2), jnp.dtype(dtype))
     y = x.copy()

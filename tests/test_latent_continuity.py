@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -65,9 +66,7 @@ def test_off_manifold_is_the_ratio_of_the_means():
 
 
 def test_cycle_error_of_a_code_that_comes_back_shifted():
-    model = Model(
-        lambda x: x.reshape(len(x), 2) + np.array([3.0, 4.0]), lambda z: z.reshape(-1, 1, 2, 1), None
-    )
+    model = Model(lambda x: x.reshape(len(x), 2) + np.array([3.0, 4.0]), lambda z: z.reshape(-1, 1, 2, 1), None)
     assert measures.cycle_error(model, np.zeros((7, 2)), scale=2.0) == pytest.approx(2.5)
 
 
@@ -260,3 +259,14 @@ def test_bad_input_is_one_line_and_exit_2(flags, says, capsys, tmp_path):
     assert latent_continuity.main([*flags, "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
     assert says in error and error.count("\n") == 1
+
+
+def test_the_kept_record_says_what_its_own_numbers_say():
+    kept = json.loads(Path(latent_continuity.__file__).with_suffix(".json").read_text())
+    for name, found in kept.items():
+        assert found["data"]["name"] == name and found["seeds"] == list(range(10))
+        assert latent_continuity.verdicts(found["values"]) == found["verdicts"]
+        for values in found["values"].values():
+            for c in claims.compare(**{m: claims.arrays(each) for m, each in values.items()}):
+                if c.measure.key in ("mse", "sure_fitted", "holes_fitted"):
+                    assert str(c.ae) in latent_continuity.__doc__ and str(c.vae) in latent_continuity.__doc__

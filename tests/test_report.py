@@ -86,9 +86,7 @@ def assert_whole(page, html):
     """Figures and sections count on, pictures have words, links lead somewhere, and no value is missing."""
     assert len(html) < 3e6
     assert "None" not in page.text and "nan" not in page.text.split() and "Undefined" not in html
-    assert all(
-        image["alt"] and image["src"].startswith("data:image/png;base64,") for image in page.all("img")
-    )
+    assert all(image["alt"] and image["src"].startswith("data:image/png;base64,") for image in page.all("img"))
     drawings = page.all("svg")
     assert drawings and all(drawing["role"] == "img" and drawing["aria-label"] for drawing in drawings)
     numbers = [int(n) for n in re.findall(r"<b>Figure (\d+)\.</b>", html)]
@@ -165,9 +163,7 @@ def test_names_from_outside_are_text_not_markup(tmp_path):
 
 
 def rename(source, name):
-    return type(source)(
-        name, source.shape, source.train, source.validation, source.test, name, source.classes
-    )
+    return type(source)(name, source.shape, source.train, source.validation, source.test, name, source.classes)
 
 
 def test_components_are_those_of_pca():
@@ -188,17 +184,12 @@ def test_the_lattice_is_of_gaussian_quantiles_or_of_the_codes_own_range():
     np.testing.assert_allclose(own[[0, -1]], np.quantile(z, [0.01, 0.99], axis=0), rtol=1e-6)
     at = latent.plane(own)
     assert at.shape == (5, 5, 2)
-    np.testing.assert_allclose(
-        at[0, 0], [own[0, 0], own[-1, 1]]
-    )  # the top left: least first unit, most second
+    np.testing.assert_allclose(at[0, 0], [own[0, 0], own[-1, 1]])  # the top left: least first unit, most second
     np.testing.assert_allclose(at[-1, -1], [own[-1, 0], own[0, 1]])
 
 
 def test_a_plot_takes_its_colours_from_the_page_and_leaves_no_global_figure():
-    rows = [
-        {"step": step, "loss": 1.0 / step, "validation_loss": None if step == 3 else 2.0}
-        for step in range(1, 9)
-    ]
+    rows = [{"step": step, "loss": 1.0 / step, "validation_loss": None if step == 3 else 2.0} for step in range(1, 9)]
     drawn = curves.curves(rows, ["loss"], 'a "quoted" <alt>')
     assert "currentColor" in drawn and "var(--accent)" in drawn and "#0" + "10101" not in drawn
     assert "&lt;alt&gt;" in drawn and "font-family" not in drawn and "://" not in drawn

@@ -51,9 +51,7 @@ def _strip(axes: Axes, latents: Mapping[int, Mapping[str, Values]], key: str) ->
         axes.plot(list(at.values()), both, color=RULE, linewidth=0.6, zorder=1)
         for name, x in at.items():
             values, of = methods[name][key], interval(methods[name][key])
-            axes.scatter(
-                np.full(len(values), x), values, 9, COLOURS[name], alpha=0.55, linewidths=0, zorder=2
-            )
+            axes.scatter(np.full(len(values), x), values, 9, COLOURS[name], alpha=0.55, linewidths=0, zorder=2)
             axes.plot([x + 0.28] * 2, [of.low, of.high], color=COLOURS[name], linewidth=2.2, zorder=3)
             axes.plot(x + 0.28, of.mean, marker="_", color=COLOURS[name], markersize=9, zorder=3)
             ticks[x] = f"{NAMES[name]}\n{size}"
@@ -89,9 +87,7 @@ def sureness(model: Model, codes: np.ndarray, classify, alt: str) -> Markup:
     with style():
         figure = Figure(figsize=(plots.PAGE / 144, plots.PAGE / 158), dpi=150, layout="constrained")
         axes = figure.add_subplot()
-        shown = axes.imshow(
-            sure, "cividis", vmin=0.1, vmax=1, extent=(left, right, bottom, top), aspect="auto"
-        )
+        shown = axes.imshow(sure, "cividis", vmin=0.1, vmax=1, extent=(left, right, bottom, top), aspect="auto")
         inside = (codes > lines[0]).all(axis=1) & (codes < lines[-1]).all(axis=1)
         size = 3 if inside.sum() < plots.MANY else 0.4
         axes.scatter(*codes[inside].T, size, "white", linewidths=0, alpha=0.8, rasterized=True)

@@ -39,9 +39,7 @@ def train_seeds(config: Config, seeds: Sequence[int]) -> Iterator[Model]:
             result = chunk(key, state, feed.data, feed.at(at, count), count)
             state = result.state
             if not np.isfinite(result.metrics["loss"][int(result.done) - 1]):
-                raise Diverged(
-                    f"{config.method}, seed {seed}: the loss is not finite by step {int(state.step)}"
-                )
+                raise Diverged(f"{config.method}, seed {seed}: the loss is not finite by step {int(state.step)}")
         feed.close()
         yield apply(evaluated(state))
 

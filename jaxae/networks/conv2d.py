@@ -33,7 +33,7 @@ def conv_matmul(x: Maps, kernel: Kernel, stride: int) -> NewMaps:
     x = jnp.pad(x, ((0, 0), *edges, (0, 0)))
     high, wide = (stride * (-(-n // stride) - 1) + 1 for n in size)
     patches = [x[:, t : t + high : stride, u : u + wide : stride] for t in range(rows) for u in range(cols)]
-    return jnp.concatenate(patches, axis=-1) @ kernel.reshape(-1, outputs)
+    return jnp.concatenate(patches, axis=-1) @ _flat(kernel).reshape(-1, outputs)
 
 
 def conv_transpose_lax(x: Maps, kernel: Kernel, stride: int) -> NewMaps:
@@ -43,9 +43,7 @@ def conv_transpose_lax(x: Maps, kernel: Kernel, stride: int) -> NewMaps:
 def conv_transpose_matmul(x: Maps, kernel: Kernel, stride: int) -> NewMaps:
     """out[stride i + before - t, stride j + before - u] += x[i, j] @ kernel[t, u], for every tap (t, u)."""
     rows, cols, inputs, _ = kernel.shape
-    # Else XLA fuses the gradient's transposition with the optimiser's update, and rounds that one otherwise in a loop.
-    kernel = lax.optimization_barrier(kernel)
-    taps = x @ kernel.transpose(2, 1, 0, 3).reshape(inputs, -1)
+    taps = x @ _flat(kernel).reshape(kernel.shape).transpose(2, 1, 0, 3).reshape(inputs, -1)
     wide = overlap_add(jnp.split(taps, cols, axis=-1), 2, stride)
     return overlap_add(jnp.split(wide, rows, axis=-1), 1, stride)
 
@@ -71,6 +69,12 @@ def _shift(x: Array, by: int, axis: int) -> Array:
     edges = [(0, 0, 0)] * x.ndim
     edges[axis] = (-by, by, 0)
     return lax.pad(x, jnp.zeros((), x.dtype), edges)
+
+
+def _flat(kernel: Kernel) -> Float[Array, " size"]:
+    """The kernel as a vector, so that its gradient reaches the optimiser as one. A transposed gradient would be fused
+    with the update, and XLA rounds that fusion otherwise in a compiled loop, where parameters change in place."""
+    return lax.optimization_barrier(kernel.reshape(-1))
 
 
 class Conv(nn.Module):

@@ -89,9 +89,7 @@ def trusted(downloads, monkeypatch):
     real = builders.registered
 
     def registered(name):
-        return {
-            file: entry._replace(sha256=fetch.sha256(downloads / file)) for file, entry in real(name).items()
-        }
+        return {file: entry._replace(sha256=fetch.sha256(downloads / file)) for file, entry in real(name).items()}
 
     monkeypatch.setattr(builders, "registered", registered)
 

@@ -51,9 +51,7 @@ def test_sub_folders_are_classes_and_splits(tmp_path):
     for split, n in (("train", 7), ("val", 2), ("test", 3)):
         for label, name in enumerate(("cat", "dog")):
             for at in range(n):
-                known[picture(tmp_path / split / name / f"{at}.png", array := grey()) and array.tobytes()] = (
-                    label
-                )
+                known[picture(tmp_path / split / name / f"{at}.png", array := grey()) and array.tobytes()] = label
     source = load(str(tmp_path))
     assert source.classes == ("cat", "dog")
     assert source.sizes() == {"train": 14, "validation": 4, "test": 6}
@@ -78,9 +76,7 @@ def test_black_and_white_images_use_the_whole_range(tmp_path):
         picture(tmp_path / f"{at}.png", array)
     source = load(str(tmp_path))
     rows = np.concatenate([split.rows for split in (source.train, source.validation, source.test)])
-    assert sorted(row.tobytes() for row in rows) == sorted(
-        (array * np.uint8(255)).tobytes() for array in bits
-    )
+    assert sorted(row.tobytes() for row in rows) == sorted((array * np.uint8(255)).tobytes() for array in bits)
 
 
 def test_photographs_stored_on_their_side_are_turned_upright(tmp_path):

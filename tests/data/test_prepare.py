@@ -48,9 +48,7 @@ def test_tfds_itself_reads_the_static_binarisation(downloads, trusted, bits, tmp
 @pytest.mark.parametrize("name", ["mnist", "binarized_mnist"])
 def test_description_is_the_one_tfds_gives(name, prepared, real_tfds):
     for file in ("features.json", "dataset_info.json"):
-        ours, real = (
-            json.loads((root / name / VERSIONS[name] / file).read_text()) for root in (prepared, real_tfds)
-        )
+        ours, real = (json.loads((root / name / VERSIONS[name] / file).read_text()) for root in (prepared, real_tfds))
         for each in (ours, real):
             each.pop("moduleName", None)
             each.pop("downloadSize", None)
@@ -138,9 +136,7 @@ class Slow:
             yield np.zeros((28, 28), np.uint8)
 builders.write("mnist", {{"train": (Slow(), np.zeros(10**6, int))}}, {str(tmp_path)!r})
 """
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as child:
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
         while b"under way" not in child.stdout.readline():
             assert child.poll() is None
         child.send_signal(signal.SIGKILL)

@@ -44,8 +44,7 @@ def some(net, shape):
 def shapes(variables):
     """{path: shape} of every parameter."""
     return {
-        jax.tree_util.keystr(p, simple=True, separator="/"): v.shape
-        for p, v in jax.tree.leaves_with_path(variables)
+        jax.tree_util.keystr(p, simple=True, separator="/"): v.shape for p, v in jax.tree.leaves_with_path(variables)
     }
 
 
