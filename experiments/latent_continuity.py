@@ -29,7 +29,7 @@ with 2 units, midpoints are as near to the data as the VAE's (digits) or nearer 
 fitted to the codes convince the classifier more often than the VAE's from its prior; with 8 units and MNIST, the two
 are not told apart. It is N(0, 1), which an AE was never told of, that fails, and fitting a Gaussian mends most of it.
 Nor is the VAE free of holes: of MNIST's prior it leaves 0.09 without a code, where 0.05 would be chance. And the cycle
-error |e(d(z)) - z| is mostly the larger for the VAE; a unit that it leaves idle counts there, as it does not in the echo.
+error |e(d(z)) - z| is mostly the larger for the VAE; a unit that it leaves idle counts there, in the echo it does not.
 """
 
 import argparse

@@ -266,3 +266,11 @@ def test_held_out_data_is_scored_by_what_training_found(tmp_path):
     by_seven = view.map(lambda b: setup.held_out.loss(trained.variables, view.keys(b, "noise"), b, 0).loss)
     validated = rows(trained.folder, "validation_loss")[(30, "validation_loss")]
     assert by_seven.mean() == pytest.approx(validated, rel=1e-5)
+
+
+@pytest.mark.parametrize("network", ["conv", pytest.param("resnet", marks=pytest.mark.slow)])
+def test_chunks_change_no_bit_of_convolutions_either(tmp_path, network):
+    config = {"network": network, "width": 8, "steps": 12, "validate_every": 12}
+    one = run.train(small(**config, chunk=1), tmp_path / "one")
+    many = run.train(small(**config, log_every=12, checkpoint_every=12), tmp_path / "many")
+    chex.assert_trees_all_equal(one.state, many.state)

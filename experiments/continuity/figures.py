@@ -67,8 +67,8 @@ def plane(codes: np.ndarray, labels: np.ndarray, names: Sequence[str], alt: str)
     if codes.shape[1] == 2:
         return plots.scatter(codes, labels, names, ("z₀", "z₁"), alt)
     points, ratio = latent.components(codes)
-    axes = tuple(f"component {k + 1} ({100 * ratio[k]:.0f} %)" for k in range(2))
-    return plots.scatter(points, labels, names, axes, alt)
+    first, second = (f"component {k + 1} ({100 * ratio[k]:.0f} %)" for k in range(2))
+    return plots.scatter(points, labels, names, (first, second), alt)
 
 
 def manifold(model: Model, codes: np.ndarray) -> Markup:
@@ -90,7 +90,7 @@ def sureness(model: Model, codes: np.ndarray, classify, alt: str) -> Markup:
         shown = axes.imshow(sure, "cividis", vmin=0.1, vmax=1, extent=(left, right, bottom, top), aspect="auto")
         inside = (codes > lines[0]).all(axis=1) & (codes < lines[-1]).all(axis=1)
         size = 3 if inside.sum() < plots.MANY else 0.4
-        axes.scatter(*codes[inside].T, size, "white", linewidths=0, alpha=0.8, rasterized=True)
+        axes.scatter(codes[inside, 0], codes[inside, 1], size, "white", linewidths=0, alpha=0.8, rasterized=True)
         axes.set_xlabel("z₀")
         axes.set_ylabel("z₁")
         bar = figure.colorbar(shown, ax=axes, shrink=0.85, aspect=28)

@@ -55,7 +55,7 @@ def render(result: Mapping[str, Any], shown: Shown) -> str:
 
 def _strips(latents: Mapping[int, Mapping[str, claims.Values]], real: float) -> dict[str, Any]:
     reference = {"midpoint": 1.0, "sure": real, "holes": TAIL}
-    beside = {
+    beside: dict[str, list[figures.Panel]] = {
         "midpoint": [("midpoint_crossfade", "crossfades, to compare", 1.0)],
         "sure": [("sure_reconstruction", "reconstructions", real)],
         "cycle": [("cycle_codes", "the codes themselves", None)],
@@ -63,7 +63,9 @@ def _strips(latents: Mapping[int, Mapping[str, claims.Values]], real: float) -> 
     }
     made = {}
     for group, title in claims.GROUPS.items():
-        panels = [(m.key, m.short, reference.get(group)) for m in claims.MEASURES if m.group == group]
+        panels: list[figures.Panel] = [
+            (m.key, m.short, reference.get(group)) for m in claims.MEASURES if m.group == group
+        ]
         limits = {"sure": (0.0, 1.0), "midpoint": (None, None)}.get(group, (0.0, None))
         made[group] = figures.strips(latents, panels + beside.get(group, []), limits, title)
     return made
