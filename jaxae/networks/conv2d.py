@@ -1,9 +1,8 @@
 """Convolutions with two implementations and one set of parameters.
 
-On a CPU, XLA gives `lax.conv` inside a compiled loop a kernel several times slower than outside it, with
-other bits. There a convolution is a matrix product of gathered patches, and a transposed one a matrix product
-whose columns are summed where they overlap: fast in a loop, and the same bits in it and out of it.
-Accelerators have kernels of their own for `lax.conv`.
+On a CPU, XLA gives `lax.conv` inside a compiled loop a kernel several times slower than outside it. There a convolution
+is a matrix product of gathered patches, and a transposed one a matrix product whose columns are summed where they
+overlap. Accelerators have kernels of their own for `lax.conv`.
 """
 
 from collections.abc import Callable
