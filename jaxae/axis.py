@@ -4,15 +4,17 @@ Under a sharded `jit` the batch is global already and there is no axis. Under `p
 traced inside `over(name)`, and these functions reach across it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 import jax
-from jaxtyping import Array, Float
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
 
 _name: ContextVar[str | None] = ContextVar("data_axis", default=None)
+_asked: ContextVar[list[str] | None] = ContextVar("asked", default=None)
 
 
 @contextmanager
@@ -25,11 +27,36 @@ def over(name: str | None) -> Iterator[None]:
         _name.reset(token)
 
 
+def couples(fn: Callable[[], Any]) -> bool:
+    """Whether `fn` reaches across the batch by the functions below; it is only traced."""
+    asked: list[str] = []
+    token = _asked.set(asked)
+    try:
+        with over(None):
+            jax.eval_shape(fn)
+    finally:
+        _asked.reset(token)
+    return bool(asked)
+
+
+def places(count: int) -> Int[Array, " count"]:
+    """Where the `count` examples at hand stand in the global batch."""
+    first = 0 if _name.get() is None else jax.lax.axis_index(_name.get()) * count
+    return first + jnp.arange(count, dtype=jnp.int32)
+
+
 def mean(x: Any) -> Any:
     """The mean over the axis, leaf by leaf, of values that are already means over the local share."""
+    _ask("mean")
     return x if _name.get() is None else jax.lax.pmean(x, _name.get())
 
 
 def gather(x: Float[Array, "batch ..."]) -> Float[Array, "global ..."]:
     """The global batch of `x`, in its order."""
+    _ask("gather")
     return x if _name.get() is None else jax.lax.all_gather(x, _name.get(), tiled=True)
+
+
+def _ask(what: str) -> None:
+    if (asked := _asked.get()) is not None:
+        asked.append(what)

@@ -63,11 +63,16 @@ class Setup:
     def method(self) -> Method:
         return self.make({})[0]
 
-    @cached_property
-    def held_out(self) -> Method:
+    def held_out(self, numbers: dict[str, Any]) -> Method:
         """The method as it scores held-out data: nothing in the likelihood is fitted to the batch at hand."""
         net = self.net._replace(likelihood=likelihoods.held_out(self.likelihood))
-        return dataclasses.replace(self, net=net).method
+        return dataclasses.replace(self, net=net).make(numbers)[0]
+
+    def like(self, config: Config) -> "Setup":
+        """The setup of a config that differs in its seeds and numbers alone: the data and the network are shared."""
+        config = config.resolved()
+        weights = _weights(config, self.total, self.epoch)
+        return dataclasses.replace(self, config=config, weights=weights, key=jax.random.key(config.seed))
 
     @cached_property
     def tx(self) -> optax.GradientTransformation:
@@ -90,10 +95,11 @@ class Setup:
         return start(random.stream(self.key, "init"), batch)
 
 
-def build(config: Config, net: Net | None = None) -> Setup:
-    """Reads the data and makes the network. `net` takes the place of the config's: your own linen modules."""
+def build(config: Config, net: Net | None = None, source: Source | None = None) -> Setup:
+    """Reads the data and makes the network. `net` takes the place of the config's: your own linen modules; `source` is
+    the data where it has been read before."""
     config = config.resolved()
-    source = data.load(config.data, config.validation)
+    source = source or data.load(config.data, config.validation)
     _check(config, source)
     epoch = len(source.train) / config.batch_size
     total = schedules.duration(config.steps, None, epoch)

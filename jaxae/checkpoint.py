@@ -3,6 +3,9 @@
 The arrays' digest (`jaxae.digest`) is kept with them and compared on the way back. A damaged checkpoint is
 moved aside, never deleted. `save` copies the arrays to the host and returns; the digest and the writing
 happen behind, one save at a time.
+
+Where several processes make one run, process 0 alone touches the disk, and every method but `close` is a meeting of
+all of them (`jaxae.hosts`): all call it, and all get process 0's answer, or its refusal.
 """
 
 import contextlib
@@ -16,6 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxae import hosts
 from jaxae.digest import digest, leaf_name, named_leaves
 from jaxae.errors import InputError
 from jaxae.facts import Damaged, gather, kinds, must_match
@@ -50,7 +54,8 @@ class Checkpoints:
     ):
         self.folder = Path(folder).absolute()
         self._warn = warn
-        self._store = Store(self.folder, keep_latest, keep_best, keep_every, write)
+        self._store: Store
+        hosts.first(lambda: self._open(keep_latest, keep_best, keep_every, write))
         self._worker = futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: futures.Future[None] | None = None
 
@@ -61,20 +66,18 @@ class Checkpoints:
         self.close()
 
     def steps(self) -> list[int]:
-        self.wait()
-        return self._store.steps()
+        return hosts.first(self._steps)
 
     def latest_step(self) -> int | None:
         return max(self.steps(), default=None)
 
     def best_step(self) -> int | None:
         """The step saved with the lowest value (the earliest of equals); None where none has a value."""
-        return next(iter(self._store.ranked(self.steps())), None)
+        return hosts.first(lambda: next(iter(self._store.ranked(self._steps())), None))
 
     def meta(self, step: int) -> dict[str, Any]:
         """The `meta` saved with `step`, without reading its arrays."""
-        with self._the_one(step):
-            return self._store.facts(step)["meta"]
+        return hosts.first(lambda: self._meta(step))
 
     def save(self, step: int, state: PyTree, meta: dict[str, Any], value: float | None = None) -> None:
         """Start saving, and return once `state` may be donated.
@@ -83,24 +86,25 @@ class Checkpoints:
         What was saved as `step` before is replaced, unless it is the same.
         """
         self.wait()
-        arrays = {name: np.array(leaf) for name, leaf in jax.device_get(named_leaves(state)).items()}
+        whole = {name: hosts.whole(leaf) for name, leaf in named_leaves(state).items()}
         meta = json.loads(json.dumps(meta))
         value = None if value is None else float(value)
-        self._pending = self._worker.submit(self._save, int(step), arrays, meta, value)
+        if hosts.leads():
+            arrays = {name: np.array(leaf) for name, leaf in jax.device_get(whole).items()}
+            self._pending = self._worker.submit(self._save, int(step), arrays, meta, value)
 
     def wait(self) -> None:
         """Until what was saved is whole on disk. Raises InputError if it could not be written."""
-        if self._pending:
-            futures.wait([self._pending])
-            done, self._pending = self._pending, None
-            done.result()
+        hosts.first(self._settle)
 
     def close(self) -> None:
+        """No meeting: it is also called by a process that ends alone."""
         try:
-            self.wait()
+            self._settle()
         finally:
             self._worker.shutdown()
-            self._store.close()
+            if hosts.leads():
+                self._store.close()
 
     def restore(self, abstract_state: PyTree, step: int | None = None) -> Restored | None:
         """The checkpoint of `step`, or the newest whole one; None where there is none at all.
@@ -108,19 +112,44 @@ class Checkpoints:
         `abstract_state` gives structure, shapes and dtypes, and shardings where its leaves have them. Raises
         InputError for a step that is absent or damaged, a folder where all are damaged, and another model's.
         """
-        if step is not None:
-            with self._the_one(step):
-                return self._load(step, abstract_state)
-        found = self.steps()
-        for newest in reversed(found):
-            try:
-                return self._load(newest, abstract_state)
-            except Damaged as why:
-                place, done = self.folder / str(newest), self._store.set_aside(newest)
-                self._warn(f"checkpoint {place} is damaged ({why}): {done}")
-        if found:
-            raise InputError(f"no whole checkpoint in {self.folder}: all {len(found)} are damaged")
-        return None
+        wanted = named_leaves(abstract_state)
+        arrays: dict[str, Any] = wanted
+
+        def read() -> list[Any] | None:
+            nonlocal arrays
+            found = self._find(wanted) if step is None else self._read(step, wanted)
+            if found is None:
+                return None
+            arrays = found.state
+            return [found.step, found.meta]
+
+        if (answer := hosts.first(read)) is None:
+            return None
+        arrays = hosts.same(arrays)
+
+        def place(path: Any, leaf: Any) -> jax.Array:
+            return hosts.place(arrays[leaf_name(path)], getattr(leaf, "sharding", None))
+
+        return Restored(answer[0], jax.tree_util.tree_map_with_path(place, abstract_state), answer[1])
+
+    # from here on: process 0
+
+    def _open(self, latest: int, best: int, every: int | None, write: bool) -> None:
+        self._store = Store(self.folder, latest, best, every, write)
+
+    def _settle(self) -> None:
+        if self._pending:
+            futures.wait([self._pending])
+            done, self._pending = self._pending, None
+            done.result()
+
+    def _steps(self) -> list[int]:
+        self._settle()
+        return self._store.steps()
+
+    def _meta(self, step: int) -> dict[str, Any]:
+        with self._the_one(step):
+            return self._store.facts(step)["meta"]
 
     def _save(self, step: int, arrays: dict[str, np.ndarray], meta: Any, value: float | None) -> None:
         facts = gather(step, arrays, meta, value)
@@ -130,22 +159,34 @@ class Checkpoints:
                     return
         self._store.save(step, arrays, facts)
 
-    def _load(self, step: int, abstract_state: PyTree) -> Restored:
+    def _find(self, wanted: dict[str, Any]) -> Restored | None:
+        found = self._steps()
+        for newest in reversed(found):
+            try:
+                return self._load(newest, wanted)
+            except Damaged as why:
+                place, done = self.folder / str(newest), self._store.set_aside(newest)
+                self._warn(f"checkpoint {place} is damaged ({why}): {done}")
+        if found:
+            raise InputError(f"no whole checkpoint in {self.folder}: all {len(found)} are damaged")
+        return None
+
+    def _read(self, step: int, wanted: dict[str, Any]) -> Restored:
+        with self._the_one(step):
+            return self._load(step, wanted)
+
+    def _load(self, step: int, wanted: dict[str, Any]) -> Restored:
+        """With the arrays by name, on the host."""
         facts = self._store.facts(step)
-        wanted = named_leaves(abstract_state)
         must_match(self.folder / str(step), kinds(wanted), facts["leaves"])
         arrays = self._store.arrays(step, wanted)
         if digest(arrays) != facts["digest"]:
             raise Damaged("its arrays do not have the digest they were saved with")
-
-        def place(path, leaf):
-            return jax.device_put(arrays[leaf_name(path)], getattr(leaf, "sharding", None))
-
-        return Restored(step, jax.tree_util.tree_map_with_path(place, abstract_state), facts["meta"])
+        return Restored(step, arrays, facts["meta"])
 
     @contextlib.contextmanager
     def _the_one(self, step: int) -> Iterator[None]:
-        if step not in (found := self.steps()):
+        if step not in (found := self._steps()):
             known = ", ".join(map(str, found)) or "none"
             raise InputError(f"no checkpoint of step {step} in {self.folder}: there are {known}")
         try:

@@ -48,6 +48,7 @@ class Config:
     steps: int | str = _field("100e", "training", "length of the run", duration=True)
     batch_size: int = _field(128, "training", "examples in a (global) batch", low=1)
     seed: int = _field(0, "training", "of initialisation, noise and data order", low=0, high=2**32 - 1)
+    order_seed: int | None = _field(None, "training", "of the data order alone [--seed]", low=0, high=2**32 - 1)
     optimizer: str = _field("adam", "training", "update rule", choices=names.OPTIMIZERS)
     learning_rate: float | str = _field(1e-3, "training", "a number or a schedule", schedule=True)
     weight_decay: float = _field(0.0, "training", "of adamw, lion and lamb", low=0)
@@ -61,7 +62,11 @@ class Config:
     patience: int | None = _field(None, "training", "stop after so many validations without a gain", low=1)
     validate_every: int | str = _field("10%", "training", "a duration", duration=True, free=True)
 
+    exact: bool = _field(False, "training", "bits that do not depend on the number of devices; slower")
+    shards: int | None = _field(None, "training", "of --exact: pieces of the batch, a power of two", low=1)
+
     devices: int = _field(1, "running", "devices that share each batch", low=1, free=True)
+    parallel: str = _field("jit", "running", "how devices share it", choices=names.PARALLEL, free=True)
     log_every: int | str = _field("1%", "running", "a duration, as all of these", duration=True, free=True)
     checkpoint_every: int | str = _field("10%", "running", "a duration", duration=True, free=True)
     keep: int = _field(2, "running", "latest checkpoints kept, beside the best", low=1, free=True)
@@ -87,11 +92,37 @@ class Config:
                     raise InputError(f"{name} {given!r}: the linear network has none: leave it out, or choose mlp")
         if self.batch_size % self.accumulate:
             raise InputError(f"accumulate {self.accumulate} does not divide the batch of {self.batch_size}")
+        self._check_devices()
+
+    def _check_devices(self) -> None:
+        if self.parallel == "none" and self.devices > 1:
+            raise InputError(f"parallel none: on one device: expected jit or pmap for {self.devices} devices")
+        if self.exact:
+            self._check_exact()
+        elif self.shards is not None:
+            raise InputError(f"shards {self.shards}: it is --exact that cuts a batch into them: add --exact")
         if self.batch_size // self.accumulate % self.devices:
             each = "" if self.accumulate == 1 else f" (each of {self.accumulate} pieces)"
             raise InputError(
                 f"{self.devices} devices do not divide the batch of {self.batch_size // self.accumulate}{each}: "
                 "choose a batch_size that is a multiple"
+            )
+
+    def _check_exact(self) -> None:
+        """`shards` fits the batch, and the devices fit `shards`."""
+        shards = self.shards or default_shards(self.batch_size)
+        if shards & (shards - 1):
+            raise InputError(f"shards {shards}: expected a power of two")
+        if self.batch_size % shards:
+            raise InputError(f"shards {shards} do not divide the batch of {self.batch_size}: choose fewer")
+        if shards % self.devices:
+            raise InputError(
+                f"{self.devices} devices do not divide the {shards} shards of an exact batch of {self.batch_size}: "
+                "choose devices, --shards or a batch_size that do"
+            )
+        if self.accumulate > 1:
+            raise InputError(
+                f"accumulate {self.accumulate}: an exact batch is computed in shards already: choose --shards instead"
             )
 
     def resolved(self) -> "Config":
@@ -105,6 +136,8 @@ class Config:
                 filled[name] = getattr(defaults, name)
         if self.binarize is None and (self.likelihood or filled["likelihood"]) != "bernoulli":
             filled["binarize"] = "none"
+        if self.exact and self.shards is None:
+            filled["shards"] = default_shards(self.batch_size)
         own = {h.name: h.default for h in entry.hyperparameters}
         return dataclasses.replace(self, **filled, hyperparameters={**own, **self.hyperparameters})
 
@@ -116,6 +149,8 @@ class Config:
         free = {f.name for f in fields(self) if f.metadata.get("free")}
         if self.patience is not None:
             free.discard("validate_every")
+        if self.order_seed in (None, self.seed):
+            free.add("order_seed")
         return {k: v for k, v in self.resolved().to_dict().items() if k not in free}
 
     def identity(self) -> str:
@@ -125,13 +160,19 @@ class Config:
     def difference(self, other: "Config") -> list[str]:
         """Lines "field: mine -> other's" for what decides the result."""
         mine, theirs = self.result(), other.result()
-        return [f"{k}: {mine[k]} -> {theirs[k]}" for k in mine if mine[k] != theirs[k]]
+        either = list(mine | theirs)
+        return [f"{k}: {mine.get(k)} -> {theirs.get(k)}" for k in either if mine.get(k) != theirs.get(k)]
 
     def needs_horizon(self) -> bool:
         """Whether a longer run is not this one's continuation: a schedule is stretched over the run, or it may stop
         early (the last step is validated wherever it falls)."""
         values = [self.learning_rate, *self.hyperparameters.values()]
         return self.patience is not None or any(schedules.needs_horizon(value) for value in values)
+
+
+def default_shards(batch_size: int) -> int:
+    """Eight, or the largest smaller power of two that divides the batch: whatever the number of devices."""
+    return next(n for n in (8, 4, 2, 1) if batch_size % n == 0)
 
 
 def from_dict(values: Mapping[str, Any], where: str = "config") -> Config:
@@ -165,7 +206,10 @@ def _checked(spec: dataclasses.Field, value: Any) -> Any:
 def _ranged(flag: str, value: Any, spec: dataclasses.Field) -> Any:
     """A plain field's value: of its type, within its bounds."""
     rules, kind = spec.metadata, str(spec.type)
-    if "int" in kind:
+    if kind == "<class 'bool'>":
+        if not isinstance(value, bool):
+            raise InputError(f"{flag}: expected true or false")
+    elif "int" in kind:
         if isinstance(value, bool) or not isinstance(value, int):
             raise InputError(f"{flag}: expected a whole number")
     elif "float" in kind:

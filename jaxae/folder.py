@@ -2,10 +2,12 @@
 
 import contextlib
 import fcntl
+import hashlib
 import importlib.metadata
 import json
 import os
 import platform
+import re
 import shlex
 import tempfile
 from collections.abc import Iterator
@@ -29,6 +31,7 @@ class RunFolder:
         self.evaluation_file = self.path / "evaluation.json"
         self.events = self.path / "tensorboard"
         self.checkpoints = self.path / "checkpoints"
+        self.outcome_file = self.path / "outcome.json"
         self.report = self.path / "report.html"
 
     def config(self) -> Config:
@@ -58,16 +61,7 @@ class RunFolder:
     @contextlib.contextmanager
     def claimed(self, config: Config, record: dict[str, Any]) -> Iterator[None]:
         """Makes a new folder this run's, and keeps other processes out while inside."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / ".lock").open("w")
-        except OSError as error:
-            raise InputError(f"{self.path}: cannot be written: {error.strerror}") from None
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise InputError(f"{self.path}: another process is training here") from None
+        with locked(self.path):
             if not self.config_file.is_file():
                 self.write(config, record)
             yield
@@ -76,6 +70,30 @@ class RunFolder:
         """Tells what the folder's run is: at its start, and again where a resumed one changes a free field."""
         write_json(self.record_file, record)
         write_json(self.config_file, config.to_dict())
+
+
+def member_folder(sweep: Path, name: str) -> Path:
+    """Where the member of that name of a sweep lies: in its name, or in what file systems take of it."""
+    safe = re.sub(r"[^\w.,=+()%-]", "_", name)
+    if safe != name or len(safe) > 200:
+        safe = f"{safe[:180]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return sweep / "members" / safe
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Makes the folder, and keeps other processes out of it while inside."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = (path / ".lock").open("w")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"{path}: another process is training here") from None
+        yield
 
 
 def record(config: Config, folder: Path, source: Source) -> dict[str, Any]:
@@ -99,7 +117,7 @@ def command(config: Config, folder: Path) -> str:
     for spec in fields(Config):
         value = getattr(config, spec.name)
         if spec.name != "hyperparameters" and value != spec.default:
-            words += [f"--{spec.name.replace('_', '-')}", str(value)]
+            words += [f"--{spec.name.replace('_', '-')}", *([] if value is True else [str(value)])]
     for name, value in config.hyperparameters.items():
         words += [f"--{name.replace('_', '-')}", str(value)]
     return shlex.join(words)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,8 @@ class Log:
         self._wandb = _wandb(wandb_project, file.parent, config) if wandb_project else None
 
     def write(self, step: int, row: dict[str, Any]) -> None:
-        row = {name: (None if isinstance(v, float) and not math.isfinite(v) else v) for name, v in row.items()}
-        self._file.write(json.dumps({"step": step, **row}) + "\n")
+        row = _finite(row)
+        self._file.write(_line(step, row))
         self._file.flush()
         for name, value in row.items():
             if value is not None:
@@ -62,6 +63,45 @@ class Log:
         self._board.close()
         if self._wandb:
             self._wandb.finish()
+
+
+class Rows:
+    """metrics.jsonl alone, opened for each row: a sweep has more members than a process may have open files."""
+
+    def __init__(self, file: Path, step: int):
+        keep_until(file, step)
+        self._file = file
+
+    def write(self, step: int, row: dict[str, Any]) -> None:
+        with self._file.open("a") as file:
+            file.write(_line(step, row))
+
+
+class NoLog:
+    """The log of a process that does not lead."""
+
+    def write(self, step: int, row: dict[str, Any]) -> None: ...
+
+
+def _finite(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: (None if isinstance(v, float) and not math.isfinite(v) else v) for name, v in row.items()}
+
+
+def _line(step: int, row: dict[str, Any]) -> str:
+    return json.dumps({"step": step, **_finite(row)}) + "\n"
+
+
+def to_tensorboard(file: Path, events: Path) -> None:
+    """The event files of a finished metrics.jsonl, in place of any that are there."""
+    from tensorboardX import SummaryWriter
+
+    shutil.rmtree(events, ignore_errors=True)
+    with SummaryWriter(str(events)) as board:
+        for row in read(file):
+            step = row.pop("step")
+            for name, value in row.items():
+                if value is not None:
+                    board.add_scalar(name, value, step)
 
 
 def read(file: Path) -> list[dict[str, Any]]:

@@ -1,27 +1,32 @@
-"""The one loop: compiled calls that end where something is due: a log line, a validation, a checkpoint, the end."""
+"""The one loop: compiled calls that end where something is due: a log line, a validation, a checkpoint, the end.
+
+It trains one run, or the members of a sweep, each in its lane: with its own numbers, noise, data order and log.
+"""
 
 import signal
 import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
-from jaxae import optim, parallel
+from jaxae import axis, hosts, optim
 from jaxae.build import Setup
 from jaxae.checkpoint import Checkpoints
 from jaxae.data import feed as feeds
 from jaxae.errors import Diverged, Interrupted
-from jaxae.log import Log, Meter
+from jaxae.log import Log, Meter, NoLog, Rows
+from jaxae.parallel import Layout
 from jaxae.progress import Bar, Progress
 from jaxae.schedules import at_step
-from jaxae.train import make_eval_step, make_train_chunk, make_train_step
-from jaxae.types import TrainState
+from jaxae.train import Chunk, make_eval_step, make_train_chunk, make_train_step
+from jaxae.types import PyTree, TrainState
 
 CALL_SECONDS = 0.5  # about how long one compiled call takes: how soon a signal is seen
+FEED_BYTES = 2**26  # of the order of the data, in one call of all lanes
 
 
 @dataclass
@@ -34,6 +39,8 @@ class Watch:
     """Validations since then."""
     pending: dict[str, Any] | None = None
     """The meter's, since the last log line."""
+    outcome: dict[str, Any] | None = None
+    """Why it ended before its last step: {"outcome", "step", "why"}; None while it goes on."""
 
     def see(self, loss: float) -> float | None:
         """Remembers a validation; the loss where it is the best so far, else None."""
@@ -44,98 +51,188 @@ class Watch:
         return None
 
 
+Keep = Callable[[TrainState, Watch, float], None]
+"""What keeps a lane's best state by itself: (its state, its watch, the validation loss)."""
+
+
+class Lane:
+    """One run in the loop."""
+
+    def __init__(self, setup: Setup, watch: Watch, log: Log | Rows | NoLog, name: str = "", keep: Keep | None = None):
+        self.setup, self.watch, self.log, self.name = setup, watch, log, name
+        self.meter = Meter(watch.pending)
+        self.keep = keep
+
+    @property
+    def going(self) -> bool:
+        return self.watch.outcome is None
+
+    def write(self, step: int, speed: dict[str, float]) -> None:
+        """A log line: the means since the last, and the weights that a schedule moves."""
+        weights = self.setup.weights.items()
+        shown = {name: w for name, w in weights if callable(w) or name == "learning_rate"}
+        now = {name: float(at_step(weight, step - 1)) for name, weight in shown.items()}
+        self.log.write(step, {"epoch": step / self.setup.epoch, **self.meter.flush(), **now, **speed})
+
+
 @dataclass
 class Loop:
-    """One run's training, from `state` to its end. `asked` collects the signals that would end it."""
+    """Training from `state` to its end. `asked` collects the signals that would end it."""
 
-    setup: Setup
-    mesh: Mesh
+    lanes: list[Lane]
+    layout: Layout
+    """Its `lanes` is None where there is one run alone; the state has no axis of lanes then."""
     state: TrainState
-    watch: Watch
+    step: int
     checkpoints: Checkpoints
-    log: Log
     progress: Progress
+    bar: Bar
     asked: list[int]
-    step: int = field(init=False)
+    size: int = 1
+    """Lanes that the program has at least: those that no run needs stand still."""
 
     def __post_init__(self) -> None:
+        self.setup, self.alone = self.lanes[0].setup, self.layout.lanes is None
         config = self.setup.config
-        self.step = int(self.state.step)
         self.every = {
             name: self.setup.steps(getattr(config, f"{name}_every")) for name in ("log", "validate", "checkpoint")
         }
-        self.meter = Meter(self.watch.pending)
-        self.feed = make_feed(self.setup, self.mesh)
-        self.numbers = self.setup.numbers()
-        self.state, self.feed.data = parallel.replicate(self.mesh, (self.state, self.feed.data))
-        self.chunk = jax.jit(make_chunk(self.setup, self.feed), donate_argnums=2)
+        width = max(self.size, len(self.lanes))
+        self.padding = width + -width % self.layout.multiple() - len(self.lanes)
+        self.feeds = [make_feed(lane.setup, self.layout, width) for lane in self.lanes]
+        self.data = self.layout.put_shared(self.feeds[0].data)
+        self.numbers, keys = self.own(lambda setup: setup.numbers()), self.own(lambda setup: setup.key)
+        self.keys = self.layout.put_rest(keys)
+        self.state = self.layout.put(self.state if self.alone else _padded(self.state, self.padding))
+        self.chunk = self.layout.training(make_chunk(self.setup, self.feeds[0].fetch, self.layout.axis_name))
         self.view = self.setup.view("validation")
-        self.eval_step = jax.jit(make_eval_step(self.setup.held_out))
+        self.score = self.layout.reading(make_score(self.setup))
+
+    def own(self, of: Callable[[Setup], PyTree]) -> PyTree:
+        """What differs between the lanes, stacked."""
+        return (
+            of(self.setup) if self.alone else _padded(_stacked([of(lane.setup) for lane in self.lanes]), self.padding)
+        )
 
     def run(self) -> None:
-        """Raises Diverged or Interrupted, with what is worth keeping on disk."""
-        setup, call = self.setup, 1
-        with self.progress.bar(self.step, setup.total, setup.epoch, setup.config.batch_size) as bar:
-            while not self.ended():
-                call = self.advance(call, bar)
-                if self.due("log"):
-                    self.write_log(bar)
-                improved = self.validate() if self.due("validate") else None
-                if improved is not None or self.due("checkpoint") or self.ended() or self.asked:
-                    self.save(improved)
-                if self.asked:
-                    self.interrupt()
+        """Raises Diverged (a run alone) or Interrupted, with what is worth keeping on disk."""
+        call = 1
+        while not self.ended():
+            call = self.advance(call)
+            if self.due("log"):
+                self.write_logs()
+            improved = self.validate() if self.due("validate") else {}
+            if improved or self.due("checkpoint") or self.ended() or self.asked:
+                self.save(improved)
+            if self.asked:
+                self.interrupt()
         self.checkpoints.wait()
-        if self.step < setup.total:
-            patience = setup.config.patience
-            self.progress.say(f"stopped early at step {self.step:,}: {patience} validations without improvement")
 
     def close(self) -> None:
-        self.feed.close()
-        self.log.close()
+        for feed in self.feeds:
+            feed.close()
 
     def ended(self) -> bool:
-        patience = self.setup.config.patience
-        return self.step >= self.setup.total or (patience is not None and self.watch.stale >= patience)
+        return self.step >= self.setup.total or not any(lane.going for lane in self.lanes)
 
     def due(self, what: str) -> bool:
         return self.step % self.every[what] == 0 or self.step == self.setup.total
 
-    def advance(self, call: int, bar: Bar) -> int:
+    def advance(self, call: int) -> int:
         """One compiled call of at most `call` steps; the number to make in the next."""
         begun = time.perf_counter()
         to_next = (n - self.step % n for n in self.every.values())
-        count = min(call, self.feed.capacity, self.setup.total - self.step, *to_next)
-        feed = self.feed.at(self.step, count)
-        result = self.chunk(self.numbers, self.setup.key, self.state, self.feed.data, feed, count)
-        self.state, done = result.state, int(result.done)
-        metrics = {name: values[:done] for name, values in jax.device_get(result.metrics).items()}
-        self.step += done
-        self.stop_if_not_finite(metrics)
-        self.meter.add(metrics)
-        bar.advance(self.step, float(metrics["loss"][-1]))
-        return next_call(call, count, time.perf_counter() - begun)
+        count = min(call, self.feeds[0].capacity, self.setup.total - self.step, *to_next)
+        going = np.array([lane.going for lane in self.lanes])
+        result = self.call(count, going)
+        self.state, found = result.state, self.layout.get((result.done, result.metrics))
+        done, metrics = jax.tree.map(lambda x: x[None], found) if self.alone else found
+        for lane, made, number in zip(self.lanes, done, range(len(self.lanes))):
+            if lane.going:
+                self.heed(lane, {name: values[number, :made] for name, values in metrics.items()})
+        self.step += count
+        losses = metrics["loss"][: len(self.lanes), count - 1][going]
+        self.bar.advance(self.step, float(np.median(losses)), int(going.sum()))
+        return self.agree(next_call(call, count, time.perf_counter() - begun))
 
-    def write_log(self, bar: Bar) -> None:
-        weights = self.setup.weights.items()
-        shown = {name: w for name, w in weights if callable(w) or name == "learning_rate"}
-        now = {name: float(at_step(weight, self.step - 1)) for name, weight in shown.items()}
-        self.log.write(self.step, {"epoch": self.step / self.setup.epoch, **self.meter.flush(), **now, **bar.speed()})
+    def call(self, count: int, going: np.ndarray) -> Chunk:
+        """Lanes that have ended, and those that only fill the block, make no step."""
+        feeds = [feed.at(self.step, count) for feed in self.feeds]
+        counts, feed = np.asarray(count, np.int32), feeds[0]
+        if not self.alone:
+            counts = np.concatenate([np.where(going, counts, 0), np.zeros(self.padding, np.int32)])
+            feed = _padded(_stacked(feeds), self.padding)
+        return self.chunk(self.state, (self.numbers, self.keys, counts), self.layout.put_feed(feed), self.data)
 
-    def validate(self) -> float | None:
-        """The loss on the validation split, where it is the best so far. Schedules count as at the run's end, so that a
-        warm-up does not make early losses look good."""
-        variables, last = optim.evaluated(self.state), jnp.asarray(self.setup.total - 1)
-        terms = self.view.map(lambda batch: self.eval_step(variables, self.view.keys(batch, "noise"), batch, last))
-        row = {name: float(value.mean(dtype=np.float64)) for name, value in terms.items()}
-        self.log.write(self.step, {f"validation_{name}": value for name, value in row.items()})
-        self.progress.validated(self.step, row)
-        return self.watch.see(row["loss"])
+    def heed(self, lane: Lane, metrics: dict[str, np.ndarray]) -> None:
+        """Adds the steps just made to the lane's meter, and ends it where the last is not finite."""
+        bad = [name for name, values in metrics.items() if not np.isfinite(values[-1])]
+        if not bad:
+            lane.meter.add(metrics)
+            return
+        step, why = self.step + len(metrics["loss"]), f"{bad[0]} is {metrics[bad[0]][-1]}"
+        if self.alone:
+            self.checkpoints.wait()
+            last = self.checkpoints.latest_step()
+            kept = "no checkpoint had been made" if last is None else f"the checkpoint of step {last:,} is kept"
+            raise Diverged(f"{why} at step {step:,}: {kept}; try a lower learning rate, clip_norm, or look at the data")
+        lane.watch.outcome = {"outcome": "diverged", "step": step, "why": why}
+        self.progress.warn(f"{lane.name}: {why} at step {step:,}: frozen there; the others go on")
 
-    def save(self, improved: float | None) -> None:
-        self.watch.pending = self.meter.pending()
-        meta = {"watch": asdict(self.watch), "data": self.setup.source.digest}
-        self.checkpoints.save(self.step, self.state, meta, improved)
+    def write_logs(self) -> None:
+        for lane in self.lanes:
+            if lane.going:
+                lane.write(self.step, self.bar.speed())
+
+    def validate(self) -> dict[int, float]:
+        """Scores the validation split; the lanes whose loss is the best so far, with it. Schedules count as at the
+        run's end, so that a warm-up does not make early losses look good."""
+        own = (optim.evaluated(self.layout.near(self.state)), self.numbers)
+        last = jnp.asarray(self.setup.total - 1)
+
+        def score(batch):
+            scores = self.score(own, (self.view.keys(batch, "noise"), batch, last))
+            return scores if self.alone else jax.tree.map(jnp.transpose, scores)
+
+        means = {name: x.mean(axis=0, dtype=np.float64) for name, x in self.view.map(score).items()}
+        rows = hosts.agree(np.stack([np.atleast_1d(x) for x in means.values()], axis=-1))[0]
+        improved = {}
+        for number, lane in enumerate(self.lanes):
+            if lane.going:
+                row = dict(zip(means, rows[number].tolist()))
+                lane.log.write(self.step, {f"validation_{name}": value for name, value in row.items()})
+                if (best := lane.watch.see(row["loss"])) is not None:
+                    improved[number] = best
+                self.be_patient(lane)
+        self.progress.validated(self.step, dict(zip(means, np.median(rows[: len(self.lanes)], axis=0).tolist())))
+        return improved
+
+    def be_patient(self, lane: Lane) -> None:
+        patience = self.setup.config.patience
+        if patience is not None and lane.watch.stale >= patience and self.step < self.setup.total:
+            why = f"{patience} validations without improvement"
+            lane.watch.outcome = {"outcome": "stopped early", "step": self.step, "why": why}
+            self.progress.say(f"{lane.name}{': ' if lane.name else ''}stopped early at step {self.step:,}: {why}")
+
+    def save(self, improved: dict[int, float]) -> None:
+        """The state of all lanes together; and of those that keep their best, each of the `improved` by itself."""
+        for lane in self.lanes:
+            lane.watch.pending = lane.meter.pending()
+        meta = {"watch": [asdict(lane.watch) for lane in self.lanes], "data": self.setup.source.digest}
+        if self.alone:
+            self.checkpoints.save(self.step, self.layout.near(self.state), meta, improved.get(0))
+            return
+        state = self.host_state()
+        self.checkpoints.save(self.step, state, meta)
+        if self.setup.config.patience is not None:
+            for number, loss in improved.items():
+                lane = self.lanes[number]
+                assert lane.keep is not None
+                lane.keep(jax.tree.map(lambda x, n=number: x[n], state), lane.watch, loss)
+
+    def host_state(self) -> TrainState:
+        """The lanes' states, without those that only fill the block."""
+        return jax.tree.map(lambda x: x[: len(self.lanes)], self.layout.get(self.state))
 
     def interrupt(self) -> None:
         self.checkpoints.wait()
@@ -143,40 +240,77 @@ class Loop:
         message = f"stopped by {name} at step {self.step:,}, saved: the same command goes on from there"
         raise Interrupted(self.asked[0], message)
 
-    def stop_if_not_finite(self, metrics: dict[str, np.ndarray]) -> None:
-        bad = [name for name, values in metrics.items() if not np.isfinite(values[-1])]
-        if bad:
-            self.checkpoints.wait()
-            last = self.checkpoints.latest_step()
-            kept = "no checkpoint had been made" if last is None else f"the checkpoint of step {last:,} is kept"
-            raise Diverged(
-                f"{bad[0]} is {metrics[bad[0]][-1]} at step {self.step:,}: {kept}; try a lower learning rate, "
-                "clip_norm, or look at the data"
-            )
+    def agree(self, call: int) -> int:
+        """Of several processes: process 0's number of steps, and a signal that any of them has got."""
+        if hosts.count() == 1:
+            return call
+        said = hosts.agree(np.array([call, max(self.asked, default=0)]))
+        if said[:, 1].any() and not self.asked:
+            self.asked.append(int(said[:, 1].max()))
+        return int(said[0, 0])
 
 
-def make_feed(setup: Setup, mesh: Mesh) -> feeds.Feed:
-    """The training split's batches, on the device where they fit, sharded where there are several devices."""
+def make_feed(setup: Setup, layout: Layout, lanes: int = 1) -> feeds.Feed:
+    """The training split's batches: on the devices where they fit; streamed, each process its own part, where not."""
     config, split = setup.config, setup.source.train
-    resident = feeds.fits(split) if config.stream == "auto" else config.stream == "no"
-    place = parallel.shard(mesh) if mesh.size > 1 else lambda batch: batch
-    capacity = min(config.chunk, setup.total)
-    return feeds.Feed(split, setup.pixels, config.seed, config.batch_size, capacity, resident=resident, place=place)
+    resident = feeds.fits(split) and hosts.count() == 1 if config.stream == "auto" else config.stream == "no"
+    capacity = max(1, min(config.chunk, setup.total, FEED_BYTES // (4 * config.batch_size * lanes)))
+    seed = config.seed if config.order_seed is None else config.order_seed
+    return feeds.Feed(
+        split, setup.pixels, seed, config.batch_size, capacity, resident=resident, lanes=lanes,
+        place=layout.shard, columns=layout.columns(config.batch_size),
+    )  # fmt: skip
 
 
-def make_chunk(setup: Setup, feed: feeds.Feed):
-    """chunk(numbers, key, state, data, feed, count) -> Chunk. The learning rate and the method's weights are arguments,
-    not constants: one program for all their values, and the same arithmetic wherever the step is transformed."""
+def make_chunk(setup: Setup, fetch: Callable, axis_name: str | None = None):
+    """chunk(((state, (numbers, key, count)), feed), data) -> Chunk. The learning rate and the method's weights are
+    arguments, not constants: one program for all their values, with the same arithmetic wherever it is transformed."""
 
-    def chunk(numbers, key, state, data, rows, count):
+    def chunk(own, data):
+        state, (numbers, key, count), feed = own
         method, tx = setup.make(numbers)
-        step = make_train_step(method, tx, microbatches=setup.config.accumulate)
-        return make_train_chunk(step, feed.fetch)(key, state, data, rows, count)
+        config = setup.config
+        shards = config.shards if config.exact else None
+        step = make_train_step(method, tx, axis_name, microbatches=config.accumulate, shards=shards)
+        with axis.over(axis_name):
+            return make_train_chunk(step, fetch)(key, state, data, feed, count)
 
     return chunk
+
+
+def make_score(setup: Setup):
+    """score((variables, numbers), (keys, batch, step)) -> per-example metrics of held-out data [batch]."""
+
+    def score(own, shared):
+        variables, numbers = own
+        return make_eval_step(setup.held_out(numbers))(variables, *shared)
+
+    return score
 
 
 def next_call(call: int, count: int, seconds: float) -> int:
     """Steps in the next call, so that it takes about CALL_SECONDS; grown gently, for the first call compiles."""
     fit = max(1, int(CALL_SECONDS * count / seconds))
     return min(fit, 8 * call) if count == call or fit < call else call
+
+
+def _stacked(trees: list[PyTree]) -> PyTree:
+    """On a leading axis; keys stay keys."""
+
+    def stack(*leaves):
+        is_key = isinstance(leaves[0], jax.Array) and jnp.issubdtype(leaves[0].dtype, jax.dtypes.prng_key)
+        return jnp.stack(leaves) if is_key else np.stack(leaves)
+
+    return jax.tree.map(stack, *trees)
+
+
+def _padded(tree: PyTree, padding: int) -> PyTree:
+    """With the first lane again, `padding` times."""
+    if not padding:
+        return tree
+
+    def pad(x):
+        rows = [x, *[x[:1]] * padding]
+        return np.concatenate(rows) if isinstance(x, np.ndarray) else jnp.concatenate(rows)
+
+    return jax.tree.map(pad, tree)

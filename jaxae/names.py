@@ -10,4 +10,5 @@ OPTIMIZERS = (
 )  # fmt: skip
 DECAYING = ("adamw", "lion", "lamb")  # those that know a weight decay
 DTYPES = ("float32", "bfloat16")
+PARALLEL = ("jit", "pmap", "none")
 SPLITS = ("train", "validation", "test")

@@ -1,29 +1,211 @@
-"""The step over devices: a batch sharded over a mesh, everything else on each device."""
+"""A function of one run as one compiled program: over lanes (the members of a sweep), over devices, over both.
 
+The devices form a mesh with the axes "seed", which cuts the lanes, and "data", which cuts each batch. What is laid over
+them is always the same pure function; nothing here knows what it computes.
+"""
+
+import contextlib
+import os
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from jaxae.errors import InputError
+from jaxae.types import PyTree
+
+Own = Any
+Shared = Any
 
 
-def data_mesh(count: int) -> Mesh:
-    """A mesh of `count` local devices with the one axis "data"."""
-    devices = jax.devices()
+def virtual(count: int) -> None:
+    """Lets a machine without accelerators have `count` devices, made of its CPU, unless its user has said how many.
+    Only before the first use of a device."""
+    said = "JAX_NUM_CPU_DEVICES" in os.environ or "host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    if count > 1 and not said:
+        with contextlib.suppress(RuntimeError):  # in use already
+            jax.config.update("jax_num_cpu_devices", count)
+
+
+def make_mesh(seed: int = 1, data: int = 1) -> Mesh:
+    """`seed` times `data` devices, those of every process counted."""
+    devices, count = jax.devices(), seed * data
     if count > len(devices):
-        raise InputError(f"devices {count}: this machine has {len(devices)} ({devices[0].platform})")
-    return Mesh(np.array(devices[:count]), ("data",))
+        hint = f": JAX_NUM_CPU_DEVICES={count} makes so many of a CPU" if devices[0].platform == "cpu" else ""
+        raise InputError(f"devices {count}: there are {len(devices)} ({devices[0].platform}){hint}")
+    if jax.process_count() > 1 and count != len(devices):
+        raise InputError(
+            f"devices {count}: the {jax.process_count()} processes have {len(devices)}: expected all of them "
+            f"(--devices {len(devices)})"
+        )
+    return Mesh(np.array(devices[:count]).reshape(seed, data), ("seed", "data"))
 
 
-def replicate(mesh: Mesh, tree: Any) -> Any:
-    """Every device holds the whole tree."""
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+def over_lanes(fn: Callable[[Own, Shared], PyTree], lanes: str, block: int) -> Callable[[Own, Shared], PyTree]:
+    """fn(own, shared) for many lanes at once, `own` and the result with a leading axis of lanes.
+
+    "map": one lane after the other, each the very arithmetic of the lane alone. "vmap": `block` lanes side by side,
+    block after block; always the same number, for it enters the rounding.
+    """
+    if lanes == "map":
+        return lambda own, shared: jax.lax.map(lambda one: fn(one, shared), own)
+    beside = jax.vmap(fn, in_axes=(0, None))
+
+    def blocks(own: Own, shared: Shared) -> PyTree:
+        cut = jax.tree.map(lambda x: x.reshape(-1, block, *x.shape[1:]), own)
+        made = jax.lax.map(lambda one: beside(one, shared), cut)
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), made)
+
+    return blocks
 
 
-def shard(mesh: Mesh) -> Callable[[Any], Any]:
-    """Inside a jitted program: cuts the leading axis of every leaf over the mesh; the program still sees it whole."""
-    over = NamedSharding(mesh, PartitionSpec("data"))
-    return lambda tree: jax.lax.with_sharding_constraint(tree, over)
+def _spread(fn: Callable[[Own, Shared], PyTree]) -> Callable[..., PyTree]:
+    return lambda state, rest, feed, shared: fn((state, rest, feed), shared)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the lanes and the batch lie."""
+
+    mesh: Mesh
+    parallel: str = "jit"
+    """How devices share a batch: "jit" or "pmap"."""
+    lanes: str | None = None
+    """None for a run alone, else "map" or "vmap"."""
+    block: int = 8
+    """Lanes that vmap takes side by side."""
+    exact: bool = False
+    """Bits that do not depend on the number of devices."""
+
+    @cached_property
+    def data(self) -> int:
+        return self.mesh.shape["data"]
+
+    @property
+    def whole(self) -> bool:
+        """Whether a step sees the whole batch, wherever it lies; else a device's share of it, along the axis "data"."""
+        return self.data == 1 or (self.parallel == "jit" and not self.exact and self.lanes is None)
+
+    @property
+    def axis_name(self) -> str | None:
+        return None if self.whole else "data"
+
+    def multiple(self) -> int:
+        """What the number of lanes must be a multiple of."""
+        return self.mesh.shape["seed"] * (self.block if self.lanes == "vmap" else 1)
+
+    def training(self, fn: Callable[[Own, Shared], PyTree]) -> Callable[..., PyTree]:
+        """program(state, rest, feed, shared), of fn((state, rest, feed), shared), for what the `put`s below placed.
+        `state` is donated; the result lies as the state does."""
+        if self._by_pmap:
+            devices = None if jax.process_count() > 1 else list(self.mesh.devices.flat)
+            axes = (0, None, 0, 0)
+            return jax.pmap(_spread(fn), axis_name="data", in_axes=axes, devices=devices, donate_argnums=0)
+        program = _spread(over_lanes(fn, self.lanes, self.block) if self.lanes else fn)
+        if self.lanes or not self.whole:
+            program = self._mapped(program, (self._lane_spec, self._lane_spec, self._feed_spec, P()))
+        return jax.jit(program, donate_argnums=0)
+
+    def reading(self, fn: Callable[[Own, Shared], PyTree]) -> Callable[[Own, Shared], PyTree]:
+        """program(own, shared), of a function that needs no data axis. `own` is what `near` gives of the state."""
+        if self.lanes is None:
+            return jax.jit(fn)
+        return jax.jit(self._mapped(over_lanes(fn, self.lanes, self.block), (P("seed"), P())))
+
+    def _mapped(self, fn: Callable, specs: tuple) -> Callable:
+        if self.mesh.size == 1:
+            return fn
+        return jax.shard_map(fn, mesh=self.mesh, in_specs=specs, out_specs=self._lane_spec, check_vma=False)
+
+    @property
+    def _by_pmap(self) -> bool:
+        return self.parallel == "pmap" and self.data > 1
+
+    @property
+    def _lane_spec(self) -> P:
+        return P("seed") if self.lanes else P()
+
+    @property
+    def _feed_spec(self) -> P:
+        return P("seed", None, "data") if self.lanes else P(None, "data")
+
+    def put(self, state: PyTree) -> PyTree:
+        """The state, on every device that needs it."""
+        if self._by_pmap:
+            return self._stacked(state)
+        return jax.tree.map(lambda x: self._place(x, self._lane_spec), state)
+
+    def put_rest(self, tree: PyTree) -> PyTree:
+        """What is small, and the same on all devices of a lane."""
+        if self._by_pmap:
+            return tree
+        return jax.tree.map(lambda x: self._place(x, self._lane_spec), tree)
+
+    def put_shared(self, tree: PyTree) -> PyTree:
+        """What all lanes and devices read."""
+        if self._by_pmap:
+            return self._stacked(tree)
+        return jax.tree.map(lambda x: self._place(x, P()), tree)
+
+    def put_feed(self, tree: PyTree) -> PyTree:
+        """Leaves [lanes?, capacity, batch, ...]: of several processes, this one's part of the batch."""
+        if self._by_pmap:
+            count = len(self.mesh.local_devices)
+            return jax.tree.map(lambda x: np.stack(np.split(x, count, axis=1)), tree)
+        if self.mesh.size == 1:
+            return tree
+        return jax.tree.map(lambda x: self._place(x, self._feed_spec, local=True), tree)
+
+    def _stacked(self, tree: PyTree) -> PyTree:
+        """A copy for each local device, as pmap wants them."""
+        local = np.array(self.mesh.local_devices)
+        over = NamedSharding(Mesh(local, ("data",)), P("data"))
+        return jax.tree.map(lambda x: jax.device_put(jnp.broadcast_to(x, (len(local), *x.shape)), over), tree)
+
+    def _place(self, x: Any, spec: P, local: bool = False) -> jax.Array:
+        if self.mesh.size == 1:
+            return jax.device_put(x, self.mesh.devices.item())
+        sharding = NamedSharding(self.mesh, spec)
+        if jax.process_count() == 1:
+            return jax.device_put(x, sharding)
+        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(self._place(np.asarray(jax.random.key_data(x)), spec))
+        x = np.asarray(x)
+        if local:
+            return jax.make_array_from_process_local_data(sharding, x)
+        return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
+
+    def get(self, tree: PyTree) -> PyTree:
+        """The lanes' values, or the run's alone, on the host."""
+        return jax.device_get(self.near(tree))
+
+    def near(self, tree: PyTree) -> PyTree:
+        """The same, on a device of this process where one holds all of it."""
+
+        def one(x):
+            if self.mesh.size == 1 or self.lanes:
+                return x
+            x = x.addressable_shards[0].data
+            return x[0] if self._by_pmap else x
+
+        return jax.tree.map(one, tree)
+
+    def columns(self, batch_size: int) -> slice:
+        """This process's part of the global batch."""
+        if self.data == 1:
+            return slice(0, batch_size)
+        mine = [place for place, device in enumerate(self.mesh.devices.flat) if device in self.mesh.local_devices]
+        each = batch_size // self.mesh.size
+        return slice(mine[0] * each, (mine[-1] + 1) * each)
+
+    def shard(self, tree: PyTree) -> PyTree:
+        """Inside a program that sees the whole batch: cuts the leading axis of every leaf over the devices."""
+        if self.data == 1 or not self.whole:
+            return tree
+        return jax.lax.with_sharding_constraint(tree, NamedSharding(self.mesh, P("data")))

@@ -11,24 +11,32 @@ from rich.progress import Progress as RichProgress
 
 
 class Bar:
-    """Where the run is."""
+    """Where the training is. Steps are counted over all members of a sweep."""
 
-    def __init__(self, rich: RichProgress | None, step: int, total: int, epoch: float, batch_size: int):
+    def __init__(self, rich: RichProgress | None, done: int, total: int, epoch: float, batch_size: int):
         self._rich, self._epoch, self._batch_size = rich, epoch, batch_size
-        self._step, self._marked = step, (time.perf_counter(), step)
+        self._done, self._step, self._marked = done, done, time.perf_counter()
         self._rate = 0.0
         if rich:
-            fields: dict[str, Any] = {"epoch": 0.0, "loss": float("nan"), "rate": 0.0}
-            self._task = rich.add_task("train", total=total, completed=step, **fields)
+            fields: dict[str, Any] = {"epoch": 0.0, "loss": float("nan"), "rate": 0.0, "what": ""}
+            self._task = rich.add_task("train", total=total, completed=done, **fields)
 
-    def advance(self, step: int, loss: float) -> None:
-        now = time.perf_counter()
-        rate = (step - self._step) * self._batch_size / max(now - self._marked[0], 1e-9)
+    def begin(self, what: str, done: int, step: int) -> None:
+        """A wave of a sweep begins (or goes on) at `step`, with `done` steps behind it in all."""
+        self._done, self._step, self._marked = done, step, time.perf_counter()
+        if self._rich:
+            shown: dict[str, Any] = {"what": what}
+            self._rich.update(self._task, completed=done, **shown)
+
+    def advance(self, step: int, loss: float, runs: int = 1) -> None:
+        """`runs` members have come to `step`."""
+        now, made = time.perf_counter(), (step - self._step) * runs
+        rate = made * self._batch_size / max(now - self._marked, 1e-9)
         self._rate = rate if not self._rate else 0.8 * self._rate + 0.2 * rate
-        self._step, self._marked = step, (now, step)
+        self._done, self._step, self._marked = self._done + made, step, now
         if self._rich:
             shown: dict[str, Any] = {"epoch": step / self._epoch, "loss": float(loss), "rate": self._rate}
-            self._rich.update(self._task, completed=step, **shown)
+            self._rich.update(self._task, completed=self._done, **shown)
 
     def speed(self) -> dict[str, float]:
         return {"examples_per_second": round(self._rate, 1)}
@@ -52,16 +60,19 @@ class Progress:
         self.say(f"step {step:>7,}  validation  {terms}")
 
     @contextlib.contextmanager
-    def bar(self, step: int, total: int, epoch: float, batch_size: int) -> Iterator[Bar]:
+    def bar(self, setup: Any, done: int, runs: int = 1) -> Iterator[Bar]:
+        """A bar for `runs` runs like `setup`, with `done` steps behind them."""
+        numbers = (done, runs * setup.total, setup.epoch, setup.config.batch_size)
         if self.quiet or not self.console.is_terminal:
-            yield Bar(None, step, total, epoch, batch_size)
+            yield Bar(None, *numbers)
             return
         columns = (
-            MofNCompleteColumn(), BarColumn(), TextColumn("epoch {task.fields[epoch]:.1f}"),
-            TextColumn("loss {task.fields[loss]:.2f}"), TextColumn("{task.fields[rate]:,.0f} examples/s"), Remaining(),
+            TextColumn("{task.fields[what]}"), MofNCompleteColumn(), BarColumn(),
+            TextColumn("epoch {task.fields[epoch]:.1f}"), TextColumn("loss {task.fields[loss]:.2f}"),
+            TextColumn("{task.fields[rate]:,.0f} examples/s"), Remaining(),
         )  # fmt: skip
         with RichProgress(*columns, console=self.console, transient=True) as rich:
-            yield Bar(rich, step, total, epoch, batch_size)
+            yield Bar(rich, *numbers)
 
 
 class Remaining(TimeRemainingColumn):

@@ -10,16 +10,17 @@ import jax
 import numpy as np
 
 from jaxae import folder as folders
-from jaxae import optim, parallel
+from jaxae import hosts, optim
 from jaxae.build import Setup, build
 from jaxae.checkpoint import Checkpoints
 from jaxae.config import Config
 from jaxae.digest import digest
 from jaxae.errors import InputError
-from jaxae.evaluate.likelihood import evaluate
+from jaxae.evaluate.likelihood import Evaluation
 from jaxae.folder import RunFolder
-from jaxae.log import Log, import_wandb
-from jaxae.loop import Loop, Watch
+from jaxae.log import Log, NoLog, import_wandb
+from jaxae.loop import Lane, Loop, Watch
+from jaxae.parallel import Layout, make_mesh
 from jaxae.progress import Progress
 from jaxae.types import Net, TrainState, Variables
 
@@ -40,23 +41,47 @@ def train(
     """Trains `config` in the folder `path`, or resumes it there, to its end; then returns the trained run.
 
     The result is a function of the config alone: not of where it was cut off, nor of any cadence. `net` is for your
-    own linen modules. Raises InputError, Diverged (a loss that is not finite) or Interrupted (SIGINT, SIGTERM: saved).
+    own linen modules. Of several processes (`jaxae.join`) all call it, and process 0 alone touches the folder. Raises
+    InputError, Diverged (a loss that is not finite) or Interrupted (SIGINT, SIGTERM: saved).
     """
     folder = RunFolder(path or Path("runs") / f"{Path(config.data).name}-{config.method}-{config.identity()}")
-    folder.check(config)
+    hosts.first(lambda: folder.check(config))
     if config.wandb:
         import_wandb(config.wandb)
     setup = build(config, net)
-    mesh = parallel.data_mesh(config.devices)
+    layout = layout_of(setup.config)
     progress = progress or Progress(quiet=True)
     record = folders.record(config, folder.path, setup.source)
-    with folder.claimed(config, record), _checkpoints(setup, folder, progress) as checkpoints, _signals() as asked:
+    with _claimed(folder, config, record), _checkpoints(setup, folder, progress) as checkpoints, signals() as asked:
         state, watch = _start(setup, checkpoints, progress)
-        folder.write(config, record)
-        log = Log(folder.metrics_file, folder.events, int(state.step), config.wandb, config.to_dict())
-        with contextlib.closing(Loop(setup, mesh, state, watch, checkpoints, log, progress, asked)) as loop:
-            loop.run()
+        step = int(state.step)
+        with _log(setup, folder, config, record, step) as log, progress.bar(setup, step) as bar:
+            loop = Loop([Lane(setup, watch, log)], layout, state, step, checkpoints, progress, bar, asked)
+            with contextlib.closing(loop):
+                loop.run()
     return load(folder.path, net=net, setup=setup)
+
+
+def layout_of(config: Config) -> Layout:
+    return Layout(make_mesh(data=config.devices), config.parallel, exact=config.exact)
+
+
+@contextlib.contextmanager
+def _claimed(folder: RunFolder, config: Config, record: dict[str, Any]) -> Iterator[None]:
+    """The folder is this run's, held by process 0."""
+    with contextlib.ExitStack() as held:
+        hosts.first(lambda: held.enter_context(folder.claimed(config, record)))
+        yield
+
+
+@contextlib.contextmanager
+def _log(setup: Setup, folder: RunFolder, config: Config, record: dict[str, Any], step: int) -> Iterator[Log | NoLog]:
+    if not hosts.leads():
+        yield NoLog()
+        return
+    folder.write(config, record)
+    with contextlib.closing(Log(folder.metrics_file, folder.events, step, config.wandb, config.to_dict())) as log:
+        yield log
 
 
 def _checkpoints(setup: Setup, folder: RunFolder, progress: Progress) -> Checkpoints:
@@ -73,11 +98,11 @@ def _start(setup: Setup, checkpoints: Checkpoints, progress: Progress) -> tuple[
     if found.step > setup.total:
         raise InputError(f"steps {setup.total}: this run has {found.step} already: expected at least that many")
     progress.say(f"resuming at step {found.step:,} of {setup.total:,}")
-    return found.state, Watch(**found.meta["watch"])
+    return found.state, Watch(**found.meta["watch"][0])
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
+def signals() -> Iterator[list[int]]:
     """Collects SIGINT and SIGTERM instead of dying of them; the second of a kind is taken at its word."""
     asked: list[int] = []
     before: dict[int, Any] = {}
@@ -112,10 +137,18 @@ def load(path: str | Path, checkpoint: str = "auto", *, net: Net | None = None, 
     return Trained(setup, folder, found.step, found.state, optim.evaluated(found.state))
 
 
-def evaluate_run(trained: Trained, split: str = "test", samples: int = 128, seed: int = 0) -> dict[str, Any]:
-    """The held-out measures of a run (see `jaxae.evaluate.likelihood.evaluate`), with what identifies them."""
-    view = trained.setup.view(split, seed)
-    measures = evaluate(trained.setup.held_out, trained.variables, view, samples, trained.step)
+def evaluation(setup: Setup, split: str = "test", samples: int = 128, seed: int = 0) -> Evaluation:
+    """What measures runs that differ in their seeds and numbers alone, compiled once."""
+    return Evaluation(setup.held_out, setup.view(split, seed), samples)
+
+
+def evaluate_run(
+    trained: Trained, split: str = "test", samples: int = 128, seed: int = 0, by: Evaluation | None = None
+) -> dict[str, Any]:
+    """The held-out measures of a run (see `jaxae.evaluate.likelihood.Evaluation`), with what identifies them. `by` is
+    an `evaluation` of that split, samples and seed."""
+    by = by or evaluation(trained.setup, split, samples, seed)
+    measures = by(trained.setup.numbers(), trained.variables, trained.step)
     pixels = int(np.prod(trained.setup.source.shape))
     if measures["nll"] is not None and trained.setup.likelihood.discrete:
         measures["bits_per_dim"] = measures["nll"] / pixels / float(np.log(2))

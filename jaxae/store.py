@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
@@ -25,7 +26,8 @@ logging.getLogger("asyncio").addFilter(lambda record: not any(name in record.get
 
 
 class Store:
-    """Steps on disk. Reading raises Damaged for what is not what was saved; writing raises InputError."""
+    """Steps on disk. Reading raises Damaged for what is not what was saved; writing raises InputError. Where there are
+    several processes, only process 0 has one."""
 
     def __init__(self, folder: Path, latest: int, best: int, every: int | None, write: bool):
         self.folder, self._write = folder, write
@@ -34,12 +36,15 @@ class Store:
         keep += [policies.EveryNSteps(every)] if every else []
         if write:
             _prepare(folder)
+        alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
         options = ocp.CheckpointManagerOptions(
             preservation_policy=policies.AnyPreservationPolicy(keep),
             lightweight_initialize=True,
             enable_async_checkpointing=False,
-            create=write,
             read_only=not write,
+            create=False,
+            # orbax would wait for every process in each call, also from the thread that writes
+            multiprocessing_options=alone if jax.process_count() > 1 else ocp.options.MultiprocessingOptions(),
         )
         self._manager = ocp.CheckpointManager(folder, options=options)
         self._reload()

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key
 
-from jaxae import axis, random
+from jaxae import axis, exact, random
 from jaxae.types import Batch, Method, Objective, PyTree, TrainState, Variables
 
 Step = Callable[[Array, TrainState, Batch], tuple[TrainState, dict[str, Array]]]
@@ -21,27 +21,59 @@ def init_state(method: Method, tx: optax.GradientTransformation, key: Array, bat
 
 
 def make_train_step(
-    method: Method, tx: optax.GradientTransformation, axis_name: str | None = None, microbatches: int = 1
+    method: Method,
+    tx: optax.GradientTransformation,
+    axis_name: str | None = None,
+    microbatches: int = 1,
+    shards: int | None = None,
 ) -> Step:
     """train_step(key, state, batch) -> (state, metrics): one update, on the mean loss over the global batch.
 
     `key` (the run's "noise" stream) is constant; every example's key is fold_in(fold_in(key, step), batch.index). With
     `axis_name` the batch is one device's share along that mapped axis. With `microbatches` the gradient is the mean
-    over that many equal pieces of the batch, one at a time: a large batch in little memory.
+    over that many equal pieces of the batch, one at a time: a large batch in little memory. With `shards` (a power of
+    two that the devices divide) the result is the same to the bit on any number of devices: see `jaxae.exact`.
     metrics: scalars in nats an example, among them "loss"; and "grad_norm" of the global gradient.
     """
 
+    def update(grads, kept, metrics, state):
+        updates, opt_state = tx.update(grads, state.opt_state, state.variables.params)
+        params = optax.apply_updates(state.variables.params, updates)
+        metrics = {**metrics, "grad_norm": optax.tree.norm(grads)}
+        return TrainState(state.step + 1, Variables(params, kept), opt_state), metrics
+
     def train_step(key: Key[Array, ""], state: TrainState, batch: Batch):
         with axis.over(axis_name):
+            if shards is not None:
+                found = _exact_gradient(method, state, key, batch, shards, axis_name)
+                return exact.apart(update, state.step, *found, state)
             keys = random.example_keys(key, state.step, batch.index)
             grads, kept, metrics = _mean_gradient(method, state, keys, batch, microbatches)
             grads, metrics = axis.mean((grads, metrics))
-            updates, opt_state = tx.update(grads, state.opt_state, state.variables.params)
-            params = optax.apply_updates(state.variables.params, updates)
-            metrics["grad_norm"] = optax.tree.norm(grads)
-            return TrainState(state.step + 1, Variables(params, kept), opt_state), metrics
+            return update(grads, kept, metrics, state)
 
     return train_step
+
+
+def _exact_gradient(
+    method: Method, state: TrainState, key: Array, batch: Batch, shards: int, axis_name: str | None
+) -> tuple[PyTree, PyTree, dict[str, Array]]:
+    """As `_mean_gradient`, over devices too, by sums in a fixed order. A loss that couples its batch must see all of it
+    at once: then every device computes the whole batch."""
+
+    def gradient(part):
+        keys = random.example_keys(key, state.step, part.index)
+        return _mean_gradient(method, state, keys, part, 1)
+
+    def loss():
+        keys = random.example_keys(key, state.step, batch.index)
+        return method.loss(state.variables, keys, batch, state.step)
+
+    if axis.couples(loss):
+        whole, pieces, name = jax.tree.map(axis.gather, batch), 1, None
+    else:
+        whole, pieces, name = batch, shards, axis_name
+    return exact.mean_over_shards(gradient, whole, pieces, name, state.step)
 
 
 def _mean_gradient(

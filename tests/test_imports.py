@@ -11,23 +11,24 @@ PACKAGE = Path(__file__).parents[1] / "jaxae"
 # a module may import those of the lines above its own, and those of its own line
 LAYERS = """
 errors names types digest
-schedules densities random axis
+schedules densities random axis exact hosts join
 likelihoods parts networks
 methods optim config
 train parallel
 data
 facts store checkpoint folder evaluate log progress
-build
+build compare
 loop
 run
-artifacts
+artifacts sweep
 report
 cli
 __main__ __init__
 """
 LEVEL = {name: level for level, line in enumerate(LAYERS.strip().splitlines()) for name in line.split()}
 LIGHT = [
-    "jaxae", "jaxae.config", "jaxae.cli", "jaxae.cli.train", "jaxae.methods", "jaxae.networks.catalogue",
+    "jaxae", "jaxae.config", "jaxae.cli", "jaxae.cli.train", "jaxae.cli.compare", "jaxae.methods",
+    "jaxae.networks.catalogue",
     "jaxae.names", "jaxae.schedules", "jaxae.errors", "jaxae.data", "jaxae.networks",
 ]  # fmt: skip
 FOREIGN = ("tensorflow", "torch", "keras", "pickle")

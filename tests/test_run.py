@@ -263,7 +263,7 @@ def test_held_out_data_is_scored_by_what_training_found(tmp_path):
     expected = 32 * (np.log(2 * np.pi * variance) + measures["mse"] / variance)
     assert measures["reconstruction"] == pytest.approx(expected, rel=1e-5)
     view = View(setup.source.validation, setup.pixels, setup.key, chunk=7)
-    by_seven = view.map(lambda b: setup.held_out.loss(trained.variables, view.keys(b, "noise"), b, 0).loss)
+    by_seven = view.map(lambda b: setup.held_out({}).loss(trained.variables, view.keys(b, "noise"), b, 0).loss)
     validated = rows(trained.folder, "validation_loss")[(30, "validation_loss")]
     assert by_seven.mean() == pytest.approx(validated, rel=1e-5)
 

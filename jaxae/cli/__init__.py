@@ -16,8 +16,10 @@ from jaxae.errors import Diverged, InputError, Interrupted
 
 VERBS = {
     "train": "jaxae.cli.train",
+    "sweep": "jaxae.cli.sweep",
     "evaluate": "jaxae.cli.evaluate",
     "digest": "jaxae.cli.evaluate",
+    "compare": "jaxae.cli.compare",
     "reconstruct": "jaxae.cli.artifacts",
     "sample": "jaxae.cli.artifacts",
     "interpolate": "jaxae.cli.artifacts",

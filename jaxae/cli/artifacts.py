@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
+from jaxae.cli.member import is_sweep, run_argument
 from jaxae.errors import InputError
 from jaxae.names import SPLITS
 
 PICTURE = (".png", ".npz")
-run_argument = click.argument("run_dir", metavar="RUN")
 checkpoint_option = click.option(
     "--checkpoint", default="auto", help="last, best or a step [last; best where the run has a patience]"
 )
@@ -61,7 +61,7 @@ def _check_split(split: str) -> None:
 
 
 @click.command()
-@run_argument
+@run_argument()
 @_count(64, "examples, evenly spread through the split")
 @split_option
 @_seed("held-out pixels, where binarisation is dynamic")
@@ -79,7 +79,7 @@ def reconstruct(run_dir: str, count: int, split: str, seed: int, checkpoint: str
 
 
 @click.command()
-@run_argument
+@run_argument()
 @_count(64, "draws from the prior")
 @_seed("the draws")
 @checkpoint_option
@@ -95,7 +95,7 @@ def sample(run_dir: str, count: int, seed: int, checkpoint: str, out: str | None
 
 
 @click.command()
-@run_argument
+@run_argument()
 @_count(8, "pairs of examples, spread through the split")
 @click.option("--pair", type=int, nargs=2, multiple=True, help="two examples by number; may be repeated")
 @click.option("--steps", type=int, default=11, help="codes on a path, its ends included [11]")
@@ -125,7 +125,7 @@ def interpolate(
 
 
 @click.command()
-@run_argument
+@run_argument()
 @click.option("--example", type=int, default=0, help="whose code, by number in the split [0]")
 @click.option("--span", type=float, default=3.0, help="how far, in the unit's standard deviations [3]")
 @click.option("--steps", type=int, default=11, help="codes a row, odd: the middle one is the example's [11]")
@@ -148,7 +148,7 @@ def traverse(
 
 
 @click.command()
-@run_argument
+@run_argument()
 @click.option("--count", type=int, default=None, help="examples, evenly spread through the split [all]")
 @split_option
 @_seed("held-out pixels, where binarisation is dynamic")
@@ -166,7 +166,7 @@ def encode(run_dir: str, count: int | None, split: str, seed: int, checkpoint: s
 
 
 @click.command()
-@run_argument
+@run_argument()
 @click.argument("codes", metavar="Z")
 @checkpoint_option
 @_out("decoded.png")
@@ -184,11 +184,19 @@ def decode(run_dir: str, codes: str, checkpoint: str, out: str | None) -> None:
 
 
 @click.command()
-@run_argument
+@run_argument(whole=True)
 @checkpoint_option
 @click.option("--out", metavar="PATH", help="a .html [RUN/report.html]")
 def report(run_dir: str, checkpoint: str, out: str | None) -> None:
-    """Write the run's report again: one page, for which no network is needed."""
+    """Write the report of a run or a whole sweep again: one page, for which no network is needed."""
+    if is_sweep(run_dir):
+        from jaxae.artifacts import files
+        from jaxae.report import write_comparison
+
+        path = Path(out) if out else Path(run_dir) / "report.html"
+        files.check_out(path, (".html",))
+        click.echo(write_comparison([run_dir], path))
+        return
     trained, path = _load(run_dir, checkpoint, out, "report.html", (".html",))
     from jaxae.report import write_report
 

@@ -4,12 +4,13 @@ import json as json_module
 
 import click
 
+from jaxae.cli.member import run_argument
 from jaxae.errors import InputError
 from jaxae.names import SPLITS
 
 
 @click.command(short_help="ELBO, NLL with its error, MSE")
-@click.argument("run_dir", metavar="RUN")
+@run_argument()
 @click.option("--split", default="test", help=f"{', '.join(SPLITS)} [test]")
 @click.option("--samples", type=int, default=128, help="importance samples an example [128]")
 @click.option("--checkpoint", default="auto", help="last, best or a step [last; best where the run has a patience]")
@@ -37,7 +38,7 @@ def evaluate(run_dir: str, split: str, samples: int, checkpoint: str, seed: int,
 
 
 @click.command(short_help="one line to compare results by")
-@click.argument("run_dir", metavar="RUN")
+@run_argument()
 @click.option("--checkpoint", default="last", help="last, best or a step [last]")
 def digest(run_dir: str, checkpoint: str) -> None:
     """SHA-256 over the final parameters (names, shapes, dtypes, bytes): two people compare a result by this line."""

@@ -56,12 +56,13 @@ def config_options(command: Callable) -> Callable:
     for spec in reversed(dataclasses.fields(Config)):
         if spec.name == "hyperparameters":
             continue
-        default = "" if spec.default is None else f" [{spec.default}]"
+        default = "" if spec.default in (None, False) else f" [{spec.default}]"
         choices = spec.metadata.get("choices")
         shown = f": {', '.join(choices)}" if choices and len(choices) < 13 else ""
         flag = f"--{spec.name.replace('_', '-')}"
         text = f"{spec.metadata['help']}{shown}{default}"
-        command = click.option(flag, spec.name, type=_kind(spec), default=None, help=text)(command)
+        kind: dict[str, Any] = {"is_flag": True} if spec.type is bool else {"type": _kind(spec)}
+        command = click.option(flag, spec.name, default=None, help=text, **kind)(command)
     return command
 
 
@@ -96,9 +97,10 @@ def train(run_dir: str | None, quiet: bool, no_report: bool, **values: Any) -> N
     config = make_config(values)
     if run_dir is not None and not run_dir:
         raise InputError("--run '': expected a folder")
-    from jaxae import run
+    from jaxae import parallel, run
     from jaxae.progress import Progress
 
+    parallel.virtual(config.devices)
     progress = Progress(quiet)
     trained = run.train(config, Path(run_dir) if run_dir else None, progress=progress)
     progress.say("evaluating on the test split")

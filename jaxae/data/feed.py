@@ -2,14 +2,15 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxae import random
-from jaxae.data.order import batch_indices
+from jaxae import axis, random
+from jaxae.data.order import batch_indices, epoch_order
 from jaxae.data.source import Split
 from jaxae.types import Batch
 
@@ -29,7 +30,8 @@ class Feed:
     """Batches of one split for a training run.
 
     `data` is what the program holds throughout (the rows, or nothing); `at(step, count)` what one chunk reads: a tree
-    with a leading axis of `capacity`, filled for the first `count` steps; `fetch` joins them inside the program.
+    with a leading axis of `capacity`, filled for the first `count` steps; `fetch` joins them inside the program. Of
+    several processes each reads only its own `columns` of the global batch.
     """
 
     def __init__(
@@ -42,12 +44,16 @@ class Feed:
         *,
         resident: bool,
         place: Callable[[Batch], Batch] = lambda batch: batch,
+        columns: slice = slice(None),
+        lanes: int = 1,
     ):
         self.split, self.pixels, self.place = split, pixels, place
         self.seed, self.batch_size, self.resident = seed, batch_size, resident
         per_step = batch_size * split.rows.nbytes // len(split)
-        self.capacity = capacity if resident else max(1, min(capacity, STREAM_BYTES // max(per_step, 1)))
+        self.capacity = capacity if resident else max(1, min(capacity, STREAM_BYTES // max(lanes * per_step, 1)))
         self.data: Any = (jnp.asarray(split.rows), jnp.asarray(split.labels)) if resident else ()
+        self.columns = columns
+        self._epoch = lru_cache(maxsize=2)(epoch_order)
         self._reader = ThreadPoolExecutor(1)
         self._ahead: tuple[int, int, Future] | None = None
 
@@ -66,13 +72,14 @@ class Feed:
         """One step's batch, inside the program. `key` is the run's key."""
         index = row if self.resident else row[0]
         rows, labels = (array[index] for array in data) if self.resident else row[1:]
-        places = jnp.arange(self.batch_size, dtype=jnp.int32)
+        places = axis.places(len(index))
         keys = random.example_keys(random.stream(key, "pixels"), step, places)
         return self.place(Batch(self.pixels(keys, rows, index), labels, places))
 
     def _indices(self, step: int, count: int) -> np.ndarray:
-        indices = np.zeros((self.capacity, self.batch_size), np.int32)
-        indices[:count] = batch_indices(self.seed, step, count, self.batch_size, len(self.split))
+        rows = batch_indices(self.seed, step, count, self.batch_size, len(self.split), self._epoch)[:, self.columns]
+        indices = np.zeros((self.capacity, rows.shape[1]), np.int32)
+        indices[:count] = rows
         return indices
 
     def _rows(self, step: int, count: int) -> tuple[np.ndarray, ...]:

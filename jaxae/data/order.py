@@ -4,7 +4,8 @@ A run reads one endless row of epochs, each a fresh permutation of the split. St
 t B + B - 1 of it: every example exactly once an epoch, whatever the batch size, and a batch may straddle two.
 """
 
-from functools import lru_cache, partial
+from collections.abc import Callable
+from functools import partial
 
 import jax
 import numpy as np
@@ -19,15 +20,21 @@ def _permutation(seed: Array, epoch: Array, size: int) -> Array:
     return jax.random.permutation(jax.random.fold_in(key, epoch), size)
 
 
-@lru_cache(maxsize=4)
 def epoch_order(seed: int, epoch: int, size: int) -> np.ndarray:
     """The permutation of that epoch, int32 [size]."""
     return np.asarray(_permutation(np.uint32(seed), np.uint32(epoch), size), np.int32)
 
 
-def batch_indices(seed: int, step: int, count: int, batch_size: int, size: int) -> np.ndarray:
-    """The examples of steps `step` to `step + count - 1`: int32 [count, batch_size]."""
+def batch_indices(
+    seed: int,
+    step: int,
+    count: int,
+    batch_size: int,
+    size: int,
+    order: Callable[[int, int, int], np.ndarray] = epoch_order,
+) -> np.ndarray:
+    """The examples of steps `step` to `step + count - 1`: int32 [count, batch_size]. `order` may remember epochs."""
     first, last = step * batch_size, (step + count) * batch_size
-    epochs = [epoch_order(seed, epoch, size) for epoch in range(first // size, (last - 1) // size + 1)]
+    epochs = [order(seed, epoch, size) for epoch in range(first // size, (last - 1) // size + 1)]
     start = first % size
     return np.concatenate(epochs)[start : start + last - first].reshape(count, batch_size)

@@ -80,32 +80,52 @@ def _summary(sums: dict, k: int) -> dict[str, Float[Array, " batch"]]:
     }
 
 
-def evaluate(method: Method, variables: Variables, view: View, samples: int, step: int) -> dict[str, Any]:
-    """Held-out measures of one model, means over the split in nats an example; null where a method has no density.
+class Evaluation:
+    """Held-out measures, compiled once for all models of the same shapes.
 
-    elbo = -(reconstruction + kl); nll: importance-weighted with `samples` draws. *_mc_se is the standard error that
-    comes from those draws, *_data_se the one that comes from the choice of examples. mse: mean squared error a pixel
-    of the reconstruction from the embedded code.
+    `make` gives the method for its numbers (learning rate, weights): they are arguments of the compiled programs.
     """
-    result: dict[str, Any] = {"elbo": None, "nll": None, "kl": None}
-    if method.log_weight is not None:
-        result |= _density(method, variables, view, samples)
-    else:
-        loss = jax.jit(method.loss)
-        terms = view.map(lambda b: loss(variables, view.keys(b, "noise"), b, jnp.asarray(step)).metrics)
-        result |= {name: float(value.mean(dtype=np.float64)) for name, value in terms.items()}
-    reconstruct = jax.jit(method.reconstruct)
-    error = view.map(lambda b: jnp.mean(jnp.square(reconstruct(variables, b) - b.x), axis=(1, 2, 3)))
-    result["mse"] = float(error.mean(dtype=np.float64))
-    return {**result, "examples": len(view), "step": step}
+
+    def __init__(self, make: Callable[[dict[str, Any]], Method], view: View, samples: int):
+        self.view, self.samples = view, samples
+        self._dense = make({}).log_weight is not None
+        block = max(1, min(samples, BLOCK // view.chunk))
+        self._importance = jax.jit(lambda numbers, *args: importance(make(numbers), samples, block)(*args))
+        self._loss = jax.jit(lambda numbers, *args: make(numbers).loss(*args).metrics)
+        self._error = jax.jit(lambda numbers, *args: _squared_error(make(numbers), *args))
+
+    def __call__(self, numbers: dict[str, Any], variables: Variables, step: int) -> dict[str, Any]:
+        """Means over the split in nats an example; null where a method has no density.
+
+        elbo = -(reconstruction + kl); nll: importance-weighted with `samples` draws. *_mc_se is the standard error that
+        comes from those draws, *_data_se the one that comes from the choice of examples. mse: mean squared error a
+        pixel of the reconstruction from the embedded code.
+        """
+        view, at = self.view, jnp.asarray(step)
+        result: dict[str, Any] = {"elbo": None, "nll": None, "kl": None}
+        if self._dense:
+            of = view.map(lambda b: self._importance(numbers, variables, view.keys(b, "importance"), b))
+            result |= _density(of, self.samples)
+        else:
+            terms = view.map(lambda b: self._loss(numbers, variables, view.keys(b, "noise"), b, at))
+            result |= {name: float(value.mean(dtype=np.float64)) for name, value in terms.items()}
+        error = view.map(lambda b: self._error(numbers, variables, b))
+        result["mse"] = float(error.mean(dtype=np.float64))
+        return {**result, "examples": len(view), "step": step}
 
 
-def _density(method: Method, variables: Variables, view: View, samples: int) -> dict[str, Any]:
-    block = max(1, min(samples, BLOCK // view.chunk))
-    estimate = jax.jit(importance(method, samples, block))
-    of = view.map(lambda b: estimate(variables, view.keys(b, "importance"), b))
+def evaluate(method: Method, variables: Variables, view: View, samples: int, step: int) -> dict[str, Any]:
+    """The measures of one model: see `Evaluation`."""
+    return Evaluation(lambda numbers: method, view, samples)({}, variables, step)
+
+
+def _squared_error(method: Method, variables: Variables, batch: Batch) -> Float[Array, " batch"]:
+    return jnp.mean(jnp.square(method.reconstruct(variables, batch) - batch.x), axis=(1, 2, 3))
+
+
+def _density(of: dict[str, np.ndarray], samples: int) -> dict[str, Any]:
     of = jax.tree.map(lambda x: np.asarray(x, np.float64), of)
-    n = len(view)
+    n = len(of["elbo"])
 
     def data_se(x):
         return float(x.std(ddof=1) / math.sqrt(n)) if n > 1 else None

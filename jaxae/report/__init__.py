@@ -1,6 +1,7 @@
-"""One page about one run: `write_report(trained)` makes report.html, which needs no network and no server."""
+"""Pages that need no network and no server: `write_report(trained)` about one run, `write_comparison(paths, out)` about
+many."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,4 +25,21 @@ def write_report(trained: Trained, evaluation: Mapping[str, Any] | None = None, 
     return path
 
 
-__all__ = ["write_report"]
+def write_comparison(
+    paths: Iterable[str | Path],
+    out: str | Path,
+    measure: str | None = None,
+    baseline: str | None = None,
+    level: float = 0.95,
+) -> Path:
+    """Writes the page that compares the runs and sweeps in `paths`, as `jaxae.compare.compare` does, and returns `out`.
+
+    The page is a function of the runs alone: it holds no date, and written twice it is the same to the byte.
+    """
+    from jaxae.report.comparison import render
+
+    files.write(Path(out), render(paths, measure, baseline, level).encode())
+    return Path(out)
+
+
+__all__ = ["write_comparison", "write_report"]

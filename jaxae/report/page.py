@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from jaxae import artifacts, log, methods
@@ -13,6 +12,7 @@ from jaxae.folder import read_json
 from jaxae.report import curves as drawn
 from jaxae.report import latent, measures, plots
 from jaxae.report.pictures import data_uri
+from jaxae.report.templates import fill
 from jaxae.run import Trained, final_digest
 
 MOST = 10_000  # test examples that the latent space is drawn from, evenly spread
@@ -50,12 +50,7 @@ def render(trained: Trained, evaluation: Mapping[str, Any] | None) -> str:
         "units": unit_statistics(units),
         "traversals": traversals(trained, units),
     }
-    loader = jinja2.PackageLoader("jaxae.report", "")
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters["comma"] = lambda value: f"{value:,}"
-    return environment.get_template("page.jinja").render(context)
+    return fill("page.jinja", context)
 
 
 def _record(trained: Trained) -> dict[str, Any]:

@@ -1,0 +1,155 @@
+"""`jaxae compare`: settings against each other, with seeds as the replicates."""
+
+import json as json_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from jaxae.compare import Comparison, Pair
+
+EPILOG = "Intervals are over seeds: how far the values would move if training were repeated with new ones."
+
+
+@click.command(short_help="settings against each other, over seeds", epilog=EPILOG)
+@click.argument("paths", metavar="RUN_OR_SWEEP...", nargs=-1, required=True)
+@click.option("--measure", default=None, help="a measure of evaluation.json [nll; else elbo, else mse]")
+@click.option("--baseline", default=None, metavar="SETTING", help='what the others are held against, "beta=1" [first]')
+@click.option("--level", type=float, default=0.95, help="of the intervals [0.95]")
+@click.option("--json", is_flag=True, help="one JSON object on standard output")
+@click.option("--csv", metavar="FILE", help="writes every run's measures as a table, one row a run")
+@click.option("--out", metavar="PATH", help="writes the comparison as one page, a .html")
+def compare(
+    paths: tuple, measure: str | None, baseline: str | None, level: float, json: bool, csv: str | None, out: str | None
+) -> None:
+    """Compares runs by their settings: all that their configs do not share, but for the seed.
+
+    RUN_OR_SWEEP: folders of evaluated runs, or of sweeps. Each setting gets its mean over seeds with an interval; each
+    against the baseline: the difference over the seeds both have, its p-value (paired t test, Holm's correction), the
+    probability of improvement, and how many seeds would settle it.
+    """
+    from jaxae import compare as comparing
+
+    _check(csv, out)
+    frame = comparing.table(paths)
+    found = comparing.compare(frame, measure, baseline, level)
+    if csv:
+        from jaxae.artifacts import files
+
+        files.write(Path(csv), frame.to_csv(index=False).encode())
+    if out:
+        from jaxae.report import write_comparison
+
+        write_comparison(paths, out, found.measure, baseline, level)
+    if json:
+        click.echo(json_module.dumps(plain(found)))
+    else:
+        show(found)
+        for written in filter(None, (csv, out)):
+            click.echo(written)
+
+
+def _check(csv: str | None, out: str | None) -> None:
+    """Refuses, before any work, what could not be written."""
+    for path, suffix in ((csv, ".csv"), (out, ".html")):
+        if path:
+            from jaxae.artifacts import files
+
+            files.check_out(Path(path), (suffix,))
+
+
+def plain(of: Any) -> Any:
+    """NamedTuples as dicts, all the way down."""
+    if hasattr(of, "_asdict"):
+        return {name: plain(value) for name, value in of._asdict().items()}
+    if isinstance(of, dict):
+        return {name: plain(value) for name, value in of.items()}
+    if isinstance(of, tuple | list):
+        return [plain(value) for value in of]
+    return of.item() if hasattr(of, "item") else of
+
+
+def show(found: "Comparison") -> None:
+    """Prints the comparison as tables."""
+    from rich.console import Console
+
+    from jaxae.compare import words
+
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = 200  # no table is cut where nobody looks at it
+    better = f"{found.better} is better" if found.better else "neither end is better in itself"
+    unit = f"{found.unit}, " if found.unit else ""
+    console.print(f"{found.words} ({unit}{better})")
+    console.print(_settings(found))
+    families = [(f"against {found.baseline}", found.against), ("each against each", found.pairs)]
+    for title, pairs in families:
+        if pairs:
+            tested = sum(pair.difference.p is not None for pair in pairs)
+            console.print(f"{title}; Holm's correction over {words.counted(tested, 'test')}")
+            console.print(_pairs(found, pairs))
+    for setting in found.settings:
+        left_out = {"diverged": setting.diverged, "missing (not trained, or not evaluated)": setting.missing}
+        for what, seeds in left_out.items():
+            if seeds:
+                which = f"{words.counted(len(seeds), 'seed')} {what}: {words.listed(seeds)}"
+                console.print(f"{setting.label}: {which}; not in its mean")
+
+
+def _settings(found: "Comparison") -> "Table":
+    from jaxae.compare import words
+
+    summaries = [setting.summary for setting in found.settings]
+    of = words.places([s.sd for s in summaries if s])
+    resampled = any(s.iqm_low is not None for s in summaries if s)
+    table = _table("setting", "n", "mean", f"{words.percent(found.level)} interval", "sd", "median", "IQM")
+    if resampled:
+        table.add_column(f"{words.percent(found.level)} interval", justify="right")
+    for setting, s in zip(found.settings, summaries):
+        cells = ["0"] + ["–"] * 5
+        if s:
+            cells = [str(s.n), words.number(s.mean, of), words.interval(s.low, s.high, of)]
+            cells += [words.number(x, of) for x in (s.sd, s.median, s.iqm)]
+        if resampled:
+            cells.append(words.interval(s.iqm_low, s.iqm_high, of) if s else "–")
+        table.add_row(setting.label, *cells)
+    return table
+
+
+def _pairs(found: "Comparison", pairs: "tuple[Pair, ...]") -> "Table":
+    from jaxae.compare import words
+
+    level = f"{words.percent(found.level)} interval"
+    chance = "P(better)" if found.better else "P(lower)"
+    table = _table("setting", "n", "difference", level, "p", "Holm p", chance, level, "n, m", "seeds needed")
+    of = words.places([setting.summary.sd for setting in found.settings if setting.summary])
+    for pair in pairs:
+        d, i = pair.difference, pair.improvement
+        table.add_row(
+            f"{pair.setting} − {pair.other}",
+            str(d.n),
+            words.number(d.mean, of, sign=True),
+            words.interval(d.low, d.high, of, sign=True),
+            words.p_value(d.p),
+            words.p_value(pair.p_holm),
+            words.number(i.probability if i else None, 2),
+            words.interval(i.low, i.high, 2) if i else "–",
+            f"{i.n}, {i.m}" if i else "–",
+            "–" if pair.seeds_needed is None else f"{pair.seeds_needed:,}",
+        )
+    return table
+
+
+def _table(first: str, *others: str) -> "Table":
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column(Text(first))
+    for name in others:
+        table.add_column(Text(name), justify="right")
+    return table

@@ -1,0 +1,31 @@
+"""The argument RUN of the verbs that read a run: a run's folder, or a sweep's and the name of a member."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+def run_argument(whole: bool = False) -> Callable[[Callable], Callable]:
+    """Adds RUN and --member to a command, which gets the run's own folder as `run_dir`; with `whole` also a sweep's,
+    where no member is named."""
+
+    def add(command: Callable) -> Callable:
+        @functools.wraps(command)
+        def with_run(run_dir: str, member: str | None, **values: Any) -> Any:
+            if member is not None or (is_sweep(run_dir) and not whole):
+                from jaxae.sweep.folder import member_path
+
+                run_dir = str(member_path(run_dir, member))
+            return command(run_dir=run_dir, **values)
+
+        option = click.option("--member", metavar="NAME", help="of the sweep in RUN: seed=3,beta=4")
+        return click.argument("run_dir", metavar="RUN")(option(with_run))
+
+    return add
+
+
+def is_sweep(path: str) -> bool:
+    return (Path(path) / "sweep.json").is_file()

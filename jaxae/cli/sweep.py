@@ -1,0 +1,92 @@
+"""`jaxae sweep`: `jaxae train` for every combination of seeds and grid values."""
+
+import re
+from typing import Any
+
+import click
+
+from jaxae.cli.train import TrainCommand, config_options, make_config
+from jaxae.errors import InputError, unknown
+
+LANES = ("auto", "map", "vmap")
+
+
+@click.command(cls=TrainCommand, short_help="many seeds and settings as one program")
+@click.option("--run", "run_dir", metavar="DIR", required=True, help="the sweep's folder")
+@click.option("--seeds", default=None, help="0:64 (0 to 63), or 1,5,9 [--seed alone]")
+@click.option("--grid", multiple=True, metavar="NAME=V,V", help="an axis and its values: beta=1,4; once for each axis")
+@click.option("--shared-batches", is_flag=True, help="every member reads the data in the same order")
+@click.option("--lanes", default="auto", help="map: one member after the other; vmap: side by side; auto [auto]")
+@click.option("--block", type=int, default=8, help="members that vmap takes side by side [8]")
+@click.option("--wave", type=int, default=None, help="members trained at once [as many as fit in memory]")
+@click.option("--mesh", default=None, metavar="seed=S,data=D", help="devices that share members, and each batch "
+              "[all of --devices share members]")  # fmt: skip
+@click.option("--quiet", is_flag=True, help="say nothing but the result")
+@click.option("--no-report", is_flag=True, help="write no report.html")
+@config_options
+def sweep(
+    run_dir: str, seeds: str | None, grid: tuple[str, ...], shared_batches: bool, lanes: str, block: int,
+    wave: int | None, mesh: str | None, quiet: bool, no_report: bool, **values: Any,
+) -> None:  # fmt: skip
+    """Train every combination of seeds and grid values in DIR, or go on there; measure each; write the report.
+
+    Real-valued axes (the learning rate, a method's own weights) run together with the seeds in one compiled program;
+    others (latent, network, method) make a group each. Every member is then a run: `jaxae evaluate DIR --member
+    seed=3,beta=4`. With --exact, or on a CPU, a member has the bits of the same run alone.
+    """
+    if not run_dir:
+        raise InputError("--run '': expected a folder")
+    if lanes not in LANES:
+        raise unknown("lanes", lanes, LANES)
+    for name, number in (("block", block), ("wave", wave)):
+        if number is not None and number < (2 if name == "block" else 1):
+            raise InputError(f"{name} {number}: expected at least {2 if name == 'block' else 1}")
+    seed_devices, data_devices = _mesh(mesh, values.pop("devices"))
+    base = make_config({**values, "devices": data_devices})
+    if base.exact and lanes == "vmap":
+        raise InputError("lanes vmap: --exact takes members one after the other: leave --lanes out")
+    from jaxae.sweep import plan as plans
+
+    plan = plans.Plan(base, plans.seeds(seeds) if seeds else (base.seed,), plans.grid(grid, base), shared_batches)
+    from jaxae import parallel
+    from jaxae.progress import Progress
+    from jaxae.sweep import How
+    from jaxae.sweep import sweep as carry_out
+
+    parallel.virtual(seed_devices * data_devices)
+    progress = Progress(quiet)
+    swept = carry_out(plan, run_dir, How(lanes, block, seed_devices, wave), progress)
+    finish(swept, progress, not no_report)
+
+
+def _mesh(text: str | None, devices: int | None) -> tuple[int, int]:
+    """(devices that share members, devices that share each batch)"""
+    if text is None:
+        return (1 if devices is None else devices), 1
+    match = re.fullmatch(r"\s*seed=(\d+)\s*,\s*data=(\d+)\s*", text)
+    if not match or "0" in match.groups():
+        raise InputError(f"mesh {text!r}: expected seed=S,data=D with numbers of devices, such as seed=4,data=2")
+    found = int(match[1]), int(match[2])
+    if devices is not None and devices != found[0] * found[1]:
+        raise InputError(f"mesh {text!r} has {found[0] * found[1]} devices, --devices says {devices}")
+    return found
+
+
+def finish(swept: Any, progress: Any, report: bool) -> None:
+    """The table, the page, and what to see on standard output."""
+    from jaxae import compare
+    from jaxae.artifacts import files
+    from jaxae.cli.compare import show
+    from jaxae.report import write_comparison
+
+    files.write(swept.folder.table, swept.table.to_csv(index=False).encode())
+    counts = swept.table["outcome"].value_counts()
+    click.echo(f"{'members':<20}" + ", ".join(f"{count} {name}" for name, count in counts.items()))
+    settings = len(swept.plan.members) // len(swept.plan.seeds)
+    if (swept.table["outcome"] != "diverged").any() and settings > 1:
+        show(compare.compare(swept.table))
+    if report:
+        progress.say("writing the report")
+        write_comparison([swept.folder.path], swept.folder.report)
+        click.echo(f"{'report':<20}{swept.folder.report}")
+    click.echo(f"{'table':<20}{swept.folder.table}")

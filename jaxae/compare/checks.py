@@ -1,0 +1,92 @@
+"""What has to be the same for a comparison to mean anything, refused in one line where it is not."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas
+
+from jaxae.compare import measures
+from jaxae.compare.collect import DIVERGED, MISSING
+from jaxae.compare.varied import Group
+from jaxae.errors import InputError, unknown
+
+SAME = {
+    "split": ("evaluated on different splits", "evaluate them on the same one: `jaxae evaluate RUN` measures test"),
+    "samples": (
+        "evaluated with different numbers of importance samples, which moves the NLL",
+        "use one number for all: `jaxae evaluate RUN --samples N`",
+    ),
+    "data_sha256": ("trained and evaluated on different data", "compare runs of the same data"),
+    "examples": ("evaluated on different numbers of examples", "evaluate them on the same ones"),
+    "binarize": ("of images binarised in different ways", "compare runs that share a --binarize"),
+}
+KINDS = {"bernoulli": "of one bit a pixel", "discretised_logistic": "of one level a pixel"}  # others are densities
+
+
+def evaluated(frame: pandas.DataFrame) -> pandas.DataFrame:
+    """The rows that have measures."""
+    return frame[~frame["outcome"].isin([DIVERGED, *MISSING])]
+
+
+def measure_names(frame: pandas.DataFrame) -> list[str]:
+    """The columns that hold a measure of at least one run."""
+    behind = list(frame.columns)[list(frame.columns).index("outcome") + 1 :]
+    names = [name for name in behind if measures.is_measure(name) and name != "data_sha256"]
+    return [name for name in names if pandas.api.types.is_numeric_dtype(frame[name]) and frame[name].notna().any()]
+
+
+def choose_measure(frame: pandas.DataFrame, wanted: str | None) -> str:
+    """The measure asked for, or the first usual one, which every evaluated run has to have."""
+    there, known = evaluated(frame), measure_names(frame)
+    if there.empty:
+        raise InputError("no evaluated runs: expected at least one: `jaxae evaluate RUN`")
+    if wanted is None:
+        found = [n for n in measures.DEFAULTS if n in known and there[n].notna().all() and not _apart(frame, n)]
+        if not found:
+            raise InputError(f"no measure that all the runs share: expected one of {', '.join(measures.DEFAULTS)}")
+        return found[0]
+    if wanted not in known:
+        raise unknown("measure", wanted, known)
+    lacking = there[there[wanted].isna()]
+    if len(lacking):
+        raise InputError(
+            f"measure {wanted!r}: {len(lacking)} of {len(there)} runs have none, such as {lacking['run'].iloc[0]}: "
+            f"choose another, such as --measure {choose_measure(frame, None)}"
+        )
+    return wanted
+
+
+def comparable(frame: pandas.DataFrame, measure: str) -> None:
+    """Raises InputError unless the runs were measured in one way, on one set of images."""
+    there = evaluated(frame)
+    for column, (what, todo) in SAME.items():
+        if column in there and len(values := _distinct(there, column)) > 1:
+            one, other = (there[there[column] == value]["run"].iloc[0] for value in values[:2])
+            shown = " and ".join(str(v)[:12] for v in values[:2])
+            raise InputError(f"{one} and {other} are {what} ({shown}): {todo}")
+    if clash := _apart(frame, measure):
+        raise InputError(
+            f"measure {measure!r}: the likelihoods {clash[0]} and {clash[1]} count different things: "
+            "compare their --measure mse"
+        )
+
+
+def one_run_a_seed(group: Group) -> None:
+    """Raises InputError where a setting has a seed twice: its runs would count as replicates that they are not."""
+    again = group.rows[group.rows["seed"].duplicated(keep=False)]
+    if len(again):
+        seed = again["seed"].iloc[0]
+        one, other = again[again["seed"] == seed]["run"].iloc[:2]
+        raise InputError(f"{one} and {other} are both seed {seed} of {group.label}: expected each seed once a setting")
+
+
+def _distinct(frame: pandas.DataFrame, column: str) -> Sequence[Any]:
+    return list(dict.fromkeys(frame[column].dropna()))
+
+
+def _apart(frame: pandas.DataFrame, measure: str) -> list[str]:
+    """Two likelihoods of different kinds, where the measure depends on the kind: a density's nats are no bit's."""
+    if "likelihood" not in frame or measure not in measures.OF_LIKELIHOOD:
+        return []
+    kinds = {KINDS.get(name, "a density"): name for name in _distinct(frame, "likelihood")}
+    return list(kinds.values())[:2] if len(kinds) > 1 else []

@@ -1,0 +1,139 @@
+"""Settings against each other: what each is worth over its seeds, and every difference with its uncertainty."""
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas
+
+from jaxae.compare import checks, measures, statistics
+from jaxae.compare.collect import DIVERGED, MISSING
+from jaxae.compare.planning import seeds_needed
+from jaxae.compare.statistics import Difference, Improvement, Summary
+from jaxae.compare.varied import Group, choose, groups
+from jaxae.errors import InputError
+
+FEW = 5  # settings up to which each is compared with each
+
+
+class Setting(NamedTuple):
+    """One setting. `seeds` are those measured, `of` the values in their order; the others diverged or are missing."""
+
+    label: str
+    values: dict[str, Any]
+    seeds: tuple[int, ...]
+    of: tuple[float, ...]
+    summary: Summary | None
+    diverged: tuple[int, ...]
+    missing: tuple[int, ...]
+
+
+class Pair(NamedTuple):
+    """A setting against another. `difference`: its value minus the other's, over `seeds`, which both have.
+
+    p_holm: adjusted for all the pairs it is listed with. improvement: probability that a seed of it is better (lower,
+    where the measure has no better end) than one of the other; None where either has no seed. seeds_needed: paired
+    seeds for a power of 0.8 at 0.05.
+    """
+
+    setting: str
+    other: str
+    seeds: tuple[int, ...]
+    differences: tuple[float, ...]
+    difference: Difference
+    p_holm: float | None
+    improvement: Improvement | None
+    seeds_needed: int | None
+
+
+class Comparison(NamedTuple):
+    """against: every other setting against the baseline; pairs: each against each, where there are three to five."""
+
+    measure: str
+    words: str
+    unit: str
+    better: str | None
+    level: float
+    baseline: str
+    settings: tuple[Setting, ...]
+    against: tuple[Pair, ...]
+    pairs: tuple[Pair, ...]
+
+
+def compare(
+    frame: pandas.DataFrame, measure: str | None = None, baseline: str | None = None, level: float = statistics.LEVEL
+) -> Comparison:
+    """Compares the settings in a table of runs, with seeds as the replicates.
+
+    measure: a column of it; by default nll, elbo or mse, the first that all runs have. baseline: a setting by what sets
+    it apart, "beta=1"; by default the first (the lowest, where settings are numbers). Runs that diverged or are missing
+    are counted and left out. Raises InputError where the runs cannot be compared.
+    """
+    if not 0 < level < 1:
+        raise InputError(f"level {level}: expected a share between 0 and 1, such as 0.95")
+    measure = checks.choose_measure(frame, measure)
+    checks.comparable(frame, measure)
+    found = groups(frame)
+    for group in found:
+        checks.one_run_a_seed(group)
+    if len(found) == 1 and baseline is not None:
+        raise InputError(f"baseline {baseline!r}: all {len(frame)} runs are of one setting: give runs of another too")
+    base = choose(found, baseline).label
+    settings = tuple(_setting(group, measure, level) for group in found)
+    if (of_base := next(s for s in settings if s.label == base)).summary is None and len(settings) > 1:
+        raise InputError(f"baseline {base!r}: none of its runs has been evaluated: choose another --baseline")
+    known = measures.about(measure)
+    higher = known.better == "higher"
+    against = _pairs([(s, of_base) for s in settings if s is not of_base], level, higher)
+    every = combinations(settings, 2) if 2 < len(settings) <= FEW else ()
+    pairs = _pairs([(later, earlier) for earlier, later in every], level, higher)
+    return Comparison(measure, known.words, known.unit, known.better, level, base, settings, against, pairs)
+
+
+def _setting(group: Group, measure: str, level: float) -> Setting:
+    rows = group.rows.sort_values("seed")
+    there = checks.evaluated(rows)
+    values = there[measure].to_numpy(np.float64)
+
+    def seeds(of: pandas.DataFrame) -> tuple[int, ...]:
+        return tuple(int(seed) for seed in of["seed"])
+
+    return Setting(
+        label=group.label,
+        values=group.values,
+        seeds=seeds(there),
+        of=tuple(values.tolist()),
+        summary=statistics.summary(values, level) if len(values) else None,
+        diverged=seeds(rows[rows["outcome"] == DIVERGED]),
+        missing=seeds(rows[rows["outcome"].isin(MISSING)]),
+    )
+
+
+def _pairs(every: Sequence[tuple[Setting, Setting]], level: float, higher: bool) -> tuple[Pair, ...]:
+    """The pairs as one family of tests."""
+    made = [_pair(one, other, level, higher) for one, other in every]
+    p = np.array([np.nan if pair.difference.p is None else pair.difference.p for pair in made], np.float64)
+    adjusted = statistics.holm(p).tolist()
+    return tuple(pair._replace(p_holm=None if q != q else q) for pair, q in zip(made, adjusted))
+
+
+def _pair(one: Setting, other: Setting, level: float, higher: bool) -> Pair:
+    mine, theirs = dict(zip(one.seeds, one.of)), dict(zip(other.seeds, other.of))
+    common = tuple(seed for seed in one.seeds if seed in theirs)
+    x, y = (np.array([of[seed] for seed in common], np.float64) for of in (mine, theirs))
+    difference = statistics.paired_difference(x, y, level)
+    improvement = None
+    if mine and theirs:
+        sign = -1 if higher else 1
+        improvement = statistics.improvement(sign * np.array(one.of), sign * np.array(other.of), level)
+    return Pair(
+        setting=one.label,
+        other=other.label,
+        seeds=common,
+        differences=tuple((x - y).tolist()),
+        difference=difference,
+        p_holm=None,
+        improvement=improvement,
+        seeds_needed=seeds_needed(difference),
+    )

@@ -1,0 +1,40 @@
+"""How many seeds would settle a difference."""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy import stats
+
+from jaxae.compare.statistics import Difference
+
+
+def power(n: int, effect: float, alpha: float = 0.05) -> float:
+    """Chance that the two-sided paired t test of n seeds finds p < alpha, where the differences are normal with mean
+    `effect` in units of their sd: exact, from the noncentral t (Cohen 1988, chapter 2; Student's t at effect 0)."""
+    critical = stats.t.ppf(1 - alpha / 2, n - 1)
+    shift = abs(effect) * np.sqrt(n)
+    wrong_side = np.nan_to_num(stats.nct.cdf(-critical, n - 1, shift))  # scipy gives NaN where it is below 1e-40
+    return float(stats.nct.sf(critical, n - 1, shift) + wrong_side)
+
+
+def seeds_needed(difference: Difference, alpha: float = 0.05, aim: float = 0.8) -> int | None:
+    """The fewest paired seeds, those at hand included, with which a true difference as large as the observed one, and
+    as scattered, is found by the t test with probability `aim`. None where it is 0 or its scatter unknown.
+
+    It is as uncertain as the observed difference is: good for planning, no verdict on the runs at hand.
+    """
+    if not difference.sd or not difference.mean:
+        return None
+    effect = difference.mean / difference.sd
+    enough = 2
+    while power(enough, effect, alpha) < aim:
+        enough *= 2
+    return _least(enough // 2, enough, lambda n: power(n, effect, alpha) >= aim)
+
+
+def _least(low: int, high: int, holds: Callable[[int], bool]) -> int:
+    """The least n in (low, high] for which `holds`, which once true stays so; n = high does."""
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high

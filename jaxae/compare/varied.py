@@ -1,0 +1,113 @@
+"""Settings: what is left of the runs' configs when the seed, and what all have in common, is taken away."""
+
+import numbers
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeGuard
+
+import pandas
+
+from jaxae.compare import words
+from jaxae.errors import InputError, unknown
+
+OWN = "of the seed"  # an order of the data that follows the run's own seed
+
+
+class Group(NamedTuple):
+    """A setting and the rows of the table that have it."""
+
+    label: str
+    values: dict[str, Any]
+    rows: pandas.DataFrame
+
+
+def varied(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """For each config the fields in which they differ, with None where a run has no such field.
+
+    A hyperparameter of one method only does not tell its runs apart, so it counts where runs that have it differ.
+    """
+    settings = [{name: value for name, value in config.items() if name != "seed"} for config in configs]
+    for setting, order in zip(settings, _orders(configs)):
+        setting["order_seed"] = order
+    names = dict.fromkeys(name for setting in settings for name in setting)
+    differing = [name for name in names if len({_alike(s[name]) for s in settings if name in s}) > 1]
+    return [{name: setting.get(name) for name in differing} for setting in settings]
+
+
+def _orders(configs: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """The order of each run's data: of its own seed, or of another that several runs share."""
+    asked = [(config.get("order_seed"), config["seed"]) for config in configs]
+    shared = {order for order, seed in asked if order not in (None, seed)}
+    if len(shared) != 1:
+        return [OWN if order in (None, seed) else order for order, seed in asked]
+    (one,) = shared  # the order of a run whose own seed it is may be called either: as the others, where all may be
+    mixed = any(order in (None, seed) and seed != one for order, seed in asked)
+    return [one if order == one or (seed == one and not mixed) else OWN for order, seed in asked]
+
+
+def _alike(value: Any) -> str:
+    """4 and 4.0 alike."""
+    return words.value(value) if value is not None else ""
+
+
+def fields(frame: pandas.DataFrame) -> list[str]:
+    """The columns of a table that make a setting: those between seed and outcome."""
+    names = list(frame.columns)
+    if "seed" not in names or "outcome" not in names:
+        raise InputError("the table has no columns seed and outcome: expected what jaxae.compare.table returns")
+    return names[names.index("seed") + 1 : names.index("outcome")]
+
+
+def groups(frame: pandas.DataFrame) -> list[Group]:
+    """The settings: in the order of their values where these are all numbers, else in that of the table."""
+    names = fields(frame)
+    found: dict[str, list[int]] = {}
+    of: dict[str, dict[str, Any]] = {}
+    for place, row in enumerate(frame[names].itertuples(index=False, name=None)):
+        values = {name: value for name, value in zip(names, row) if not pandas.isna(value)}
+        label = words.setting(values)
+        found.setdefault(label, []).append(place)
+        of.setdefault(label, values)
+    made = [Group(label, of[label], frame.iloc[places]) for label, places in found.items()]
+    if all(is_number(group.values.get(name)) for group in made for name in names):
+        made.sort(key=lambda group: [group.values[name] for name in names])
+    return made
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def choose(settings: Sequence[Group], wanted: str | None) -> Group:
+    """The setting that `wanted` names, such as "beta=1"; the first where it is None."""
+    if wanted is None:
+        return settings[0]
+    names = sorted({name for group in settings for name in group.values})
+    asked = dict(_parts(wanted, names))
+    matching = [group for group in settings if all(_is(group, name, text) for name, text in asked.items())]
+    labels = "; ".join(group.label for group in (matching or settings))
+    if not matching:
+        raise InputError(f"baseline {wanted!r}: no run has it: expected one of: {labels}")
+    if len(matching) > 1:
+        raise InputError(f"baseline {wanted!r}: {len(matching)} settings have it: expected one of: {labels}")
+    return matching[0]
+
+
+def _parts(wanted: str, names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for part in re.split(r",\s*(?=\w+=)", wanted):
+        name, equals, text = (piece.strip() for piece in part.partition("="))
+        if not equals:
+            raise InputError(f"baseline {wanted!r}: expected a setting such as {names[0] if names else 'beta'}=1")
+        if name.replace("-", "_") not in names:
+            raise unknown("field of the baseline", name, names)
+        yield name.replace("-", "_"), text
+
+
+def _is(group: Group, name: str, text: str) -> bool:
+    value = group.values.get(name)
+    if is_number(value):
+        try:
+            return float(text) == value
+        except ValueError:
+            return False
+    return value is not None and str(value) == text

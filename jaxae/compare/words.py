@@ -1,0 +1,67 @@
+"""Numbers and settings as text, the same on the terminal and on the page."""
+
+import math
+import numbers
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+MINUS = "−"
+
+
+def setting(values: Mapping[str, Any]) -> str:
+    """The name of a setting: what it does not share with the others."""
+    return ", ".join(f"{name}={value(v)}" for name, v in values.items()) or "all runs"
+
+
+def value(of: Any) -> str:
+    """4.0 and 4 are the same value, and have the same name."""
+    return f"{float(of):.10g}" if isinstance(of, numbers.Real) and not isinstance(of, bool) else str(of)
+
+
+def places(spreads: Iterable[float | None], fallback: int = 3) -> int:
+    """Decimals for a column: two digits of the standard deviation in its middle."""
+    known = sorted(s for s in spreads if s and s == s)
+    return min(8, max(0, 1 - math.floor(math.log10(known[(len(known) - 1) // 2])))) if known else fallback
+
+
+def number(of: float | None, decimals: int, sign: bool = False) -> str:
+    if of is None:
+        return "–"
+    text = f"{of:{'+' if sign else ''},.{decimals}f}"
+    return text.replace("-", MINUS) if float(text.replace(",", "")) else text.lstrip("+-")
+
+
+def interval(low: float | None, high: float | None, decimals: int, sign: bool = False) -> str:
+    return "–" if low is None else f"{number(low, decimals, sign)} to {number(high, decimals, sign)}"
+
+
+def p_value(p: float | None) -> str:
+    if p is None:
+        return "–"
+    return "< 0.0001" if p < 0.0001 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
+
+
+def percent(level: float) -> str:
+    return f"{100 * level:.6g} %"
+
+
+def counted(n: int, word: str) -> str:
+    return f"{n:,} {word}{'' if n == 1 else 's'}"
+
+
+def listed(items: Iterable[Any], last: str = "and") -> str:
+    """a, b and c"""
+    *most, end = [str(item) for item in items]
+    return f"{', '.join(most)} {last} {end}" if most else end
+
+
+def seeds(of: Sequence[int]) -> str:
+    """0 to 4 and 7"""
+    runs: list[list[int]] = []
+    for seed in sorted(of):
+        if runs and seed == runs[-1][-1] + 1:
+            runs[-1].append(seed)
+        else:
+            runs.append([seed])
+    parts = [f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs]
+    return listed(", ".join(parts).split(", ")) if parts else "none"

@@ -1,0 +1,139 @@
+"""The page of a comparison put together: what each section shows, computed; the template has the words."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas
+
+from jaxae import log
+from jaxae.compare import Comparison, Pair, checks, compare, measures, words
+from jaxae.compare.collect import DIVERGED, MISSING, table
+from jaxae.compare.contrast import FEW
+from jaxae.compare.varied import Group, fields, groups
+from jaxae.report import contrasts, origin, rows, trajectories
+from jaxae.report.plots import colours as hues
+from jaxae.report.templates import fill
+
+
+def render(paths: Iterable[str | Path], measure: str | None, baseline: str | None, level: float) -> str:
+    """The whole page as text."""
+    places = [Path(path) for path in paths]
+    frame = table(places)
+    found = compare(frame, measure, baseline, level)
+    every = groups(frame)
+    colours = hues(len(every))
+    known = fields(frame)
+    context = {
+        "found": found,
+        "about": measures.about(found.measure),
+        "level": words.percent(level),
+        "fields": known,
+        "legend": list(zip((s.label for s in found.settings), colours)),
+        "counts": counts(frame),
+        "evaluation": _first(checks.evaluated(frame), ("split", "examples", "samples")),
+        "headline": headline(found),
+        "settings": rows.setting_rows(found),
+        "resampled": any(s.summary and s.summary.iqm_low is not None for s in found.settings),
+        "numbers": contrasts.axis_of(found.settings) is not None,
+        "strip": contrasts.strip(found, colours, f"{found.words} of every seed, by setting"),
+        "carlo": carlo(frame, found.measure),
+        "others": rows.other_measures(frame, every),
+        "families": families(found),
+        "few": FEW,
+        "plane": plane(every, colours) if trajectories.has_plane(frame, known) else None,
+        "curves": curves(frame, every, colours),
+        "runs": rows.run_rows(frame, found.measure),
+        **origin.origin(places, frame),
+    }
+    return fill("comparison.jinja", context)
+
+
+def counts(frame: pandas.DataFrame) -> dict[str, Any]:
+    seeds = sorted({int(seed) for seed in frame["seed"]})
+    return {
+        "runs": len(frame),
+        "evaluated": len(checks.evaluated(frame)),
+        "seeds": words.seeds(seeds),
+        "diverged": _left_out(frame, [DIVERGED]),
+        "missing": _left_out(frame, MISSING),
+    }
+
+
+def _left_out(frame: pandas.DataFrame, outcomes: Sequence[str]) -> list[dict[str, Any]]:
+    left = frame[frame["outcome"].isin(outcomes)]
+    steps = [None if pandas.isna(step) else int(step) for step in left["step"]]
+    return [
+        {"run": run, "member": member, "outcome": outcome, "step": step}
+        for run, member, outcome, step in zip(left["run"], left["member"], left["outcome"], steps)
+    ]
+
+
+def _first(frame: pandas.DataFrame, names: Sequence[str]) -> dict[str, Any]:
+    """What all evaluated runs share, where they know it."""
+    return {name: next(iter(frame[name].dropna()), None) if name in frame else None for name in names}
+
+
+def headline(found: Comparison) -> dict[str, Any] | None:
+    """The setting with the best mean, where one end is better and there are several."""
+    there = [s for s in found.settings if s.summary]
+    if found.better is None or len(there) < 2:
+        return None
+    best = (min if found.better == "lower" else max)(there, key=lambda s: s.summary.mean if s.summary else 0.0)
+    decimals = words.places(s.summary.sd for s in there if s.summary)
+    s = best.summary
+    assert s is not None
+    return {
+        "label": best.label,
+        "mean": words.number(s.mean, decimals),
+        "interval": None if s.low is None else words.interval(s.low, s.high, decimals),
+        "n": s.n,
+        "alone": s.n == 1,
+    }
+
+
+def carlo(frame: pandas.DataFrame, measure: str) -> str | None:
+    """The largest Monte Carlo error among the runs' values."""
+    errors = frame[f"{measure}_mc_se"].dropna() if f"{measure}_mc_se" in frame else []
+    return f"{max(errors):.2g}" if len(errors) else None
+
+
+def families(found: Comparison) -> list[dict[str, Any]]:
+    """The pairs that are tested together, with their figure."""
+    every = [(f"against {found.baseline}", found.against), ("of each against each", found.pairs)]
+    return [_family(found, title, pairs) for title, pairs in every if pairs]
+
+
+def _family(found: Comparison, title: str, pairs: Sequence[Pair]) -> dict[str, Any]:
+    decimals = words.places(s.summary.sd for s in found.settings if s.summary)
+    of = f"difference in {found.words}" + (f", {found.unit}" if found.unit else "")
+    drawn = pairs is found.against and any(pair.seeds for pair in pairs)
+    return {
+        "title": title,
+        "tests": sum(pair.difference.p is not None for pair in pairs),
+        "plot": contrasts.differences(pairs, of, f"Differences {title}, of every seed") if drawn else None,
+        "rows": [rows.pair_row(pair, decimals) for pair in pairs],
+        "unpaired": [pair for pair in pairs if not pair.seeds],
+    }
+
+
+def plane(every: Sequence[Group], colours: Sequence[str]) -> dict[str, Any]:
+    """Rate and distortion, with the number of points that each setting has there."""
+    drawn = trajectories.plane(every, colours, "KL divergence against reconstruction loss, by setting")
+    return {"plot": drawn, "ns": [len(trajectories.rate_and_distortion(group)) for group in every]}
+
+
+def curves(frame: pandas.DataFrame, every: Sequence[Group], colours: Sequence[str]) -> dict[str, Any] | None:
+    """The validation curves of every run that logged any."""
+    logged = {run: log.read(Path(run) / "metrics.jsonl") for run in frame["run"]}
+    logs = trajectories.logs_of(logged, every)
+    if not (names := trajectories.shown(logs)):
+        return None
+    drawn = [sum(any(row.get(name) is not None for row in run for name in names) for run in runs) for runs in logs]
+    return {
+        "plot": trajectories.learning(logs, colours, "Validation curves of every run, by setting"),
+        "two": len(names) == 2,
+        "ns": drawn,
+        "unfinished": sum(drawn) > len(checks.evaluated(frame)),
+        "early": f"{100 * trajectories.EARLY:.0f}",
+    }

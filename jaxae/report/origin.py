@@ -1,0 +1,63 @@
+"""Where compared runs come from: what their configs share, their sweeps, the commands that repeat them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas
+
+from jaxae.compare import words
+from jaxae.compare.collect import flat, sweep
+from jaxae.folder import RunFolder, command, read_json
+
+
+def origin(paths: Sequence[Path], frame: pandas.DataFrame) -> dict[str, Any]:
+    """The parts of the page that say what the runs are and how to make them again."""
+    there = [RunFolder(run) for run in frame["run"] if (Path(run) / "config.json").is_file()]
+    configs = [flat(folder.config().result()) for folder in there]
+    first = configs[0]
+    shared = {
+        name: value
+        for name, value in first.items()
+        if name not in ("seed", "order_seed") and all(name in other and other[name] == value for other in configs)
+    }
+    records = [read_json(folder.record_file) if folder.record_file.is_file() else {} for folder in there]
+    data: dict[str, Any] = next((record["data"] for record in records if record.get("data")), {})
+    versions: dict[str, Any] = next((record["versions"] for record in records if record.get("versions")), {})
+    sweeps = [_sweep(path) for path in paths if sweep(path) is not None]
+    methods = list(dict.fromkeys(config["method"] for config in configs))
+    return {
+        "title": title(methods, str(data.get("name") or Path(first["data"]).name), frame),
+        "shared": [(name, "—" if value is None else words.value(value)) for name, value in shared.items()],
+        "data": data,
+        "versions": versions,
+        "versions_differ": len({repr(record["versions"]) for record in records if record.get("versions")}) > 1,
+        "devices": list(dict.fromkeys(record["device"] for record in records if record.get("device"))),
+        "sweeps": sweeps,
+        "own_order": all(config.get("order_seed") in (None, config["seed"]) for config in configs)
+        and not any(each["shared_batches"] for each in sweeps),
+        "commands": [r.get("command") or command(f.config(), f.path) for f, r in zip(there, records)],
+    }
+
+
+def title(methods: Sequence[str], data: str, frame: pandas.DataFrame) -> str:
+    """vae on digits, by beta"""
+    names = list(frame.columns)
+    by = names[names.index("seed") + 1 : names.index("outcome")]
+    if not by:
+        return f"{methods[0]} on {data}, {words.counted(len(frame), 'seed')}"
+    return f"{words.listed(methods)} on {data}, by {words.listed(name.replace('_', ' ') for name in by[:3])}" + (
+        " and more" if len(by) > 3 else ""
+    )
+
+
+def _sweep(path: Path) -> dict[str, Any]:
+    known = sweep(path) or {}
+    return {
+        "path": str(path),
+        "members": len(known["members"]),
+        "shared_batches": known.get("shared_batches"),
+        "lanes": known.get("lanes"),
+        "exact": known.get("exact"),
+        "command": known.get("command"),
+    }

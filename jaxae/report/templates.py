@@ -1,0 +1,16 @@
+"""Pages from templates, with the words and style that they share."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jinja2
+
+
+def fill(name: str, context: Mapping[str, Any]) -> str:
+    """The template `name` with `context`: text from outside is escaped, and a missing name is an error."""
+    loader = jinja2.PackageLoader("jaxae.report", "")
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters["comma"] = lambda value: f"{value:,}"
+    return environment.get_template(name).render(context)

@@ -1,0 +1,87 @@
+"""A sweep's folder: sweep.json, members/NAME/ (each a run's own), wave/ (while one is trained), table and report."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jaxae.config import Config, from_dict
+from jaxae.errors import InputError
+from jaxae.folder import RunFolder, member_folder, read_json, write_json
+from jaxae.sweep.plan import Plan, find
+
+FORMAT = 1
+
+
+class SweepFolder:
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
+        self.sweep_file = self.path / "sweep.json"
+        self.members = self.path / "members"
+        self.wave = self.path / "wave"
+        self.wave_file = self.wave / "wave.json"
+        self.table = self.path / "table.csv"
+        self.report = self.path / "report.html"
+
+    def exists(self) -> bool:
+        return self.sweep_file.is_file()
+
+    def read(self) -> dict[str, Any]:
+        if not self.exists():
+            raise InputError(f"{self.path}: no sweep here (no sweep.json): `jaxae sweep --run {self.path}` makes one")
+        kept = read_json(self.sweep_file)
+        if kept.get("format") != FORMAT:
+            raise InputError(f"{self.sweep_file}: format {kept.get('format')}: this jaxae reads format {FORMAT}")
+        return kept
+
+    def base(self) -> Config:
+        return from_dict(self.read()["base"], str(self.sweep_file))
+
+    def member(self, name: str) -> RunFolder:
+        """The folder of the member of that very name."""
+        return RunFolder(member_folder(self.path, name))
+
+    def find(self, text: str) -> RunFolder:
+        """The folder of the member that `text` names, such as "seed=2,beta=4"."""
+        return self.member(find(text, self.read()["members"]))
+
+    def check(self, plan: Plan, how: dict[str, Any]) -> None:
+        """Raises InputError unless this folder may hold the sweep `plan`, made as `how` tells: it is new, or what it
+        holds is a part of it."""
+        if self.exists():
+            changed = list(self._changed(plan, how))
+            if changed:
+                raise InputError(
+                    f"{self.path} holds another sweep: {'; '.join(changed)}: choose another --run, or the same sweep"
+                )
+        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise InputError(f"{self.path} is not empty and holds no sweep: choose another --run")
+
+    def _changed(self, plan: Plan, how: dict[str, Any]) -> Iterator[str]:
+        kept = self.read()
+        yield from self.base().difference(plan.base)
+        lost = [name for name in kept["members"] if name not in {member.name for member in plan.members}]
+        if lost:
+            yield f"it has {lost[0]!r}" + (f" and {len(lost) - 1:,} more" if len(lost) > 1 else "")
+        for name, value in {"shared_batches": plan.shared_batches, **how}.items():
+            if value is not None and kept[name] != value:
+                yield f"{name}: {kept[name]} -> {value}"
+
+    def write(self, plan: Plan, how: dict[str, Any]) -> None:
+        write_json(self.sweep_file, {"format": FORMAT, **plan.to_dict(), **how})
+
+    def outcome(self, name: str) -> dict[str, Any] | None:
+        """How the member ended; None where it has not."""
+        file = self.member(name).outcome_file
+        return read_json(file) if file.is_file() else None
+
+
+def member_path(path: str | os.PathLike, member: str | None) -> Path:
+    """Where a run lies: `path` itself, or the member of the sweep there. Raises InputError where one is wanted."""
+    folder = SweepFolder(path)
+    if member is not None:
+        return folder.find(member).path
+    if folder.exists():
+        names = folder.read()["members"]
+        raise InputError(f"{folder.path} holds a sweep of {len(names):,} runs: say which: --member {names[0]}")
+    return folder.path

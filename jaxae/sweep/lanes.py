@@ -1,0 +1,117 @@
+"""How the members of a wave share the device: one after the other or side by side, and how many at once."""
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxae.build import Setup
+from jaxae.errors import InputError
+from jaxae.loop import Chunk, make_chunk, make_feed
+from jaxae.parallel import Layout
+
+DEVICE_SHARE = 0.9  # of an accelerator's memory, at most, for a wave
+HOST_SHARE = 0.5  # of the free memory, where the device is a CPU: what is logged and saved lies there too
+TRIAL = 20  # steps of the measurement that chooses between map and vmap
+
+
+def choose(setup: Setup, layout: Callable[[str], Layout], lanes: int) -> str:
+    """ "map" or "vmap". On a CPU map: no slower, and each member has the bits of the run alone. Elsewhere the faster of
+    the two for this model on this device, measured."""
+    if layout("map").exact or jax.default_backend() == "cpu":
+        return "map"
+    return min(("map", "vmap"), key=lambda kind: seconds(setup, layout(kind), lanes))
+
+
+def seconds(setup: Setup, layout: Layout, lanes: int) -> float:
+    """Wall time of a few steps of `lanes` members, the fastest of three."""
+    program, args = _program(setup, layout, lanes)
+    state, *rest = jax.tree.map(lambda s: _blank(s), args)
+    times = []
+    for _ in range(4):  # the first compiles
+        begun = time.perf_counter()
+        chunk: Chunk = program(state, *rest)
+        state = jax.block_until_ready(chunk.state)
+        times.append(time.perf_counter() - begun)
+    return min(times[1:])
+
+
+def memory(setup: Setup, layout: Layout, lanes: int) -> int:
+    """Bytes that a device needs for a wave of `lanes` members, by the compiler's own account."""
+    program, args = _program(setup, layout, lanes)
+    try:
+        found = program.lower(*args).compile().memory_analysis()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" in str(error):
+            return 2**62
+        raise
+    parts = found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes
+    return int(parts - found.alias_size_in_bytes)
+
+
+def available() -> int:
+    """Bytes that a wave may take on each device."""
+    device = jax.local_devices()[0]
+    stats = device.memory_stats() or {}
+    if "bytes_limit" in stats:
+        return int(DEVICE_SHARE * stats["bytes_limit"])
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return int(HOST_SHARE * free / jax.local_device_count())
+
+
+def wave_size(members: int, multiple: int, need: Callable[[int], int], limit: int) -> tuple[int, int]:
+    """(lanes in a wave, bytes it needs on a device): all members where they fit in `limit` bytes, else the fewest equal
+    waves that do, as the needs of the smallest wave and of all members tell by a straight line."""
+    everyone = _up(members, multiple)
+    whole = need(everyone)
+    if whole <= limit:
+        return everyone, whole
+    least = need(multiple)
+    if least > limit or everyone == multiple:
+        raise InputError(
+            f"{multiple} members at once need {least / 1e9:.1f} GB, and {limit / 1e9:.1f} GB may be used: "
+            "choose --lanes map, a smaller --block or a smaller model"
+        )
+    each = (min(whole, 2**50) - least) / (everyone - multiple)
+    if whole >= 2**62:  # the compiler itself gave up: the slope comes from two small waves
+        each = (need(2 * multiple) - least) / multiple
+    fit = multiple + int((limit - least) / max(each, 1)) // multiple * multiple
+    waves = -(-everyone // fit)
+    size = _up(-(-members // waves), multiple)
+    return size, int(least + each * (size - multiple))
+
+
+def _up(count: int, multiple: int) -> int:
+    return -(-count // multiple) * multiple
+
+
+def _program(setup: Setup, layout: Layout, lanes: int) -> tuple[Any, tuple[Any, ...]]:
+    """The training program of a wave, and the shapes of its arguments."""
+    lanes = _up(lanes, layout.multiple())
+    feed = make_feed(setup, layout, lanes)
+    state = jax.eval_shape(setup.init)
+
+    def many(tree: Any) -> Any:
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct((lanes, *x.shape), x.dtype), tree)
+
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    count = jax.ShapeDtypeStruct((), np.int32)
+    rest = many((setup.numbers(), key, count))
+    args = (many(state), rest, many(feed.at(0, 1)), jax.tree.map(lambda x: x, feed.data))
+    feed.close()
+    return layout.training(make_chunk(setup, feed.fetch, layout.axis_name)), args
+
+
+def _blank(shape: Any) -> Any:
+    """Zeros of that shape; keys are keys, and counts the trial's."""
+    if not isinstance(shape, jax.ShapeDtypeStruct):
+        return shape
+    if jnp.issubdtype(shape.dtype, jax.dtypes.prng_key):
+        return jnp.stack([jax.random.key(0)] * shape.shape[0])
+    if shape.ndim == 1 and shape.dtype == np.int32:
+        return jnp.full(shape.shape, TRIAL, np.int32)
+    return jnp.zeros(shape.shape, shape.dtype)

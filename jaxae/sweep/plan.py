@@ -1,0 +1,221 @@
+"""What a sweep is: seeds times a grid, as named members, in groups that share a compiled program. Imports no jax."""
+
+import collections
+import dataclasses
+import difflib
+import itertools
+import re
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+from jaxae import methods
+from jaxae.config import Config
+from jaxae.errors import InputError, unknown
+
+MOST = 100_000  # members: more are a slip of the keyboard
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run of a sweep."""
+
+    name: str
+    config: Config
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every combination of `seeds` and the values of `grid`, on top of `base`.
+
+    With `shared_batches` all members read the data in the order of the base's seed; else each in its own seed's.
+    """
+
+    base: Config
+    seeds: tuple[int, ...]
+    grid: Mapping[str, tuple[Any, ...]]
+    shared_batches: bool = False
+
+    def __post_init__(self) -> None:
+        count = len(self.seeds)
+        for values in self.grid.values():
+            count *= len(values)
+        if count > MOST:
+            raise InputError(f"{count:,} members: expected at most {MOST:,}: fewer seeds, or a smaller grid")
+        if self.base.wandb is not None:
+            raise InputError(f"wandb {self.base.wandb!r}: a sweep does not log there: leave it out")
+        if self.base.parallel == "pmap":
+            raise InputError("parallel pmap: a sweep's devices form a mesh: expected jit, with --mesh seed=S,data=D")
+        _ = self.members
+
+    @cached_property
+    def members(self) -> tuple[Member, ...]:
+        """In the order of the grid, the seeds of a setting side by side."""
+        names, settings = list(self.grid), itertools.product(*self.grid.values())
+        return tuple(
+            self._member(seed, dict(zip(names, values))) for values, seed in itertools.product(settings, self.seeds)
+        )
+
+    def _member(self, seed: int, values: dict[str, Any]) -> Member:
+        order = self.base.seed if self.shared_batches and self.base.order_seed is None else self.base.order_seed
+        name = ",".join(f"{axis}={shown(value)}" for axis, value in {"seed": seed, **values}.items())
+        plain = {k: v for k, v in values.items() if k in _FIELDS}
+        own = {**self.base.hyperparameters, **{k: v for k, v in values.items() if k not in _FIELDS}}
+        config = dataclasses.replace(self.base, seed=seed, order_seed=order, **plain, hyperparameters=own)
+        return Member(name, config)
+
+    @cached_property
+    def groups(self) -> tuple[tuple[Member, ...], ...]:
+        """Members that differ in their seed and in real numbers alone: one compiled program each."""
+        found: dict[str, list[Member]] = {}
+        for member in self.members:
+            found.setdefault(_structure(member.config), []).append(member)
+        return tuple(tuple(group) for group in found.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "seeds": list(self.seeds),
+            "grid": {name: list(values) for name, values in self.grid.items()},
+            "shared_batches": self.shared_batches,
+            "base": self.base.to_dict(),
+            "members": [member.name for member in self.members],
+        }
+
+
+_FIELDS = {f.name: f for f in fields(Config) if f.name != "hyperparameters"}
+
+
+def _structure(config: Config) -> str:
+    """What a compiled program is made for: all but the seeds and the real numbers that it takes as arguments."""
+    values = config.result()
+    scheduled = {h.name for h in methods.entry(config.method).hyperparameters if h.scheduled}
+
+    def traced(value: Any) -> Any:
+        return value if isinstance(value, str) else "a number"
+
+    own = {k: traced(v) if k in scheduled else v for k, v in values["hyperparameters"].items()}
+    numbers = {"learning_rate": traced(values["learning_rate"]), "hyperparameters": own}
+    return repr(sorted({**values, "seed": None, "order_seed": None, **numbers}.items()))
+
+
+def seeds(text: str) -> tuple[int, ...]:
+    """ "0:64" is 0 to 63, "0:10:2" every second of them, "3" and "1,5,9" are themselves."""
+    found: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:\s*:\s*(\d+)(?:\s*:\s*(\d+))?)?\s*", part)
+        if not match:
+            raise InputError(f"seeds {text!r}: {part!r}: expected numbers such as 0:64 (0 to 63) or 1,5,9")
+        first, last, step = (None if number is None else int(number) for number in match.groups())
+        assert first is not None
+        if step == 0 or (last is not None and last <= first):
+            raise InputError(f"seeds {text!r}: {part!r} holds no seed: expected FIRST:END with END above FIRST")
+        end = first + 1 if last is None else last
+        if end > 2**32:
+            raise InputError(f"seeds {text!r}: expected seeds of at most {2**32 - 1}")
+        if end - first > MOST * (step or 1):
+            raise InputError(f"seeds {text!r}: expected at most {MOST:,}")
+        found += range(first, end, step or 1)
+    _once(f"seeds {text!r}", found)
+    return tuple(found)
+
+
+def grid(words: Iterable[str], base: Config) -> dict[str, tuple[Any, ...]]:
+    """Axes from "beta=1,4" and the like, each value checked as the base's own would be."""
+    axes: dict[str, list[str]] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        name = name.strip().replace("-", "_")
+        parts = [part.strip() for part in re.split(r",(?![^()]*\))", text)]
+        if not equals or "" in (name, *parts):
+            raise InputError(f"grid {word!r}: expected NAME=VALUE,VALUE,... such as beta=1,4")
+        if name in axes:
+            raise InputError(f"grid {word!r}: {name} is an axis already: give all its values at once")
+        axes[name] = parts
+    checked = {name: _values(name, parts, base, axes) for name, parts in axes.items()}
+    return {name: tuple(values) for name, values in checked.items()}
+
+
+def _values(name: str, parts: list[str], base: Config, axes: Mapping[str, list[str]]) -> list[Any]:
+    if name in ("seed", "order_seed", "devices"):
+        flag = {"seed": "--seeds", "order_seed": "--shared-batches", "devices": "--mesh"}[name]
+        raise InputError(f"grid {name}: no axis: see {flag}")
+    used = axes.get("method", [base.method])
+    if name in _FIELDS:
+        if _FIELDS[name].metadata.get("free"):
+            raise InputError(f"grid {name}: it changes no result: expected what does, such as beta or latent")
+        values = [_typed(name, part) for part in parts]
+    else:
+        for method in used:
+            own = [h.name for h in methods.entry(method).hyperparameters]
+            if name not in own:
+                raise unknown(f"axis of {method}", name, [*own, *_AXES])
+        values = list(parts)
+    done = [_checked(name, value, base, used) for value in values]
+    _once(f"grid {name}={','.join(parts)}", done)
+    return done
+
+
+_AXES = [name for name, f in _FIELDS.items() if not f.metadata.get("free") and name not in ("seed", "order_seed")]
+
+
+def _checked(name: str, value: Any, base: Config, used: list[str]) -> Any:
+    """The value as a Config holds it. Raises as a Config does."""
+    if name in _FIELDS:
+        swept = {"method": value, "hyperparameters": {}} if name == "method" else {name: value}
+        return getattr(dataclasses.replace(base, **swept), name)
+    return Config(method=used[0], hyperparameters={name: value}).hyperparameters[name]
+
+
+def _typed(name: str, text: str) -> Any:
+    """Text as the field's type; durations and schedules stay text, which Config reads."""
+    spec = _FIELDS[name]
+    if spec.metadata.get("duration") or spec.metadata.get("schedule"):
+        return text
+    kinds = typing.get_args(spec.type) or (spec.type,)
+    if bool in kinds:
+        if text.lower() not in ("true", "false"):
+            raise InputError(f"{name} {text!r}: expected true or false")
+        return text.lower() == "true"
+    for kind, words in ((int, "a whole number"), (float, "a number")):
+        if kind in kinds:
+            try:
+                return kind(text)
+            except ValueError:
+                raise InputError(f"{name} {text!r}: expected {words}") from None
+    return text
+
+
+def _once(what: str, values: list[Any]) -> None:
+    twice = [value for value, count in collections.Counter(values).items() if count > 1]
+    if twice:
+        raise InputError(f"{what}: {shown(twice[0])} is there twice: expected each value once")
+
+
+def shown(value: Any) -> str:
+    """A value in a member's name: the shortest text that reads back as itself."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    return str(value)
+
+
+def find(text: str, names: Iterable[str]) -> str:
+    """The member that `text` names, such as "beta=4,seed=2": in any order, and "4.0" is "4"."""
+    known, wanted = list(names), _parsed(text)
+    for name in known:
+        if _parsed(name) == wanted:
+            return name
+    near = (difflib.get_close_matches(text, known, n=1, cutoff=0) or known)[0]
+    raise InputError(f"no member {text!r}: expected one of the sweep's {len(known):,}, such as {near!r}")
+
+
+def _parsed(name: str) -> dict[str, Any]:
+    def number(part: str) -> Any:
+        try:
+            return float(part)
+        except ValueError:
+            return part
+
+    pairs = (part.partition("=") for part in re.split(r",(?![^()]*\))", name))
+    return {axis.strip().replace("-", "_"): number(value.strip()) for axis, _, value in pairs}

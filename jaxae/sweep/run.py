@@ -1,0 +1,198 @@
+"""A sweep in its folder: wave after wave of members trained as one compiled program, each then a run of its own."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import pandas as pd
+
+from jaxae import compare, run
+from jaxae import folder as folders
+from jaxae.build import Setup, build
+from jaxae.errors import Interrupted
+from jaxae.parallel import Layout, make_mesh
+from jaxae.progress import Bar, Progress
+from jaxae.sweep import lanes as lane_rules
+from jaxae.sweep.folder import SweepFolder
+from jaxae.sweep.plan import Member, Plan
+from jaxae.sweep.wave import Wave
+from jaxae.types import TrainState
+
+
+@dataclass(frozen=True)
+class How:
+    """How a sweep is carried out: of this only `lanes` and `block` reach the numbers, and these to rounding alone."""
+
+    lanes: str = "auto"
+    """"map", "vmap" or "auto": see `jaxae.sweep.lanes.choose`."""
+    block: int = 8
+    """Lanes that vmap takes side by side."""
+    seed_devices: int = 1
+    """Devices that share the members."""
+    wave: int | None = None
+    """Members trained at once; None: as many as fit in memory."""
+
+
+class Group(NamedTuple):
+    """Members that share a compiled program, as they ended."""
+
+    members: tuple[Member, ...]
+    states: TrainState
+    """With a leading axis of members, on the host."""
+
+
+class Swept(NamedTuple):
+    """A finished sweep."""
+
+    folder: SweepFolder
+    table: pd.DataFrame
+    """One row a member: its axes, how it ended, its test measures."""
+    plan: Plan
+
+    def groups(self) -> list[Group]:
+        """The final states, stacked; members that diverged are left out."""
+        found = []
+        for group in self.plan.groups:
+            ended = {m.name: self.folder.outcome(m.name) for m in group}
+            whole = tuple(m for m in group if (ended[m.name] or {}).get("outcome") not in (None, "diverged"))
+            if whole:
+                setup = build(whole[0].config)
+                states = [run.load(self.folder.member(m.name).path, "last", setup=setup).state for m in whole]
+                found.append(Group(whole, jax.tree.map(lambda *x: np.stack(x), *jax.device_get(states))))
+        return found
+
+
+def _setups(plan: Plan) -> list[Setup]:
+    """One for each group; groups of the same data read it once."""
+    made: list[Setup] = []
+    for group in plan.groups:
+        config = group[0].config
+        same = [s.source for s in made if (s.config.data, s.config.validation) == (config.data, config.validation)]
+        made.append(build(config, source=same[0] if same else None))
+    return made
+
+
+def sweep(plan: Plan, path: str | Path, how: How = How(), progress: Progress | None = None) -> Swept:
+    """Trains every member of `plan` in the folder `path`, or goes on there, and measures each on the test split.
+
+    A member's folder is a run's: `jaxae.run.load(folder.member(name).path)`. Raises InputError, or Interrupted (SIGINT,
+    SIGTERM: saved). A member that meets a value that is not finite ends at its step; the others go on.
+    """
+    folder, progress = SweepFolder(path), progress or Progress(quiet=True)
+    wanted = {"lanes": None if how.lanes == "auto" else how.lanes, "block": how.block if how.lanes == "vmap" else None}
+    folder.check(plan, {**wanted, "exact": plan.base.exact})
+    with folders.locked(folder.path), run.signals() as asked:
+        Sweep(plan, folder, how, progress, asked).run()
+    return Swept(folder, compare.table([folder.path]), plan)
+
+
+class Sweep:
+    """The work of `sweep`, in order."""
+
+    def __init__(self, plan: Plan, folder: SweepFolder, how: How, progress: Progress, asked: list[int]):
+        self.plan, self.folder, self.how, self.progress, self.asked = plan, folder, how, progress, asked
+        self.setups = _setups(plan)
+        self.mesh = make_mesh(how.seed_devices, plan.base.devices)
+        self.block = how.block
+        self.kind = self._lanes()
+        self.folder.write(plan, {"lanes": self.kind, "block": self.block, "exact": plan.base.exact})
+        self.done = sum(self.ended(member) for member in plan.members)
+
+    def _lanes(self) -> str:
+        """As the folder has it where the sweep began before, else as asked, else measured."""
+        if self.folder.exists():
+            kept = self.folder.read()
+            self.block = kept["block"]
+            return kept["lanes"]
+        if self.how.lanes != "auto":
+            return self.how.lanes
+        widest = max(range(len(self.plan.groups)), key=lambda g: len(self.plan.groups[g]))
+        lanes = min(len(self.plan.groups[widest]), 4 * self.block)
+        return lane_rules.choose(self.setups[widest], self.layout, lanes)
+
+    def layout(self, kind: str) -> Layout:
+        return Layout(self.mesh, "jit", kind, self.block, self.plan.base.exact)
+
+    def ended(self, member: Member) -> bool:
+        return self.folder.member(member.name).outcome_file.is_file()
+
+    def run(self) -> None:
+        sizes = [self.wave_size(setup, group) for setup, group in zip(self.setups, self.plan.groups)]
+        self.say_plan(sizes)
+        with self.progress.bar(self.setups[0], 0, len(self.plan.members)) as bar:
+            for only in (self.begun(), None):  # a wave that was cut off goes on before any other begins
+                for setup, group, (size, _) in zip(self.setups, self.plan.groups, sizes):
+                    left = [m for m in group if not self.ended(m) and (only is None or m.name in only)]
+                    if only is not None:
+                        size = max(size, len(left))
+                    for start in range(0, len(left), size):
+                        self.train(setup, left[start : start + size], self.layout(self.kind), size, bar)
+        self.measure()
+
+    def begun(self) -> list[str]:
+        """The members of the wave that was cut off."""
+        if not self.folder.wave_file.is_file():
+            return []
+        names = folders.read_json(self.folder.wave_file)["members"]
+        if any(self.folder.outcome(name) for name in names):  # cut off while it was handed out: begin that again
+            for name in names:
+                self.folder.member(name).outcome_file.unlink(missing_ok=True)
+        return names
+
+    def wave_size(self, setup: Setup, group: Sequence[Member]) -> tuple[int, int]:
+        """Lanes of each wave of the group, and the bytes that it needs."""
+        if all(self.ended(member) for member in group):
+            return len(group), 0
+        layout = self.layout(self.kind)
+        multiple, need = layout.multiple(), partial(lane_rules.memory, setup, layout)
+        if self.how.wave is not None:
+            size = -(-self.how.wave // multiple) * multiple
+            return size, need(size)
+        return lane_rules.wave_size(len(group), multiple, need, lane_rules.available())
+
+    def say_plan(self, sizes: Sequence[tuple[int, int]]) -> None:
+        """What is going to happen, before it does."""
+        plan, say = self.plan, self.progress.say
+        axes = ", ".join(f"{len(values)} {name}" for name, values in plan.grid.items())
+        seeds = f"{len(plan.seeds)} seed{'s' if len(plan.seeds) > 1 else ''}"
+        say(f"{len(plan.members):,} members: {seeds}{' x ' + axes if axes else ''}; {self.done:,} done already")
+        if plan.shared_batches:
+            say("all members read the data in the same order")
+        where = f", over {self.how.seed_devices} devices" if self.how.seed_devices > 1 else ""
+        side = "one after the other" if self.kind == "map" else f"{self.block} side by side"
+        for number, (setup, group, (size, need)) in enumerate(zip(self.setups, plan.groups, sizes), 1):
+            left = sum(not self.ended(member) for member in group)
+            waves, steps = math.ceil(left / size), setup.total
+            say(
+                f"group {number} of {len(plan.groups)}: {len(group):,} members in one program ({self.kind}: {side}"
+                f"{where}), {waves} wave{'' if waves == 1 else 's'} of up to {size:,}, {steps:,} steps, "
+                f"{need / 1e6:,.0f} MB expected on a device"
+            )
+
+    def train(self, setup: Setup, members: Sequence[Member], layout: Layout, size: int, bar: Bar) -> None:
+        """One wave, from its beginning or its last checkpoint to the members' own folders."""
+        self.folder.wave.mkdir(parents=True, exist_ok=True)
+        folders.write_json(self.folder.wave_file, {"members": [member.name for member in members]})
+        wave = Wave(self.folder, setup, members, self.progress)
+        what = f"members {self.done + 1} to {self.done + len(members)} of {len(self.plan.members)}"
+        wave.train(layout, size, bar, self.done * setup.total, what, self.asked)
+        self.done += len(members)
+
+    def measure(self) -> None:
+        """Each member's evaluation.json, where it is not there yet."""
+        for setup, group in zip(self.setups, self.plan.groups):
+            by = run.evaluation(setup, samples=self.plan.base.samples)
+            for member in group:
+                kept = self.folder.member(member.name)
+                outcome = self.folder.outcome(member.name)
+                if kept.evaluation_file.is_file() or outcome is None or outcome["outcome"] == "diverged":
+                    continue
+                trained = run.load(kept.path, setup=setup.like(member.config))
+                run.store(trained, run.evaluate_run(trained, samples=self.plan.base.samples, by=by))
+                if self.asked:
+                    raise Interrupted(self.asked[0], "stopped while measuring: the same command goes on from there")

@@ -1,0 +1,103 @@
+"""A wave: members trained side by side, from a state on disk that they share to folders of their own."""
+
+import contextlib
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxae import folder as folders
+from jaxae import log
+from jaxae.build import Setup
+from jaxae.checkpoint import Checkpoints
+from jaxae.errors import InputError
+from jaxae.folder import RunFolder
+from jaxae.log import Rows
+from jaxae.loop import Lane, Loop, Watch
+from jaxae.parallel import Layout
+from jaxae.progress import Bar, Progress
+from jaxae.sweep.folder import SweepFolder
+from jaxae.sweep.plan import Member
+from jaxae.types import PyTree, TrainState
+
+WRITERS = 4  # members' checkpoints written at once
+
+
+class Wave:
+    """`setup` is any member's: what they do not share is in their configs."""
+
+    def __init__(self, folder: SweepFolder, setup: Setup, members: Sequence[Member], progress: Progress):
+        self.folder, self.members, self.progress = folder, members, progress
+        self.setups = [setup.like(member.config) for member in members]
+        self.runs = [folder.member(member.name) for member in members]
+        self.source = setup.source
+
+    def train(self, layout: Layout, size: int, bar: Bar, done: int, what: str, asked: list[int]) -> None:
+        """To the end, `size` lanes wide; `done` steps lie behind the sweep. Raises Interrupted, with all saved."""
+        self.write_configs()
+        keep = self.setups[0].config.keep
+        with Checkpoints(self.folder.wave / "checkpoints", keep_latest=keep, warn=self.progress.warn) as checkpoints:
+            state, step, watches = self.begin(checkpoints)
+            lanes = [
+                Lane(setup, watch, Rows(run.metrics_file, step), member.name, self.keeper(run))
+                for setup, watch, run, member in zip(self.setups, watches, self.runs, self.members)
+            ]
+            bar.begin(what, done + step * len(lanes), step)
+            loop = Loop(lanes, layout, state, step, checkpoints, self.progress, bar, asked, size)
+            with contextlib.closing(loop):
+                loop.run()
+            self.hand_out(loop.host_state(), [lane.watch for lane in lanes], loop.step)
+        shutil.rmtree(self.folder.wave)
+
+    def write_configs(self) -> None:
+        for run, setup, member in zip(self.runs, self.setups, self.members):
+            run.path.mkdir(parents=True, exist_ok=True)
+            run.write(member.config, folders.record(member.config, run.path, setup.source))
+
+    def begin(self, checkpoints: Checkpoints) -> tuple[TrainState, int, list[Watch]]:
+        """The newest whole checkpoint's state, or the members' initial ones, stacked."""
+        one = jax.eval_shape(self.setups[0].init)
+        like = jax.tree.map(lambda x: jax.ShapeDtypeStruct((len(self.members), *x.shape), x.dtype), one)
+        found = checkpoints.restore(like)
+        if found is None:
+            return stack([setup.init() for setup in self.setups]), 0, [Watch() for _ in self.members]
+        if found.meta["data"] != self.source.digest:
+            raise InputError(
+                f"{self.source.name} has changed since step {found.step} of this sweep: its digest differs"
+            )
+        self.progress.say(f"resuming a wave of {len(self.members)} at step {found.step:,}")
+        return found.state, found.step, [Watch(**kept) for kept in found.meta["watch"]]
+
+    def keeper(self, run: RunFolder) -> Any:
+        """Saves a member's best state in its own folder."""
+
+        def keep(state: TrainState, watch: Watch, loss: float) -> None:
+            self.save(run, state, watch, int(state.step), loss)
+
+        return keep
+
+    def save(self, run: RunFolder, state: TrainState, watch: Watch, step: int, loss: float | None = None) -> None:
+        with Checkpoints(run.checkpoints, keep_latest=1, warn=self.progress.warn) as checkpoints:
+            checkpoints.save(step, state, {"watch": [asdict(watch)], "data": self.source.digest}, loss)
+
+    def hand_out(self, states: TrainState, watches: Sequence[Watch], step: int) -> None:
+        """Gives every member its own folder, as a run alone leaves it; last of all, how it ended."""
+
+        def give(number: int) -> None:
+            run, watch = self.runs[number], watches[number]
+            outcome = watch.outcome or {"outcome": "finished", "step": step}
+            if outcome["outcome"] != "diverged":
+                self.save(run, jax.tree.map(lambda x: x[number], states), watch, outcome["step"])
+            log.to_tensorboard(run.metrics_file, run.events)
+            folders.write_json(run.outcome_file, outcome)
+
+        with ThreadPoolExecutor(WRITERS) as pool:
+            list(pool.map(give, range(len(self.members))))
+
+
+def stack(trees: Sequence[PyTree]) -> PyTree:
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *jax.device_get(list(trees)))

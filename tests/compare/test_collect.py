@@ -1,0 +1,151 @@
+"""Folders to a table: what differs is a column, and nothing that is missing goes unsaid."""
+
+import json
+
+import pandas
+import pytest
+
+from jaxae.compare import compare, table, varied
+from jaxae.compare.collect import flat
+from jaxae.config import Config
+from jaxae.errors import InputError
+from jaxae.sweep.folder import SweepFolder
+from tests import compared
+
+
+def test_a_row_a_run_and_a_column_for_what_differs(tmp_path):
+    paths = [
+        compared.run(tmp_path / f"{beta}-{latent}-{seed}", seed, 20 + beta + seed, beta=beta, latent=latent, samples=9)
+        for beta, latent in ((1.0, 16), (4.0, 8))
+        for seed in (0, 1)
+    ]
+    frame = table(paths)
+    assert list(frame.columns[:8]) == ["run", "member", "seed", "beta", "latent", "outcome", "step", "data_sha256"]
+    assert frame["beta"].tolist() == [1.0, 1.0, 4.0, 4.0] and frame["latent"].tolist() == [16, 16, 8, 8]
+    assert frame["nll"].tolist() == [21, 22, 24, 25] and frame["run"].tolist() == [str(path) for path in paths]
+    assert set(frame["outcome"]) == {"finished"} and frame["step"].tolist() == [10] * 4
+    assert frame["split"].tolist() == ["test"] * 4 and "samples" in frame and "nll_mc_se" in frame
+
+
+def test_one_path_will_do_and_one_setting_has_no_column(tmp_path):
+    path = compared.run(tmp_path / "run", 3, 20.0)
+    frame = table(path)
+    assert list(frame.columns[:4]) == ["run", "member", "seed", "outcome"] and frame["seed"].tolist() == [3]
+    assert table(str(path)).equals(frame) and varied.fields(frame) == []
+
+
+def test_a_hyperparameter_of_one_method_alone_names_no_difference(tmp_path):
+    vae = compared.run(tmp_path / "vae", 0, 20.0)
+    ae = compared.run(tmp_path / "ae", 0, compared.measures(20.0, nll=None, elbo=None, kl=None), method="ae")
+    frame = table([vae, ae])
+    assert "method" in frame and "beta" not in frame
+    third = compared.run(tmp_path / "b4", 0, 21.0, beta=4.0)
+    frame = table([vae, ae, third])
+    assert frame["beta"].tolist() == [1.0, None, 4.0]
+    assert "method=ae" in [group.label for group in varied.groups(frame)][1]
+
+
+def test_a_sweep_has_a_row_for_every_member(tmp_path):
+    where = compared.sweep(
+        tmp_path / "s", compared.GRID, diverged=[(1, 4.0)], untrained=[(2, 2.0), (2, 4.0)], unevaluated=[(0, 1.0)]
+    )
+    frame = table([where]).set_index("member")
+    assert len(frame) == 15 and varied.fields(frame.reset_index()) == ["beta"]
+    assert frame.loc["seed=1,beta=4", ["outcome", "step", "seed", "beta"]].tolist() == ["diverged", 7, 1, 4.0]
+    assert frame.loc["seed=2,beta=2", ["outcome", "seed", "beta"]].tolist() == ["not trained", 2, 2]
+    assert frame.loc["seed=0,beta=1", "outcome"] == "not evaluated" and pandas.isna(frame.loc["seed=0,beta=1", "nll"])
+    assert [group.label for group in varied.groups(frame.reset_index())] == ["beta=1", "beta=2", "beta=4"]
+    assert frame["outcome"].value_counts().to_dict() == {
+        "finished": 11, "not trained": 2, "diverged": 1, "not evaluated": 1,
+    }  # fmt: skip
+
+
+def test_a_run_that_diverged_may_be_given_alone(tmp_path):
+    said = {"outcome": "diverged", "step": 7, "why": "loss is nan"}
+    paths = [compared.run(tmp_path / "a", 0, 20.0), compared.run(tmp_path / "b", 1, None, said)]
+    assert table(paths)["outcome"].tolist() == ["finished", "diverged"]
+
+
+def test_a_member_named_by_a_schedule(tmp_path):
+    """Its folder is named otherwise, as the sweep names it."""
+    names = [f"seed={seed},beta=linear(0, 1, 20e)" for seed in (0, 1)]
+    folder = SweepFolder(tmp_path / "s").member(names[0]).path
+    compared.run(folder, 0, 20.0, beta="linear(0, 1, 20e)")
+    (tmp_path / "s" / "sweep.json").write_text(json.dumps({"members": names}))
+    frame = table(tmp_path / "s")
+    assert varied.fields(frame) == [] and frame["outcome"].tolist() == ["finished", "not trained"]
+
+
+def test_a_member_not_trained_is_as_the_sweeps_base_says(tmp_path):
+    base = Config(latent=4, order_seed=0, hyperparameters={"beta": 1.0}).to_dict()
+    where = compared.sweep(tmp_path / "s", {(0, 2.0): 1.0, (1, 2.0): 1.0}, untrained=[(0, 2.0), (1, 2.0)], base=base)
+    other = compared.run(tmp_path / "other", 5, 20.0, latent=8, beta=2.0, order_seed=0, steps="100e")
+    frame = table([where, other])
+    assert varied.fields(frame) == ["latent"] and frame["latent"].tolist() == [4, 4, 8]
+    assert frame["outcome"].tolist() == ["not trained", "not trained", "finished"]
+
+
+def test_a_sweep_of_which_every_member_diverged_is_a_table_still(tmp_path):
+    where = compared.sweep(tmp_path / "s", {(0, 2.0): 1.0}, diverged=[(0, 2.0)])
+    assert table(where)["outcome"].tolist() == ["diverged"]
+    with pytest.raises(InputError, match="no evaluated runs"):
+        compare(table(where))
+
+
+def config(seed, order=None, **others):
+    return {"seed": seed, "order_seed": order, "latent": 4, **others}
+
+
+def test_the_order_of_the_data_is_a_setting_unless_it_is_the_seeds_own():
+    own = varied.varied([config(0), config(1, 1), {"seed": 2, "latent": 4}])
+    shared = varied.varied([config(0, 0), config(1, 0), config(2, 0)])
+    assert own == shared == [{}, {}, {}]
+    as_others = varied.varied([config(0), config(1, 0), config(2, 0)])
+    assert as_others == [{}, {}, {}]
+    both = varied.varied([config(0, 0), config(1, 0), config(0), config(1)])
+    assert both == [{"order_seed": order} for order in (0, 0, "of the seed", "of the seed")]
+
+
+def test_numbers_are_alike_however_they_are_written():
+    assert varied.varied([config(0, width=4), config(0, width=4.0)]) == [{}, {}]
+    assert flat({"method": "vae", "hyperparameters": {"beta": 2.0}}) == {"method": "vae", "beta": 2.0}
+
+
+def test_settings_are_in_the_order_of_their_numbers_else_in_that_of_the_table(tmp_path):
+    numbers = [compared.run(tmp_path / f"{beta}", 0, 20.0, beta=beta) for beta in (16.0, 2.0, 4.0)]
+    assert [group.label for group in varied.groups(table(numbers))] == ["beta=2", "beta=4", "beta=16"]
+    names = [compared.run(tmp_path / name, 0, 20.0, optimizer=name) for name in ("sgd", "adam")]
+    assert [group.label for group in varied.groups(table(names))] == ["optimizer=sgd", "optimizer=adam"]
+
+
+def test_the_table_survives_a_csv(tmp_path):
+    frame = table(compared.sweep(tmp_path / "s", compared.GRID))
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    again = pandas.read_csv(tmp_path / "t.csv")
+    assert [group.label for group in varied.groups(again)] == [group.label for group in varied.groups(frame)]
+
+
+def refusals(at):
+    run = compared.run(at / "run", 0, 20.0)
+    compared.run(at / "raw", 0)
+    (at / "empty").mkdir()
+    compared.sweep(at / "untouched", {(0, 1.0): 1.0}, untrained=[(0, 1.0)])
+    compared.sweep(at / "listless", {(0, 1.0): 20.0}, members="all")
+    compared.sweep(at / "odd", {(0, 1.0): 20.0}, members=["seed=0,beta=1", "the other"])
+    return {
+        "no runs given": [],
+        "no such folder: `jaxae train --run .*nowhere` makes": [at / "nowhere"],
+        "no run and no sweep here": [at / "empty"],
+        "raw: not evaluated yet: `jaxae evaluate .*raw`": [run, at / "raw"],
+        "none of its 1 members has been trained": [at / "untouched"],
+        "sweep.json: members: expected a list of names": [at / "listless"],
+        "member 'the other': expected a name such as": [at / "odd"],
+        "run is given twice": [run, at / "." / "run"],
+    }
+
+
+def test_what_is_no_run_is_refused_in_one_line(tmp_path):
+    for message, paths in refusals(tmp_path).items():
+        with pytest.raises(InputError, match=message) as refused:
+            table(paths)
+        assert "\n" not in str(refused.value)

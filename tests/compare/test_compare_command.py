@@ -1,0 +1,67 @@
+"""`jaxae compare` as it is typed."""
+
+import json
+
+import pandas
+import pytest
+
+from jaxae import cli
+from tests import compared
+
+
+@pytest.fixture(scope="module")
+def where(tmp_path_factory):
+    values = {key: nll for key, nll in compared.GRID.items() if key[1] < 4}
+    return compared.sweep(tmp_path_factory.mktemp("command") / "s", values, diverged=[(1, 2.0)], untrained=[(4, 2.0)])
+
+
+def test_tables_with_n_and_what_was_left_out(where, capsys):
+    assert cli.status(["compare", str(where)]) == 0
+    said = capsys.readouterr().out
+    for expected in (
+        "negative log-likelihood (nats, lower is better)", "beta=2 − beta=1", "against beta=1",
+        "Holm's correction over 1 test", "95 % interval", "beta=2: 1 seed diverged: 1; not in its mean",
+        "beta=2: 1 seed missing (not trained, or not evaluated): 4; not in its mean", "P(better)", "seeds needed",
+    ):  # fmt: skip
+        assert expected in said, expected
+    row = next(line for line in said.splitlines() if line.startswith(" beta=2 "))
+    assert row.split()[1] == "3"
+    assert "each against each" not in said
+
+
+def test_json_and_csv(where, tmp_path, capsys):
+    out = tmp_path / "runs.csv"
+    assert cli.status(["compare", str(where), "--json", "--measure", "elbo", "--level", "0.9", "--csv", str(out)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["measure"] == "elbo" and found["level"] == 0.9 and found["settings"][1]["diverged"] == [1]
+    assert found["settings"][0]["summary"]["n"] == 5 and found["against"][0]["difference"]["n"] == 3
+    frame = pandas.read_csv(out)
+    assert len(frame) == 10 and frame["nll"].count() == 8
+
+
+def test_a_page(where, tmp_path, capsys):
+    out = tmp_path / "c.html"
+    assert cli.status(["compare", str(where), "--out", str(out)]) == 0
+    assert str(out) in capsys.readouterr().out and "by beta" in out.read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--measure", "nnll"], "unknown measure 'nnll': did you mean 'nll'"),
+        (["--baseline", "beta=9"], "baseline 'beta=9': no run has it"),
+        (["--level", "1"], "level 1.0: expected a share between 0 and 1"),
+        (["--out", "c.pdf"], "c.pdf: expected a name that ends in .html"),
+        (["--csv", "nowhere/c.csv"], "there is no folder nowhere"),
+        (["nowhere"], "nowhere: no such folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(where, words, message, capsys):
+    assert cli.status(["compare", str(where), *words]) == 2
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1
+
+
+def test_no_runs_at_all(capsys):
+    assert cli.status(["compare"]) == 2
+    assert "RUN_OR_SWEEP" in capsys.readouterr().err

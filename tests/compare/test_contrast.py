@@ -1,0 +1,155 @@
+"""Settings against each other: the numbers by hand, and every comparison that would mean nothing refused."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from jaxae.compare import compare, table
+from jaxae.errors import InputError
+from tests import compared
+
+
+@pytest.fixture(scope="module")
+def frame(tmp_path_factory):
+    return table(compared.sweep(tmp_path_factory.mktemp("compare") / "s", compared.GRID))
+
+
+def of(beta):
+    return np.array([nll for (_, b), nll in compared.GRID.items() if b == beta])
+
+
+def test_every_setting_with_its_seeds(frame):
+    found = compare(frame)
+    assert (found.measure, found.unit, found.better, found.baseline) == ("nll", "nats", "lower", "beta=1")
+    assert [s.label for s in found.settings] == ["beta=1", "beta=2", "beta=4"]
+    for setting, beta in zip(found.settings, (1.0, 2.0, 4.0)):
+        assert setting.values == {"beta": beta} and setting.seeds == (0, 1, 2, 3, 4) and setting.of == tuple(of(beta))
+        assert setting.summary.mean == pytest.approx(of(beta).mean()) and setting.summary.n == 5
+        assert (setting.diverged, setting.missing) == ((), ())
+
+
+def test_differences_are_paired_by_seed_and_corrected_within_their_table(frame):
+    found = compare(frame, baseline="beta=2")
+    assert [(pair.setting, pair.other) for pair in found.against] == [("beta=1", "beta=2"), ("beta=4", "beta=2")]
+    raw = [stats.ttest_rel(of(beta), of(2.0)).pvalue for beta in (1.0, 4.0)]
+    assert [pair.difference.p for pair in found.against] == pytest.approx(raw)
+    assert [pair.p_holm for pair in found.against] == pytest.approx(
+        [min(1, 2 * p) if p == min(raw) else max(2 * min(raw), p) for p in raw]
+    )
+    first = found.against[0]
+    assert first.difference.mean == pytest.approx((of(1.0) - of(2.0)).mean())
+    assert first.differences == pytest.approx(of(1.0) - of(2.0)) and first.seeds == (0, 1, 2, 3, 4)
+    assert [(pair.setting, pair.other) for pair in found.pairs] == [
+        ("beta=2", "beta=1"), ("beta=4", "beta=1"), ("beta=4", "beta=2"),
+    ]  # fmt: skip
+
+
+def test_better_is_lower_or_higher_as_the_measure_says(frame):
+    lower = compare(frame, "nll").against[1].improvement
+    higher = compare(frame, "elbo").against[1].improvement
+    assert lower.probability == higher.probability == 0.0
+    assert compare(frame, "nll", "beta=4").against[0].improvement.probability == 1.0
+    assert compare(frame, "kl").better is None and compare(frame, "kl").against[0].improvement.probability == 0.5
+
+
+def test_the_order_of_runs_changes_nothing(frame):
+    assert compare(frame.sample(frac=1, random_state=0)) == compare(frame)
+
+
+def test_pairs_use_the_seeds_both_have_and_what_is_left_out_is_counted(tmp_path):
+    where = compared.sweep(
+        tmp_path / "s", compared.GRID, diverged=[(1, 4.0)], untrained=[(2, 2.0), (4, 4.0)], unevaluated=[(0, 2.0)]
+    )
+    found = compare(table(where))
+    base, middle, last = found.settings
+    assert (base.diverged, base.missing) == ((), ()) and (middle.missing, middle.summary.n) == ((0, 2), 3)
+    assert (last.diverged, last.missing, last.seeds) == ((1,), (4,), (0, 2, 3))
+    assert [pair.seeds for pair in found.against] == [(1, 3, 4), (0, 2, 3)]
+    assert found.pairs[2].seeds == (3,) and found.pairs[2].difference.p is None and found.pairs[2].p_holm is None
+
+
+def test_settings_without_a_common_seed(tmp_path):
+    paths = [compared.run(tmp_path / f"{seed}", seed, 20.0 + seed, beta=1.0 + seed // 3) for seed in range(6)]
+    (pair,) = compare(table(paths)).against
+    assert pair.seeds == () and pair.difference.mean is None and pair.seeds_needed is None and pair.p_holm is None
+    assert pair.improvement.probability == 0.0
+
+
+def test_one_setting_is_summed_up_and_compared_with_nothing(tmp_path):
+    frame = table([compared.run(tmp_path / f"{seed}", seed, 20.0 + seed) for seed in range(3)])
+    found = compare(frame)
+    assert found.settings[0].label == found.baseline == "all runs" and not found.against and not found.pairs
+    with pytest.raises(InputError, match="all 3 runs are of one setting"):
+        compare(frame, baseline="beta=1")
+
+
+def test_the_first_measure_that_all_have(tmp_path):
+    bare = compared.measures(20.0, nll=None, elbo=None, kl=None, samples=None)
+    paths = [compared.run(tmp_path / "a", 0, bare, method="ae"), compared.run(tmp_path / "b", 0, 20.0)]
+    frame = table([compared.run(tmp_path / "c", 0, compared.measures(20.0, nll=None), latent=2), paths[1]])
+    assert compare(frame).measure == "elbo"
+    ae = table([paths[0], compared.run(tmp_path / "d", 0, bare, method="ae", latent=2)])
+    assert compare(ae).measure == "mse"
+    with pytest.raises(InputError, match=r"1 of 2 runs have none, such as .*c: choose another, such as --measure elbo"):
+        compare(frame, "nll")
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"measure": "nl"}, "unknown measure 'nl': did you mean 'nll'"),
+        ({"measure": "digest"}, "unknown measure 'digest'"),
+        ({"baseline": "bta=1"}, "unknown field of the baseline 'bta': did you mean 'beta'"),
+        ({"baseline": "beta=3"}, "no run has it: expected one of: beta=1; beta=2; beta=4"),
+        ({"baseline": "beta=one"}, "no run has it"),
+        ({"baseline": "two"}, "expected a setting such as beta=1"),
+        ({"level": 95.0}, "level 95.0: expected a share between 0 and 1"),
+    ],
+)
+def test_what_was_asked_amiss(frame, asked, message):
+    with pytest.raises(InputError, match=message):
+        compare(frame, **asked)
+
+
+def test_a_baseline_of_several_fields(tmp_path):
+    grid = [(latent, optimizer) for latent in (2, 4) for optimizer in ("adam", "sgd")]
+    paths = [compared.run(tmp_path / f"{i}", 0, 20.0, latent=a, optimizer=b) for i, (a, b) in enumerate(grid)]
+    frame = table(paths)
+    assert compare(frame, baseline="optimizer=sgd, latent=4").baseline == "latent=4, optimizer=sgd"
+    with pytest.raises(InputError, match="2 settings have it"):
+        compare(frame, baseline="latent=4")
+
+
+CLASHES = {
+    "evaluated on different splits": {"nll": compared.measures(20.0, split="validation")},
+    "different numbers of importance samples": {"nll": compared.measures(20.0, samples=5000)},
+    "different numbers of examples": {"nll": compared.measures(20.0, examples=39)},
+    "on different data": {"data": {**compared.DATA, "sha256": "e" * 64}},
+    "binarised in different ways": {"binarize": "threshold"},
+    "the likelihoods bernoulli and discretised_logistic": {
+        "likelihood": "discretised_logistic", "binarize": "dynamic",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("message", CLASHES)
+def test_runs_that_were_not_measured_alike(tmp_path, message):
+    other = {"nll": 21.0} | CLASHES[message]
+    paths = [compared.run(tmp_path / "a", 0, 20.0), compared.run(tmp_path / "b", 1, **other)]
+    with pytest.raises(InputError, match=message) as refused:
+        compare(table(paths), "nll")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_seed_twice_in_a_setting_is_no_replicate(tmp_path):
+    paths = [compared.run(tmp_path / name, 7, 20.0) for name in "ab"]
+    with pytest.raises(InputError, match=r"a and .*b are both seed 7 of all runs"):
+        compare(table(paths))
+
+
+def test_a_baseline_that_was_never_measured(tmp_path):
+    where = compared.sweep(tmp_path / "s", {(0, 1.0): 20.0, (0, 2.0): 21.0}, diverged=[(0, 1.0)])
+    with pytest.raises(InputError, match="baseline 'beta=1': none of its runs has been evaluated"):
+        compare(table(where))
+    found = compare(table(where), baseline="beta=2")
+    assert found.settings[0].summary is None and found.against[0].improvement is None

@@ -1,0 +1,137 @@
+"""The page of a comparison: whole, offline, the same to the byte, and no number without its n."""
+
+import html as html_module
+import re
+
+import pytest
+
+from jaxae.compare import contrast, table
+from jaxae.report import contrasts, trajectories, write_comparison
+from tests import compared
+from tests.test_report import Page
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    return compared.sweep(
+        tmp_path_factory.mktemp("page") / "s", compared.GRID, diverged=[(1, 4.0)], untrained=[(2, 2.0)],
+        command="jaxae sweep --beta 1,2,4 --seeds 5",
+    )  # fmt: skip
+
+
+def page_of(paths, out, **asked):
+    text = write_comparison(paths, out, **asked).read_text()
+    page = Page(text)
+    assert text.startswith("<!doctype html>") or text.lstrip().startswith("<!doctype html>")
+    assert "None" not in page.text and "Undefined" not in text and "nan" not in page.text.split()
+    drawings = page.all("svg")
+    assert drawings and all(each["role"] == "img" and each["aria-label"] for each in drawings)
+    for what in ("Figure", "Table"):
+        numbers = [int(n) for n in re.findall(rf"<b>{what} (\d+)\.</b>", text)]
+        assert numbers == list(range(1, len(numbers) + 1))
+    assert re.findall(r'class="n">(\d)', text) == [str(i + 1) for i in range(text.count("<h2"))]
+    headings = {attrs["id"] for attrs in page.all("h2")}
+    assert {link["href"][1:] for link in page.all("a")} == headings
+    assert "://" not in text and "@import" not in text and not page.all("script") and not page.all("link")
+    return page, text
+
+
+@pytest.fixture(scope="module")
+def page(sweep, tmp_path_factory):
+    return page_of([sweep], tmp_path_factory.mktemp("out") / "c.html")
+
+
+def test_written_twice_it_is_the_same(sweep, page, tmp_path):
+    assert page_of([sweep], tmp_path / "again.html")[1] == page[1]
+
+
+def test_what_was_compared_and_what_is_not_in_it(page):
+    text = page[0].text
+    for expected in (
+        "vae on digits, by beta", "15 runs of 3 settings, seeds 0 to 4 ; 13 of them have measures",
+        "1 run diverged", "seed=1,beta=4 at step 7", "1 run is missing: seed=2,beta=2 (not trained)",
+        "All of them saw the same batches in the same order", "jaxae sweep --beta 1,2,4 --seeds 5",
+        "on the same 40 images of the test split, with 64 importance samples", "d" * 64,
+        "(seeds 0 and 2 to 4; 1 diverged)", "Holm's correction over 2 tests", "Holm's correction over 3 tests",
+        "Monte Carlo error of at most 0.02", "Rate and distortion",
+    ):  # fmt: skip
+        assert expected.replace(" ;", ";") in text.replace(" ;", ";"), expected
+    assert len(re.findall(r"jaxae train --run", page[1])) == 14
+
+
+def test_every_setting_in_a_figure_has_its_n(page):
+    ticks = [words for words in page[0].words if re.fullmatch(r"\(n = \d\)", words.strip())]
+    assert [ticks.count(f"(n = {n})") > 0 for n in (5, 4)] == [True, True]
+    assert re.search(r"beta=2 − beta=1\s+\(n = 4\)", page[0].text)
+
+
+def test_the_numbers_are_those_of_compare(sweep, page):
+    found = contrast.compare(table([sweep]))
+    for setting in found.settings:
+        s = setting.summary
+        assert f"{s.n} {s.mean:.2f} {s.low:.2f} to {s.high:.2f} {s.sd:.2f} {s.median:.2f} {s.iqm:.2f}" in page[0].text
+    assert "The lowest mean negative log-likelihood is that of beta=1" in page[0].text
+
+
+def test_the_order_of_the_paths_of_numbered_settings_changes_no_number(tmp_path):
+    runs = [
+        compared.run(tmp_path / f"{beta}-{seed}", seed, 20.0 + beta + seed, beta=beta)
+        for beta in (1.0, 2.0)
+        for seed in (0, 1)
+    ]
+    forth, back = (page_of(paths, tmp_path / "c.html")[0].text for paths in (runs, runs[::-1]))
+    assert forth.partition("Every run")[0] == back.partition("Every run")[0]
+
+
+def variants(at):
+    ae = compared.measures(20.0, nll=None, elbo=None, kl=None, samples=None)
+    none = [compared.run(at / f"n{i}", i, 20.0, curve=False) for i in range(2)]
+    methods = [
+        compared.run(at / f"{m}{i}", i, ae if m == "ae" else 20.0 + i, method=m, binarize="none")
+        for m in ("ae", "vae")
+        for i in range(3)
+    ]
+    many = [compared.run(at / f"m{i}", i % 2, 20.0 + i % 5, latent=2 + i // 2) for i in range(28)]
+    words = [
+        compared.run(at / f"w{i}{b}", i, 20.0 + i, beta=b, latent=latent)
+        for i in range(2)
+        for b, latent in (("linear(0, 1, 20e)", 4), ("linear(0, 2, 20e)", 4), ("1", 8))
+    ]
+    plenty = [compared.run(at / f"p{i}", i, 20.0 + i % 7, beta=1.0 + i // 9) for i in range(18)]
+    alike = [compared.run(at / f"a{b}{i}", i, 20.0, beta=b) for b in (1.0, 3.0) for i in range(2)]
+    return {"one setting": none, "methods": methods, "many": many, "words": words, "plenty": plenty, "alike": alike}
+
+
+def test_a_page_for_every_kind_of_comparison(tmp_path):
+    found = {name: page_of(paths, tmp_path / "c.html") for name, paths in variants(tmp_path).items()}
+    one, _ = found["one setting"]
+    assert "Differences" not in one.text and "Learning curves" not in one.text and "2 runs of 1 setting" in one.text
+    assert "mean squared error" in found["methods"][0].text and "method=ae" in found["methods"][0].text
+    assert "each against each" not in found["many"][0].text and "latent=15" in found["many"][0].text
+    assert "beta=linear(0, 1, 20e)" in html_module.unescape(found["words"][0].text)
+    assert "no seed in common" in found["plenty"][0].text and "IQM's interval" in found["plenty"][0].text
+    assert "of each against each" not in found["alike"][0].text
+
+
+def test_names_from_outside_are_text_not_markup(tmp_path):
+    evil = "<script>alert(1)</script><img src=x onerror=y>".replace("/", "\u2215")
+    data = {**compared.DATA, "name": evil}
+    paths = [compared.run(tmp_path / evil / f"{i}", i, 20.0, beta=1.0 + i % 2, data=data) for i in range(2)]
+    page, _ = page_of(paths, tmp_path / "c.html")
+    assert not page.all("img") and evil in page.text
+
+
+def places(*values):
+    return contrasts.axis_of([contrast.Setting(f"b={v}", {"b": v}, (), (), None, (), ()) for v in values])
+
+
+def test_a_geometric_grid_has_a_logarithmic_axis():
+    assert places(0.25, 1, 4).label == "b, logarithmic" and places(1, 2, 5, 10).label == "b, logarithmic"
+    assert places(2, 4, 6).label == "b" and places(0, 1, 2).label == "b"
+    assert places(0, 0.001, 10) is None and places("a", "b", "c") is None and places(1, 2) is None
+
+
+def test_rate_against_distortion_only_where_beta_differs(sweep):
+    frame = table([sweep])
+    assert trajectories.has_plane(frame, ["beta"]) and not trajectories.has_plane(frame, ["latent"])
+    assert not trajectories.has_plane(frame.assign(kl=None), ["beta"])
