@@ -103,7 +103,7 @@ BAD = {
     "train --batch-size 2000": "batch_size 2000: digits has 1257 training examples",
     "train --batch-size 10 --accumulate 3": "accumulate 3 does not divide the batch of 10",
     "train --devices 3": "3 devices do not divide the batch of 128",
-    "train --devices 64": "devices 64: this machine has",
+    "train --devices 64": "devices 64: there are",
     "train --seed -1": "seed -1: expected at least 0",
     "train --b1 1": "b1 1.0: expected a value below 1",
     "train --clip-norm inf": "clip_norm inf: expected a finite number",

@@ -90,13 +90,12 @@ def by_vmap(step, state):
 
 def by_shard_map(step, state):
     specs = {"in_specs": (P(), P(), P("data")), "out_specs": P()}
-    return run(jax.shard_map(step, mesh=parallel.data_mesh(4), **specs), state)
+    return run(jax.shard_map(step, mesh=parallel.make_mesh(data=4), **specs), state)
 
 
 def by_sharded_jit(step, state):
-    mesh = parallel.data_mesh(4)
-    place = parallel.shard(mesh)
-    return run(lambda key, state, batch: step(key, state, place(batch)), parallel.replicate(mesh, state))
+    layout = parallel.Layout(parallel.make_mesh(data=4))
+    return run(lambda key, state, batch: step(key, state, layout.shard(batch)), layout.put(state))
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,11 @@ from typing import Any
 import click
 
 from jaxae import methods
+from jaxae.cli import supervise
+from jaxae.cli.hosts import host_options
 from jaxae.config import Config
 from jaxae.errors import InputError
+from jaxae.join import Hosts
 
 
 class TrainCommand(click.Command):
@@ -86,8 +89,9 @@ def make_config(values: dict[str, Any]) -> Config:
 @click.option("--run", "run_dir", metavar="DIR", help="the run's folder [runs/DATA-METHOD-HASH]")
 @click.option("--quiet", is_flag=True, help="say nothing but the result")
 @click.option("--no-report", is_flag=True, help="write no report.html")
+@host_options
 @config_options
-def train(run_dir: str | None, quiet: bool, no_report: bool, **values: Any) -> None:
+def train(run_dir: str | None, quiet: bool, no_report: bool, hosts: Hosts, **values: Any) -> None:
     """Train an autoencoder, or resume the run in DIR; then evaluate it on the test split and write its report.
 
     Durations are steps (500), epochs (20e) or per cent of the run (5%). Where a number or a schedule is taken:
@@ -97,21 +101,32 @@ def train(run_dir: str | None, quiet: bool, no_report: bool, **values: Any) -> N
     config = make_config(values)
     if run_dir is not None and not run_dir:
         raise InputError("--run '': expected a folder")
+    supervise.enter(hosts)
     from jaxae import parallel, run
+    from jaxae.hosts import leads
     from jaxae.progress import Progress
 
-    parallel.virtual(config.devices)
-    progress = Progress(quiet)
+    if not hosts.several():
+        parallel.virtual(config.devices)
+    progress = Progress(quiet or not leads())
     trained = run.train(config, Path(run_dir) if run_dir else None, progress=progress)
+    if leads():
+        finish(trained, progress, not no_report)
+
+
+def finish(trained: Any, progress: Any, report: bool) -> None:
+    """Measures the run, writes its report, and prints what there is to know."""
+    from jaxae import run
+
     progress.say("evaluating on the test split")
-    measures = run.evaluate_run(trained, samples=config.samples)
+    measures = run.evaluate_run(trained, samples=trained.setup.config.samples)
     run.store(trained, measures)
-    if not no_report:
+    if report:
         from jaxae.report import write_report
 
         progress.say("writing the report")
         write_report(trained, measures)
-    print_result(trained, measures, not no_report)
+    print_result(trained, measures, report)
 
 
 def print_result(trained: Any, measures: dict[str, Any], report: bool) -> None:
