@@ -194,8 +194,8 @@ class Loop:
             scores = self.score(own, (self.view.keys(batch, "noise"), batch, last))
             return scores if self.alone else jax.tree.map(jnp.transpose, scores)
 
-        means = {name: x.mean(axis=0, dtype=np.float64) for name, x in self.view.map(score).items()}
-        rows = hosts.agree(np.stack([np.atleast_1d(x) for x in means.values()], axis=-1))[0]
+        means = {name: _means(values) for name, values in self.view.map(score).items()}
+        rows = hosts.agree(np.stack(list(means.values()), axis=-1))[0]
         improved = {}
         for number, lane in enumerate(self.lanes):
             if lane.going:
@@ -282,8 +282,9 @@ def make_score(setup: Setup):
     """score((variables, numbers), (keys, batch, step)) -> per-example metrics of held-out data [batch]."""
 
     def score(own, shared):
-        variables, numbers = own
-        return make_eval_step(setup.held_out(numbers))(variables, *shared)
+        (variables, numbers), (keys, batch, step) = own, shared
+        keys = jax.random.clone(keys)  # on purpose every lane draws the same
+        return make_eval_step(setup.held_out(numbers))(variables, keys, batch, step)
 
     return score
 
@@ -292,6 +293,12 @@ def next_call(call: int, count: int, seconds: float) -> int:
     """Steps in the next call, so that it takes about CALL_SECONDS; grown gently, for the first call compiles."""
     fit = max(1, int(CALL_SECONDS * count / seconds))
     return min(fit, 8 * call) if count == call or fit < call else call
+
+
+def _means(values: np.ndarray) -> np.ndarray:
+    """Each lane's mean over the examples of [examples] or [examples, lanes], summed in the same order in both."""
+    lanes = np.ascontiguousarray(values.reshape(len(values), -1).T)
+    return np.array([lane.mean(dtype=np.float64) for lane in lanes])
 
 
 def _stacked(trees: list[PyTree]) -> PyTree:
@@ -308,9 +315,4 @@ def _padded(tree: PyTree, padding: int) -> PyTree:
     """With the first lane again, `padding` times."""
     if not padding:
         return tree
-
-    def pad(x):
-        rows = [x, *[x[:1]] * padding]
-        return np.concatenate(rows) if isinstance(x, np.ndarray) else jnp.concatenate(rows)
-
-    return jax.tree.map(pad, tree)
+    return jax.tree.map(lambda x: x[np.append(np.arange(len(x)), [0] * padding)], tree)

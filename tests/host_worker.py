@@ -188,7 +188,7 @@ def late():
     import jax
 
     if jax.process_index() == 0:
-        time.sleep(5)
+        time.sleep(2)
     say(done=jax.process_index())
 
 

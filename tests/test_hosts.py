@@ -38,17 +38,18 @@ def free_port():
 
 
 def start(tmp_path, number, port, *words, count=2, join_timeout=60):
-    flags = {"coordinator": f"127.0.0.1:{port}", "process-id": number, "num-processes": count}
-    flags |= {"peer-timeout": PEER_TIMEOUT, "join-timeout": join_timeout}
-    words = [*(f"--{name}={value}" for name, value in flags.items()), *map(str, words)]
+    place = {"coordinator": f"127.0.0.1:{port}", "process-id": number, "num-processes": count}
+    flags = {**place, "peer-timeout": PEER_TIMEOUT, "join-timeout": join_timeout}
+    return begin(tmp_path, number, *(f"--{name}={value}" for name, value in flags.items()), *map(str, words))
+
+
+def begin(tmp_path, number, *words, **env):
     temporary = tmp_path / f"tmp{number}"
     temporary.mkdir(exist_ok=True)
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "2"}
+    env |= {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "2", "TMPDIR": str(temporary)}
+    words = [sys.executable, "-m", "tests.host_worker", *words]
     pipe = subprocess.PIPE
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.host_worker", *words],
-        env=env | {"TMPDIR": str(temporary)}, stdout=pipe, stderr=pipe, text=True,
-    )  # fmt: skip
+    return subprocess.Popen(words, env={**os.environ, **env}, stdout=pipe, stderr=pipe, text=True)
 
 
 @pytest.fixture
@@ -56,12 +57,12 @@ def pair(tmp_path):
     """Starts both processes of a run; ends what is left of them."""
     started = []
 
-    def begin(*words):
+    def both(*words):
         port = free_port()
         started.extend(start(tmp_path, number, port, *words) for number in (0, 1))
         return started[-2:]
 
-    yield begin
+    yield both
     for process in started:
         process.kill()
         process.communicate()
@@ -109,6 +110,20 @@ def test_a_coordinator_that_does_not_answer_is_one_line(tmp_path):
     assert code == 2 and time.monotonic() - begun < 15
     assert error.startswith(f"jaxae: no coordinator answered at 127.0.0.1:{port} within 3 s (connection refused): ")
     assert error.count("\n") == 1
+
+
+def test_a_launcher_is_asked_and_one_waits_at_the_end_for_another_that_has_more_to_do(tmp_path):
+    slurm = {
+        "SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NODELIST": "127.0.0.1", "SLURM_NTASKS": "2",
+        "SLURM_STEP_NUM_NODES": "1",
+    }  # fmt: skip
+    places = [{"SLURM_PROCID": number, "SLURM_LOCALID": "0"} for number in "01"]
+    both = [begin(tmp_path, place["SLURM_PROCID"], "--distributed", "late", **slurm, **place) for place in places]
+    for number, end in enumerate(ends(both)):
+        assert end == (0, [{"done": number}], "")
+    ((code, _, error),) = ends([begin(tmp_path, 0, "--distributed", "late")])
+    assert code == 2 and error.count("\n") == 1
+    assert error.startswith("jaxae: --distributed: no launcher was found (Slurm, Open MPI, GKE, Cloud TPU): start ")
 
 
 @pytest.mark.slow
@@ -210,12 +225,6 @@ def test_an_abort_of_unknown_cause_names_the_file(pair, tmp_path):
     assert "a library's last words" in log.read_text()
     log.unlink()
     assert (code, error) == (1, LOST_LINE.format(0))
-
-
-@pytest.mark.slow
-def test_one_waits_at_the_end_for_another_that_has_more_to_do(pair):
-    for number, end in enumerate(ends(pair("late"))):
-        assert end == (0, [{"done": number}], "")
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ inside = False
 
 
 def enter(hosts: Hosts, args: list[str] | None = None, module: str = "jaxae.cli.supervised") -> None:
-    """Nothing for a process alone. Else does `jaxae ARGS` (this process's own, unless given) in a child and leaves as it
+    """Nothing for a process alone. Else does `jaxae ARGS` (this process's own by default) in a child and leaves as it
     does; in the child, joins."""
     if not hosts.several():
         return

@@ -1,0 +1,139 @@
+"""What a sweep is made of, before anything is trained."""
+
+import pytest
+
+from jaxae.config import Config
+from jaxae.errors import InputError
+from jaxae.sweep import plan as plans
+from jaxae.sweep.plan import Plan, find, grid, seeds, shown
+
+BASE = Config(steps=10)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0:4", (0, 1, 2, 3)),
+        ("3", (3,)),
+        ("1,5,9", (1, 5, 9)),
+        ("0:10:4", (0, 4, 8)),
+        ("0:2,7", (0, 1, 7)),
+        ("4294967295", (2**32 - 1,)),
+    ],
+)
+def test_seeds(text, expected):
+    assert seeds(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("4:0", "holds no seed"),
+        ("2:2", "holds no seed"),
+        ("0:4:0", "holds no seed"),
+        ("a", "expected numbers such as"),
+        ("", "expected numbers such as"),
+        ("-1", "expected numbers such as"),
+        ("0:4,3", "3 is there twice"),
+        ("4294967296", "at most 4294967295"),
+        ("0:4000000000", "at most 100,000"),
+    ],
+)
+def test_bad_seeds(text, words):
+    with pytest.raises(InputError, match=words):
+        seeds(text)
+
+
+def test_grid_values_are_those_of_a_config():
+    found = grid(
+        ["beta=1,4", "learning-rate=1e-3,cosine(1e-3, 0, 100%)", "latent=2,16", "network=mlp,conv", "steps=5,2e"], BASE
+    )
+    assert found == {
+        "beta": (1.0, 4.0), "learning_rate": (1e-3, "cosine(1e-3, 0, 100%)"), "latent": (2, 16),
+        "network": ("mlp", "conv"), "steps": (5, "2e"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["bta=1,4"], "unknown axis of vae 'bta': did you mean 'beta'"),
+        (["gamma=1"], "unknown axis of vae 'gamma'"),
+        (["method=ae,vae", "beta=1,2"], "unknown axis of ae 'beta'"),
+        (["beta=1,1.0"], "1 is there twice"),
+        (["learning_rate=1e-3,0.001"], "0.001 is there twice"),
+        (["beta=1", "beta=2"], "beta is an axis already"),
+        (["beta"], "expected NAME=VALUE"),
+        (["beta="], "expected NAME=VALUE"),
+        (["beta=1,,2"], "expected NAME=VALUE"),
+        (["beta=x"], "expected a number or a schedule"),
+        (["beta=-1"], "at least 0"),
+        (["latent=2.5"], "whole number"),
+        (["latent=0"], "at least 1"),
+        (["network=mpl,conv"], "did you mean 'mlp'"),
+        (["seed=1,2"], "see --seeds"),
+        (["chunk=1,2"], "changes no result"),
+        (["exact=maybe"], "true or false"),
+    ],
+)
+def test_bad_grids(words, message):
+    with pytest.raises(InputError, match=message):
+        grid(words, BASE)
+
+
+def test_members_have_names_and_configs():
+    plan = Plan(BASE, (0, 3), {"beta": (0.5, 4.0), "latent": (2,)})
+    assert [m.name for m in plan.members] == [
+        "seed=0,beta=0.5,latent=2", "seed=3,beta=0.5,latent=2", "seed=0,beta=4,latent=2", "seed=3,beta=4,latent=2",
+    ]  # fmt: skip
+    last = plan.members[-1].config
+    assert (last.seed, last.latent, last.hyperparameters, last.order_seed) == (3, 2, {"beta": 4.0}, None)
+
+
+def test_shared_batches_hold_the_order_of_the_data():
+    plan = Plan(BASE, (0, 3), {}, shared_batches=True)
+    assert [m.config.order_seed for m in plan.members] == [0, 0]
+    assert plan.members[0].config.identity() == Config(steps=10, seed=0).identity()
+    assert plan.members[1].config.identity() != Config(steps=10, seed=3).identity()
+
+
+def test_real_numbers_and_seeds_share_a_group_and_shapes_do_not():
+    axes = grid(["beta=1,4", "learning_rate=1e-3,3e-4", "latent=2,16"], BASE)
+    plan = Plan(BASE, (0, 1), axes)
+    assert [len(group) for group in plan.groups] == [8, 8]
+    assert [{m.config.latent for m in group} for group in plan.groups] == [{2}, {16}]
+    mixed = Plan(BASE, (0,), grid(["beta=1,2,linear(0, 1, 5)"], BASE))
+    assert sorted(len(group) for group in mixed.groups) == [1, 2], "a schedule is part of the program"
+
+
+def test_refused_plans():
+    with pytest.raises(InputError, match="pmap"):
+        Plan(Config(parallel="pmap"), (0,), {})
+    with pytest.raises(InputError, match="wandb"):
+        Plan(Config(wandb="project"), (0,), {})
+    with pytest.raises(InputError, match="members: expected at most"):
+        Plan(BASE, tuple(range(1001)), {"beta": tuple(float(i) for i in range(100))})
+
+
+@pytest.mark.parametrize("value", [1.0, 0.001, 3e-4, 1e-30, 0.1 + 0.2, 1e22, 4, "conv"])
+def test_a_name_reads_back_as_its_value(value):
+    assert type(value)(shown(value)) == value
+
+
+def test_find_takes_any_order_and_any_way_to_write_a_number():
+    names = [m.name for m in Plan(BASE, (0, 2), {"beta": (1.0, 4.0), "learning_rate": (1e-3,)}).members]
+    assert find("learning-rate=1e-3, beta=4.0, seed=2", names) == "seed=2,beta=4,learning_rate=0.001"
+    with pytest.raises(InputError, match="no member 'seed=9,beta=4': expected one of the sweep's 4, such as"):
+        find("seed=9,beta=4", names)
+    with pytest.raises(InputError, match="no member"):
+        find("seed=2", names)
+
+
+def test_reading_a_plan_needs_no_jax():
+    import subprocess
+    import sys
+
+    code = "import sys; sys.modules['jax'] = None; import jaxae.config, importlib.util as u\n"
+    code += f"s = u.spec_from_file_location('plan', {plans.__file__!r}); m = u.module_from_spec(s)\n"
+    code += "sys.modules['plan'] = m; s.loader.exec_module(m); print(m.seeds('0:2'))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "(0, 1)\n"

@@ -1,0 +1,297 @@
+"""A member is the run alone, whatever shares its sweep, wherever the sweep was cut off."""
+
+import json
+import shutil
+import signal
+
+import chex
+import jax
+import numpy as np
+import pytest
+from tests.runs import SMALL, digest_of, flags, kill_at, small, start
+
+from jaxae import log, run, sweep
+from jaxae.checkpoint import Checkpoints
+from jaxae.cli import status
+from jaxae.errors import InputError
+from jaxae.progress import Progress
+from jaxae.sweep.folder import SweepFolder, member_path
+from jaxae.sweep.lanes import wave_size
+
+GRID = {"beta": (1.0, 4.0)}
+CLOCK = {"examples_per_second"}
+
+
+def plan_of(seeds=(0, 1, 2), grid=GRID, shared=False, **changes):
+    return sweep.Plan(small(**changes), tuple(seeds), grid, shared)
+
+
+def digests(folder, plan):
+    return {m.name: digest_of(SweepFolder(folder).member(m.name).path) for m in plan.members}
+
+
+def rows(folder):
+    return [{k: v for k, v in row.items() if k not in CLOCK} for row in log.read(folder / "metrics.jsonl")]
+
+
+class Saying(Progress):
+    """Keeps what it is told."""
+
+    def __init__(self):
+        super().__init__(quiet=True)
+        self.said = []
+
+    def say(self, text):
+        self.said.append(text)
+
+    warn = say
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Six members, in one wave, one after the other."""
+    return sweep.sweep(plan_of(), tmp_path_factory.mktemp("sweep") / "s")
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """One of them by itself."""
+    config = small(seed=2, hyperparameters={"beta": 4.0})
+    trained = run.train(config, tmp_path_factory.mktemp("alone") / "run")
+    run.store(trained, run.evaluate_run(trained, samples=config.samples))
+    return trained
+
+
+def test_a_member_is_the_run_alone(whole, alone):
+    """Parameters, optimiser, log, evaluation: all to the bit."""
+    folder = whole.folder.find("seed=2,beta=4")
+    member = run.load(folder.path)
+    chex.assert_trees_all_equal(member.state, alone.state)
+    assert rows(folder.path) == rows(alone.folder.path)
+    assert folder.evaluation_file.read_bytes() == alone.folder.evaluation_file.read_bytes()
+    assert member.setup.config.difference(alone.setup.config) == []
+
+
+def test_the_table_and_the_states(whole):
+    table = whole.table
+    assert len(table) == 6 and set(table["outcome"]) == {"finished"} and set(table["step"]) == {60}
+    one = table[(table.seed == 2) & (table.beta == 4)].iloc[0]
+    kept = json.loads(whole.folder.find("seed=2,beta=4").evaluation_file.read_text())
+    assert one.nll == kept["nll"] and one.digest == kept["digest"]
+    (group,) = whole.groups()
+    assert [m.name for m in group.members] == [m.name for m in whole.plan.members]
+    place = [m.name for m in group.members].index("seed=2,beta=4")
+    member = run.load(whole.folder.find("seed=2,beta=4").path)
+    chex.assert_trees_all_equal(jax.tree.map(lambda x: x[place], group.states), jax.device_get(member.state))
+    assert not whole.folder.wave.exists()
+
+
+def test_members_differ_from_each_other(whole):
+    assert len(set(digests(whole.folder.path, whole.plan).values())) == 6
+
+
+def test_waves_order_and_company_change_no_bit(whole, tmp_path):
+    expected = digests(whole.folder.path, whole.plan)
+    other = plan_of(seeds=(2, 5), grid={"beta": (8.0, 4.0)})
+    sweep.sweep(other, tmp_path / "other", sweep.How(wave=3))
+    assert digests(tmp_path / "other", other)["seed=2,beta=4"] == expected["seed=2,beta=4"]
+
+
+def test_beside_each_other_neither(tmp_path, alone):
+    """vmap: the same among any members, and the run alone to rounding."""
+    how = sweep.How(lanes="vmap", block=4)
+    few, many = plan_of(seeds=(2,)), plan_of(seeds=(7, 2, 0))
+    one = sweep.sweep(few, tmp_path / "few", how)
+    sweep.sweep(many, tmp_path / "many", sweep.How(lanes="vmap", block=4, wave=8))
+    name = "seed=2,beta=4"
+    assert digests(tmp_path / "few", few)[name] == digests(tmp_path / "many", many)[name]
+    member = run.load(one.folder.find(name).path)
+    nll = [run.evaluate_run(t, samples=8)["nll"] for t in (member, alone)]
+    assert nll[0] == pytest.approx(nll[1], abs=0.05)
+
+
+def test_a_finished_sweep_trains_nothing_again_and_may_grow(whole, tmp_path):
+    folder = tmp_path / "s"
+    shutil.copytree(whole.folder.path, folder)
+    before = digests(folder, whole.plan)
+    progress = Saying()
+    grown = plan_of(seeds=(0, 1, 2, 3))
+    sweep.sweep(grown, folder, progress=progress)
+    assert "8 members: 4 seeds x 2 beta; 6 done already" in progress.said[0]
+    after = digests(folder, grown)
+    assert {name: after[name] for name in before} == before and len(after) == 8
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"seeds": (0, 1)}, "it has 'seed=2,beta=1' and 1 more"),
+        ({"grid": {"beta": (1.0, 2.0)}}, "it has 'seed=0,beta=4'"),
+        ({"steps": 70}, "steps: 60 -> 70"),
+        ({"latent": 4}, "latent: 3 -> 4"),
+        ({"shared": True}, "shared_batches: False -> True"),
+    ],
+)
+def test_another_sweep_in_the_folder_is_refused(whole, changes, words):
+    with pytest.raises(InputError, match=f"holds another sweep: .*{words}"):
+        sweep.sweep(plan_of(**changes), whole.folder.path)
+
+
+def test_other_lanes_are_another_sweep(whole):
+    with pytest.raises(InputError, match="lanes: map -> vmap"):
+        sweep.sweep(plan_of(), whole.folder.path, sweep.How(lanes="vmap"))
+
+
+def test_a_run_and_a_sweep_do_not_share_a_folder(whole, alone, tmp_path):
+    with pytest.raises(InputError, match="not empty and holds no sweep"):
+        sweep.sweep(plan_of(), alone.folder.path)
+    with pytest.raises(InputError, match="not empty and holds no run"):
+        run.train(small(), whole.folder.path)
+    with pytest.raises(InputError, match="no sweep here"):
+        member_path(alone.folder.path, "seed=0")
+    with pytest.raises(InputError, match="holds a sweep of 6 runs: say which: --member seed=0,beta=1"):
+        member_path(whole.folder.path, None)
+
+
+def test_a_member_that_meets_nan_ends_there_and_the_others_go_on(tmp_path, alone):
+    axes = {"learning_rate": (1e-3, 1e30)}
+    plan = plan_of(seeds=(2,), grid=axes, hyperparameters={"beta": 4.0})
+    progress = Saying()
+    swept = sweep.sweep(plan, tmp_path / "s", progress=progress)
+    good, bad = (swept.folder.outcome(m.name) for m in plan.members)
+    assert good == {"outcome": "finished", "step": 60}
+    assert bad["outcome"] == "diverged" and bad["step"] < 10
+    assert any(f"at step {bad['step']}: frozen there" in line for line in progress.said)
+    assert digest_of(swept.folder.find("seed=2,learning_rate=0.001").path) == run.final_digest(alone)
+    assert list(swept.table["outcome"]) == ["finished", "diverged"]
+    assert np.isnan(swept.table["nll"][1]) and not np.isnan(swept.table["nll"][0])
+    with pytest.raises(InputError, match="no checkpoint"):
+        run.load(swept.folder.find("seed=2,learning_rate=1e30").path)
+
+
+def test_early_stopping_is_each_members_own(tmp_path):
+    changes = {"steps": 300, "validate_every": 10, "patience": 2, "learning_rate": 0.2}
+    plan = plan_of(seeds=(0, 1), grid={}, **changes)
+    swept = sweep.sweep(plan, tmp_path / "s")
+    for seed in (0, 1):
+        one = run.train(small(seed=seed, **changes), tmp_path / f"{seed}")
+        member = run.load(swept.folder.find(f"seed={seed}").path)
+        assert member.step == one.step
+        chex.assert_trees_all_equal(member.state, one.state)
+        ended = swept.folder.outcome(f"seed={seed}")
+        assert ended["outcome"] == "stopped early" and ended["step"] == run.load(tmp_path / f"{seed}", "last").step
+
+
+def test_the_order_of_the_data_can_be_shared(tmp_path, alone):
+    swept = sweep.sweep(plan_of(seeds=(1, 2), grid={}, shared=True), tmp_path / "s")
+    one = run.train(small(seed=2, order_seed=0), tmp_path / "one")
+    member = run.load(swept.folder.find("seed=2").path)
+    chex.assert_trees_all_equal(member.state, one.state)
+    own = run.train(small(seed=2), tmp_path / "own")
+    assert run.final_digest(own) != run.final_digest(one)
+
+
+def test_streaming_changes_no_bit(tmp_path, whole):
+    plan = plan_of(seeds=(1, 2), stream="yes")
+    sweep.sweep(plan, tmp_path / "s")
+    expected = digests(whole.folder.path, whole.plan)
+    assert digests(tmp_path / "s", plan) == {m.name: expected[m.name] for m in plan.members}
+
+
+LONG = {**SMALL, "steps": 900, "log_every": 10, "validate_every": 300, "checkpoint_every": 30}
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+def test_a_sweep_that_was_cut_off_goes_on(tmp_path, number):
+    """In its second wave: the first is not made again, and every bit is as if nothing had happened."""
+    folder = tmp_path / "s"
+    words = ["sweep", "--run", str(folder), "--seeds", "0:4", "--wave", "2", "--no-report", *flags(LONG)]
+    process = start(*words)
+    _, err = kill_at(process, folder / "members" / "seed=2", 200, number)
+    assert process.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 143), err
+    first = folder / "members" / "seed=1" / "outcome.json"
+    written = first.stat().st_mtime_ns
+    with Checkpoints(folder / "wave" / "checkpoints", write=False) as checkpoints:
+        assert checkpoints.latest_step() >= 150
+    progress = Saying()
+    plan = plan_of(seeds=range(4), grid={}, **LONG)
+    sweep.sweep(plan, folder, sweep.How(wave=2), progress)
+    assert any("resuming a wave of 2 at step" in line for line in progress.said)
+    assert first.stat().st_mtime_ns == written
+    straight = run.train(small(**{**LONG, "checkpoint_every": 900, "seed": 3}), tmp_path / "straight")
+    assert digest_of(folder / "members" / "seed=3") == run.final_digest(straight)
+    assert rows(folder / "members" / "seed=3") == rows(straight.folder.path)
+
+
+def test_cut_off_while_the_members_are_handed_out(tmp_path, monkeypatch):
+    """Some have their outcome, some not: the wave's state is still there, and is handed out again."""
+    from jaxae.sweep import wave
+
+    plan, save, calls = plan_of(seeds=range(4), grid={}), wave.Wave.save, []
+
+    def dying(self, *args):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        save(self, *args)
+
+    monkeypatch.setattr(wave, "WRITERS", 1)
+    monkeypatch.setattr(wave.Wave, "save", dying)
+    with pytest.raises(KeyboardInterrupt):
+        sweep.sweep(plan, tmp_path / "s")
+    monkeypatch.setattr(wave.Wave, "save", save)
+    again = sweep.sweep(plan, tmp_path / "s")
+    assert len(set(digests(tmp_path / "s", plan).values())) == 4 and set(again.table["outcome"]) == {"finished"}
+
+
+def test_wave_sizes():
+    """need(n) = 100 + 10 n bytes."""
+    need = lambda n: 100 + 10 * n  # noqa: E731
+    assert wave_size(64, 1, need, 1000) == (64, 740)
+    assert wave_size(64, 1, need, 500) == (32, 420), "two equal waves, not 40 and 24"
+    assert wave_size(65, 1, need, 500) == (33, 430)
+    assert wave_size(64, 8, need, 430) == (32, 420)
+    assert wave_size(3, 8, need, 1000) == (8, 180), "padded to a block"
+    with pytest.raises(InputError, match="members at once need"):
+        wave_size(64, 8, need, 150)
+    refusing = lambda n: 2**62 if n > 16 else need(n)  # noqa: E731
+    assert wave_size(64, 1, refusing, 500)[0] == 32, "where the compiler gives up, small waves tell the slope"
+
+
+BAD = {
+    "sweep --run s --seeds 4:0": "holds no seed",
+    "sweep --run s --grid bta=1,2": "unknown axis of vae 'bta': did you mean 'beta'",
+    "sweep --run s --lanes vmpa": "did you mean 'vmap'",
+    "sweep --run s --block 1": "block 1: expected at least 2",
+    "sweep --run s --wave 0": "wave 0: expected at least 1",
+    "sweep --run s --mesh seed=2": "expected seed=S,data=D",
+    "sweep --run s --mesh seed=2,data=0": "expected seed=S,data=D",
+    "sweep --run s --mesh seed=2,data=2 --devices 2": "has 4 devices, --devices says 2",
+    "sweep --run s --mesh seed=1,data=3": "3 devices do not divide the batch of 128",
+    "sweep --run s --exact --lanes vmap": "lanes vmap: --exact takes members one after the other",
+    "sweep --run s --parallel pmap": "parallel pmap",
+    "sweep --run s --devices 64": "devices 64: there are 4",
+    "sweep --seeds 0:2": "missing option",
+    "digest s --member seed=0": "no sweep here",
+}
+
+
+@pytest.mark.parametrize("line", BAD)
+def test_bad_input_is_one_line_and_exit_2(line, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code = status(line.split())
+    out, err = capsys.readouterr()
+    assert (code, out) == (2, "")
+    assert err.startswith("jaxae: ") and err.count("\n") == 1
+    assert BAD[line] in err
+    assert not list(tmp_path.rglob("sweep.json"))
+
+
+def test_the_verbs_take_a_member(whole, capsys, tmp_path):
+    path = str(whole.folder.path)
+    assert status(["digest", path, "--member", "beta=4,seed=2"]) == 0
+    assert capsys.readouterr().out.strip() == digest_of(whole.folder.find("seed=2,beta=4").path)
+    assert status(["sample", path, "--member", "seed=0,beta=1", "--count", "4", "--out", str(tmp_path / "z.npz")]) == 0
+    assert np.load(tmp_path / "z.npz")["samples"].shape == (4, 8, 8, 1)
+    assert status(["report", path, "--out", str(tmp_path / "page.html")]) == 0
+    assert "seed=2" in (tmp_path / "page.html").read_text() or "beta" in (tmp_path / "page.html").read_text()
