@@ -188,11 +188,12 @@ class Loop:
         """Scores the validation split; the lanes whose loss is the best so far, with it. Schedules count as at the
         run's end, so that a warm-up does not make early losses look good."""
         own = (optim.evaluated(self.layout.near(self.state)), self.numbers)
-        last = jnp.asarray(self.setup.total - 1)
+        parts, last = self.layout.parts(own, len(self.lanes)), jnp.asarray(self.setup.total - 1)
 
         def score(batch):
-            scores = self.score(own, (self.view.keys(batch, "noise"), batch, last))
-            return scores if self.alone else jax.tree.map(jnp.transpose, scores)
+            keys = self.view.keys(batch, "noise")
+            scores = jax.device_get([self.score(part, (keys, batch, last)) for part in parts])
+            return jax.tree.map(lambda *x: np.stack(x).reshape(-1, len(keys)).T, *scores)
 
         means = {name: _means(values) for name, values in self.view.map(score).items()}
         rows = hosts.agree(np.stack(list(means.values()), axis=-1))[0]
@@ -296,9 +297,8 @@ def next_call(call: int, count: int, seconds: float) -> int:
 
 
 def _means(values: np.ndarray) -> np.ndarray:
-    """Each lane's mean over the examples of [examples] or [examples, lanes], summed in the same order in both."""
-    lanes = np.ascontiguousarray(values.reshape(len(values), -1).T)
-    return np.array([lane.mean(dtype=np.float64) for lane in lanes])
+    """Each lane's mean of [examples, lanes], summed in the same order however many there are."""
+    return np.array([lane.mean(dtype=np.float64) for lane in np.ascontiguousarray(values.T)])
 
 
 def _stacked(trees: list[PyTree]) -> PyTree:

@@ -113,10 +113,17 @@ class Layout:
         return jax.jit(program, donate_argnums=0)
 
     def reading(self, fn: Callable[[Own, Shared], PyTree]) -> Callable[[Own, Shared], PyTree]:
-        """program(own, shared), of a function that needs no data axis. `own` is what `near` gives of the state."""
-        if self.lanes is None:
-            return jax.jit(fn)
-        return jax.jit(self._mapped(over_lanes(fn, self.lanes, self.block), (P("seed"), P())))
+        """program(part, shared), of a function that needs no data axis, for each part of what `parts` gives. Where
+        lanes have the bits of the run alone, it is the very program of the run alone."""
+        if self.lanes == "vmap":
+            return jax.jit(self._mapped(over_lanes(fn, self.lanes, self.block), (P("seed"), P())))
+        return jax.jit(fn)
+
+    def parts(self, own: PyTree, count: int) -> list[PyTree]:
+        """The first `count` lanes of what `near` gives of the state, one by one; all together beside each other."""
+        if self.lanes == "map":
+            return [jax.tree.map(lambda x, n=lane: x[n], own) for lane in range(count)]
+        return [own]
 
     def _mapped(self, fn: Callable, specs: tuple) -> Callable:
         if self.mesh.size == 1:

@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,8 @@ from jaxae.loop import Lane, Loop, Watch
 from jaxae.parallel import Layout, make_mesh
 from jaxae.progress import Progress
 from jaxae.types import Net, TrainState, Variables
+
+AGAIN = 1.0  # seconds in which the same signal is the same request
 
 
 class Trained(NamedTuple):
@@ -103,13 +106,19 @@ def _start(setup: Setup, checkpoints: Checkpoints, progress: Progress) -> tuple[
 
 @contextlib.contextmanager
 def signals() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM instead of dying of them; the second of a kind is taken at its word."""
+    """Collects SIGINT and SIGTERM instead of dying of them; the second of a kind is taken at its word. A scheduler that
+    signals a whole tree of processes may send the first twice."""
     asked: list[int] = []
     before: dict[int, Any] = {}
+    times: dict[int, float] = {}
 
     def ask(number, frame):
-        asked.append(number)
-        signal.signal(number, before[number])
+        if number in times and time.monotonic() - times[number] >= AGAIN:
+            signal.signal(number, before[number])
+            signal.raise_signal(number)
+        elif number not in times:
+            times[number] = time.monotonic()
+            asked.append(number)
 
     with contextlib.suppress(ValueError):  # not the main thread: signals are somebody else's
         before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}

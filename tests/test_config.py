@@ -52,7 +52,11 @@ FIELDS = {
     "dtype": (["float16", "float64"], ["float32", "bfloat16"]),
     "patience": ([0, -1, 1.5], [None, 1]),
     "validate_every": ([0, "0%", "often"], [1, "1e", "100%"]),
+    "order_seed": ([-1, 2**32, 0.5], [None, 0, 2**32 - 1]),
+    "exact": ([1, "yes", None], [True, False]),
+    "shards": ([0, -1, 1.5], [None]),
     "devices": ([0, -1], [1, 128]),
+    "parallel": (["pmpa", True], ["jit", "pmap", "none"]),
     "log_every": ([0, "-1", "x"], [1, "1%"]),
     "checkpoint_every": ([0, "x%"], [1, "1%"]),
     "keep": ([0, -1], [1]),
@@ -75,6 +79,7 @@ FREE = {
     "stream": "yes",
     "validate_every": "5%",
     "devices": 2,
+    "parallel": "pmap",
     "log_every": 7,
     "checkpoint_every": 3,
     "keep": 5,
@@ -109,12 +114,15 @@ OTHER = {
     "average": 0.99,
     "dtype": "bfloat16",
     "patience": 3,
+    "order_seed": 7,
+    "exact": True,
+    "shards": 4,
 }
 
 
 def pair(name, values):
     """A Config, and one that differs in that field alone."""
-    base = {"optimizer": "adamw"} if name == "weight_decay" else {}
+    base = {"weight_decay": {"optimizer": "adamw"}, "shards": {"exact": True}}.get(name, {})
     return Config(**base), Config(**{**base, name: values[name]})
 
 
@@ -293,6 +301,9 @@ def parsed(words):
     with train_verb.train.make_context("train", list(words)) as context:
         params = dict(context.params)
     assert {name: params.pop(name) for name in ("quiet", "no_report")} == {"quiet": False, "no_report": False}
+    for option in train_verb.train.params:
+        if option.name not in FIELDS and option.name != "run_dir":
+            params.pop(option.name, None)
     return params.pop("run_dir"), train_verb.make_config(params)
 
 
@@ -309,6 +320,7 @@ def test_command_leads_back_to_a_config_of_everything():
         **OTHER,
         **FREE,
         "method": "vae",
+        "accumulate": 1,
         "network": "conv",
         "optimizer": "lion",
         "hyperparameters": {"beta": "linear(0, 1, 20e)"},
@@ -332,3 +344,24 @@ def test_command_leads_back_for_every_method_and_its_own_weights(method):
 def test_an_unknown_flag_is_refused():
     with pytest.raises(click.NoSuchOption, match="--bta"):
         parsed(["--bta", "4"])
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"exact": True, "batch_size": 96, "devices": 3}, "3 devices do not divide the 8 shards"),
+        ({"exact": True, "shards": 3}, "shards 3: expected a power of two"),
+        ({"exact": True, "shards": 8, "batch_size": 100}, "shards 8 do not divide the batch of 100"),
+        ({"exact": True, "accumulate": 2}, "accumulate 2: an exact batch"),
+        ({"shards": 4}, "add --exact"),
+        ({"parallel": "none", "devices": 2}, "parallel none: on one device"),
+    ],
+)
+def test_shards_and_devices_fit_each_other(values, words):
+    with pytest.raises(InputError, match=words):
+        Config(**values)
+
+
+@pytest.mark.parametrize(("batch_size", "shards"), [(128, 8), (100, 4), (6, 2), (7, 1)])
+def test_shards_depend_on_the_batch_alone(batch_size, shards):
+    assert Config(exact=True, batch_size=batch_size).resolved().shards == shards

@@ -8,7 +8,6 @@ import chex
 import jax
 import numpy as np
 import pytest
-from tests.runs import SMALL, digest_of, flags, kill_at, small, start
 
 from jaxae import log, run, sweep
 from jaxae.checkpoint import Checkpoints
@@ -17,6 +16,7 @@ from jaxae.errors import InputError
 from jaxae.progress import Progress
 from jaxae.sweep.folder import SweepFolder, member_path
 from jaxae.sweep.lanes import wave_size
+from tests.runs import SMALL, digest_of, flags, kill_at, small, start
 
 GRID = {"beta": (1.0, 4.0)}
 CLOCK = {"examples_per_second"}
