@@ -17,7 +17,11 @@ def test_the_python_of_the_readme_runs(block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names: dict = {"__name__": "readme"}
     exec(compile(block, "README.md", "exec"), names)
-    assert names["trained"].step == 500
+    if "swept" in names:
+        assert list(names["swept"].table["outcome"]) == ["finished"] * 6
+        assert names["states"].step.tolist() == [200] * 6
+    else:
+        assert names["trained"].step == 500
     assert names.get("measures", {"nll": 20})["nll"] < 30
 
 

@@ -1,6 +1,7 @@
 """Run folders and sweeps to one tidy table, a row a run."""
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
