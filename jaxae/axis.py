@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int, Shaped
 
 _name: ContextVar[str | None] = ContextVar("data_axis", default=None)
 _asked: ContextVar[list[str] | None] = ContextVar("asked", default=None)
@@ -51,7 +51,7 @@ def mean(x: Any) -> Any:
     return x if _name.get() is None else jax.lax.pmean(x, _name.get())
 
 
-def gather(x: Float[Array, "batch ..."]) -> Float[Array, "global ..."]:
+def gather(x: Shaped[Array, "batch ..."]) -> Shaped[Array, "global ..."]:
     """The global batch of `x`, in its order."""
     _ask("gather")
     return x if _name.get() is None else jax.lax.all_gather(x, _name.get(), tiled=True)

@@ -295,3 +295,18 @@ def test_the_verbs_take_a_member(whole, capsys, tmp_path):
     assert np.load(tmp_path / "z.npz")["samples"].shape == (4, 8, 8, 1)
     assert status(["report", path, "--out", str(tmp_path / "page.html")]) == 0
     assert "seed=2" in (tmp_path / "page.html").read_text() or "beta" in (tmp_path / "page.html").read_text()
+
+
+def test_members_over_devices_are_the_run_alone(whole, tmp_path):
+    plan = plan_of(seeds=(1, 2))
+    sweep.sweep(plan, tmp_path / "s", sweep.How(seed_devices=2))
+    expected = digests(whole.folder.path, whole.plan)
+    assert digests(tmp_path / "s", plan) == {m.name: expected[m.name] for m in plan.members}
+
+
+def test_exact_over_a_mesh_of_seeds_and_data_is_the_run_alone(tmp_path):
+    changes = {"exact": True, "steps": 20}
+    plan = plan_of(seeds=(1, 2, 3), grid={}, devices=2, **changes)
+    sweep.sweep(plan, tmp_path / "s", sweep.How(seed_devices=2))
+    alone = run.train(small(seed=3, **changes), tmp_path / "alone")
+    assert digest_of(tmp_path / "s" / "members" / "seed=3") == run.final_digest(alone)
