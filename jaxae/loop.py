@@ -205,7 +205,8 @@ class Loop:
                 if (best := lane.watch.see(row["loss"])) is not None:
                     improved[number] = best
                 self.be_patient(lane)
-        self.progress.validated(self.step, dict(zip(means, np.median(rows[: len(self.lanes)], axis=0).tolist())))
+        middle = np.median(rows[: len(self.lanes)], axis=0).tolist()
+        self.progress.validated(self.step, dict(zip(means, middle)), len(self.lanes))
         return improved
 
     def be_patient(self, lane: Lane) -> None:

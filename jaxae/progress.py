@@ -55,9 +55,11 @@ class Progress:
     def warn(self, text: str) -> None:
         self.console.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
 
-    def validated(self, step: int, row: dict[str, float]) -> None:
+    def validated(self, step: int, row: dict[str, float], runs: int = 1) -> None:
+        """`row` is the median over `runs` members."""
         terms = "  ".join(f"{name} {value:.3f}" for name, value in row.items())
-        self.say(f"step {step:>7,}  validation  {terms}")
+        of = f", median of {runs:,}" if runs > 1 else ""
+        self.say(f"step {step:>7,}  validation{of}  {terms}")
 
     @contextlib.contextmanager
     def bar(self, setup: Any, done: int, runs: int = 1) -> Iterator[Bar]:

@@ -68,3 +68,13 @@ def test_two_processes_of_two_devices(exact, tmp_path, parallel):
     said = [process.communicate(timeout=120)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert digest_of(tmp_path / "run") == run.final_digest(exact)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["jit", "pmap"])
+def test_eight_devices_made_of_a_cpu(exact, tmp_path, parallel):
+    words = ["train", "--run", str(tmp_path / "run"), "--exact", "--no-report", "--parallel", parallel]
+    env = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    words += flags({**SMALL, **SGD, "devices": 8})
+    subprocess.run([sys.executable, "-m", "jaxae", *words], env=env, check=True, timeout=120)
+    assert digest_of(tmp_path / "run") == run.final_digest(exact)
