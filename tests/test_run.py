@@ -201,7 +201,9 @@ def test_two_processes_do_not_train_in_one_folder(whole):
         run.train(small(), whole.folder.path)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
 def test_a_signal_saves_and_the_run_goes_on(tmp_path, number, code):
     folder = tmp_path / "run"
     long = {**SMALL, "steps": 20000, "log_every": 50, "validate_every": 5000, "checkpoint_every": 20000}
@@ -218,7 +220,8 @@ def test_a_signal_saves_and_the_run_goes_on(tmp_path, number, code):
     assert digest_of(folder) == run.final_digest(run.train(upto, tmp_path / "straight"))
 
 
-@pytest.mark.parametrize("steps", [pytest.param((150, 330, 700), marks=pytest.mark.slow), (400,)])
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [(150, 330, 700)])
 def test_kill_9_changes_no_bit(tmp_path, steps):
     """Killed wherever it happens to be, saves included (every fifth step), and started again."""
     config = {**SMALL, "steps": 900, "log_every": 10, "validate_every": 300, "checkpoint_every": 5}

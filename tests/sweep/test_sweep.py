@@ -169,6 +169,7 @@ def test_a_member_that_meets_nan_ends_there_and_the_others_go_on(tmp_path, alone
         run.load(swept.folder.find("seed=2,learning_rate=1e30").path)
 
 
+@pytest.mark.slow
 def test_early_stopping_is_each_members_own(tmp_path):
     changes = {"steps": 300, "validate_every": 10, "patience": 2, "learning_rate": 0.2}
     plan = plan_of(seeds=(0, 1), grid={}, **changes)
@@ -191,6 +192,7 @@ def test_the_order_of_the_data_can_be_shared(tmp_path, alone):
     assert run.final_digest(own) != run.final_digest(one)
 
 
+@pytest.mark.slow
 def test_streaming_changes_no_bit(tmp_path, whole):
     plan = plan_of(seeds=(1, 2), stream="yes")
     sweep.sweep(plan, tmp_path / "s")
