@@ -128,7 +128,8 @@ class Sweep:
             for only in (self.begun(), None):  # a wave that was cut off goes on before any other begins
                 for setup, group, (size, _) in zip(self.setups, self.plan.groups, sizes):
                     left = [m for m in group if not self.ended(m) and (only is None or m.name in only)]
-                    if only is not None:
+                    if only is not None:  # in the order in which its states are stacked on disk
+                        left.sort(key=lambda m, only=only: only.index(m.name))  # type: ignore[misc]
                         size = max(size, len(left))
                     for start in range(0, len(left), size):
                         self.train(setup, left[start : start + size], self.layout(self.kind), size, bar)

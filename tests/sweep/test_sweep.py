@@ -242,8 +242,10 @@ def test_cut_off_while_the_members_are_handed_out(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         sweep.sweep(plan, tmp_path / "s")
     monkeypatch.setattr(wave.Wave, "save", save)
-    again = sweep.sweep(plan, tmp_path / "s")
+    again = sweep.sweep(plan_of(seeds=(3, 2, 1, 0), grid={}), tmp_path / "s")  # in another order
     assert len(set(digests(tmp_path / "s", plan).values())) == 4 and set(again.table["outcome"]) == {"finished"}
+    alone = run.train(small(seed=3), tmp_path / "alone")
+    assert digest_of(tmp_path / "s" / "members" / "seed=3") == run.final_digest(alone)
 
 
 def test_wave_sizes():
