@@ -69,6 +69,7 @@ class Store:
         """Write a step, or replace it: the old one waits aside until the new one is whole."""
         if not self._write:
             raise InputError(f"checkpoints in {self.folder} are open for reading only")
+        hook = _quiet_when_late()
         try:
             if step in self.steps():
                 (self.folder / str(step)).rename(self.folder / f"replaced-{step}")
@@ -78,6 +79,7 @@ class Store:
             state, meta = ocp.args.StandardSave(arrays), ocp.args.JsonSave(seal(facts))
             self._manager.save(step, args=ocp.args.Composite(state=state, meta=meta), force=True)
             _tidy(self.folder)
+            sys.unraisablehook = hook
         except Exception as why:  # as in _read: tensorstore says "disk full" by a ValueError
             self._recover()
             raise InputError(f"cannot write a checkpoint in {self.folder}: {reason(why)}") from why
@@ -101,9 +103,7 @@ class Store:
         return f"passed over, and moved to {place}"
 
     def _read(self, step: int, **item: Any) -> Any:
-        hook = sys.unraisablehook
-        if getattr(hook, "func", None) is not _unless_late:
-            sys.unraisablehook = functools.partial(_unless_late, hook)
+        hook = _quiet_when_late()
         try:
             (value,) = self._manager.restore(step, args=ocp.args.Composite(**item)).values()
             # only here: after a failure the other reads still come in, at any time
@@ -139,6 +139,14 @@ class _BestN:
     def should_preserve(self, checkpoints: Any, *, context: Any) -> list[bool]:
         best = self._rank([info.step for info in checkpoints])[: self._n]
         return [info.step in best for info in checkpoints]
+
+
+def _quiet_when_late() -> Callable[[Any], object]:
+    """From now on; the hook to put back where nothing failed."""
+    hook = sys.unraisablehook
+    if getattr(hook, "func", None) is not _unless_late:
+        sys.unraisablehook = functools.partial(_unless_late, hook)
+    return hook
 
 
 def _unless_late(hook: Callable[[Any], object], caught: Any) -> None:
