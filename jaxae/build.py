@@ -43,6 +43,7 @@ class Setup:
         """The method and its optimiser, with `numbers` (tracers, perhaps) for the weights of those names."""
         weights, config = {**self.weights, **numbers}, self.config
         own = {name: weights[name] for name in config.hyperparameters}
+        method = methods.factory(config.method)(self.net, **own)
         tx = optim.make(
             config.optimizer,
             weights["learning_rate"],
@@ -52,8 +53,9 @@ class Setup:
             weight_decay=config.weight_decay,
             clip_norm=config.clip_norm,
             average=config.average,
+            own=method.optimizers,
         )
-        return methods.factory(config.method)(self.net, **own), tx
+        return method, tx
 
     def numbers(self) -> dict[str, np.float32]:
         """The real weights that are no schedules: what a compiled step takes as arguments."""
@@ -110,7 +112,7 @@ def build(config: Config, net: Net | None = None, source: Source | None = None) 
     return Setup(
         config=config,
         source=source,
-        net=net or _network(config, source),
+        net=_informed(net or _network(config, source), source),
         pixels=make_pixels,
         weights=_weights(config, total, epoch),
         total=total,
@@ -132,6 +134,12 @@ def _network(config: Config, source: Source) -> Net:
         activation=config.activation,
         dtype=jnp.dtype(config.dtype),
     )
+
+
+def _informed(net: Net, source: Source) -> Net:
+    """With what a loss may need to know of the data, where the user has not said it."""
+    labels = source.train.labels
+    return net._replace(examples=net.examples or len(labels), classes=net.classes or int(labels.max()) + 1)
 
 
 def training_mean(source: Source, binarize: str) -> np.ndarray:

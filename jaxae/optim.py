@@ -1,6 +1,6 @@
 """An optimiser by name, as one optax chain: clipping, the rule, the schedule, averaged weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -37,15 +37,28 @@ def make(
     weight_decay: float = 0.0,
     clip_norm: float | None = None,
     average: float | None = None,
+    own: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> optax.GradientTransformation:
-    """The chain. `b1` is the momentum of sgd and rmsprop; `average` the decay of the averaged weights."""
+    """The chain. `b1` is the momentum of sgd and rmsprop; `average` the decay of the averaged weights. `own` names
+    entries of the parameters that have an optimiser of their own, and what differs there: learning_rate, b1, b2, ..."""
     if name not in RULES:
         raise unknown("optimizer", name, RULES)
     chain = [] if clip_norm is None else [optax.clip_by_global_norm(clip_norm)]
-    chain.append(RULES[name](learning_rate, b1, b2, eps, weight_decay))
+    settings = {"learning_rate": learning_rate, "b1": b1, "b2": b2, "eps": eps, "weight_decay": weight_decay}
+    chain.append(_rules(name, settings, own) if own else RULES[name](*settings.values()))
     if average is not None:
         chain.append(average_weights(average))
     return optax.chain(*chain)
+
+
+def _rules(name: str, settings: dict[str, Any], own: Mapping[str, Mapping[str, Any]]) -> optax.GradientTransformation:
+    rules = {key: RULES[name](*{**settings, **changes}.values()) for key, changes in own.items()}
+    rest = "the rest"
+
+    def labels(params: dict[str, PyTree]) -> dict[str, PyTree]:
+        return {key: jax.tree.map(lambda _, k=key: k if k in own else rest, tree) for key, tree in params.items()}
+
+    return optax.partition({**rules, rest: RULES[name](*settings.values())}, labels)
 
 
 class AverageState(NamedTuple):

@@ -7,33 +7,40 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxae import random
 from jaxae.errors import InputError
-from jaxae.types import Batch, Codes, Images, Net, PyTree, Variables
+from jaxae.types import Batch, Net, PyTree, Variables
+
+Init = Callable[[Array, Batch], Variables]
+Latents = Float[Array, "*samples batch latent"]
+"""Any number of codes an example: the axes of samples come before the batch's."""
 
 
 class Parts(NamedTuple):
     """`params` and `state` are dicts; a method may add entries of its own beside encoder, decoder, likelihood."""
 
-    init: Callable[[Array, Batch], Variables]
+    init: Init
     encode: Callable[[Variables, Batch], Float[Array, "batch outputs"]]
-    decode: Callable[[Variables, Codes], Images]
+    decode: Callable[[Variables, Latents], Float[Array, "*samples batch height width channels"]]
     """The mean of p(x|z), in data space."""
-    log_prob: Callable[[Variables, Codes, Batch], Float[Array, " batch"]]
+    log_prob: Callable[[Variables, Latents, Batch], Float[Array, "*samples batch"]]
     """log p(x|z) in nats, as held-out data is scored."""
-    reconstruction: Callable[[Variables, Codes, Batch], tuple[Float[Array, " batch"], PyTree]]
+    reconstruction: Callable[[Variables, Latents, Batch], tuple[Float[Array, "*samples batch"], PyTree]]
     """(-log p(x|z) in nats as the training batch is scored, the new state)."""
 
 
-def bind(net: Net, outputs: int) -> Parts:
-    """The parts of `net` with an encoder of that many outputs."""
+def bind(net: Net, outputs: int, *, code: int | None = None, channels: int = 0) -> Parts:
+    """The parts of `net` with an encoder of that many outputs. `code` is the size of what the decoder reads, where that
+    is more than the latent; `channels` are what a method adds to the images that the encoder sees."""
     encoder, decoder, likelihood = net.encoder(outputs), net.decoder, net.likelihood
 
     def init(key, batch):
         for_encoder, for_decoder = jax.random.split(key)
         own = likelihood.init()
+        x = jnp.pad(batch.x[:1], ((0, 0), (0, 0), (0, 0), (0, channels)))
         params = {
-            "encoder": only_params(encoder.init(for_encoder, batch.x[:1])),
-            "decoder": only_params(decoder.init(for_decoder, jnp.zeros((1, net.latent)))),
+            "encoder": only_params(encoder.init(for_encoder, x)),
+            "decoder": only_params(decoder.init(for_decoder, jnp.zeros((1, code or net.latent)))),
             "likelihood": own.params,
         }
         return Variables(params, {"likelihood": own.state})
@@ -45,20 +52,56 @@ def bind(net: Net, outputs: int) -> Parts:
         return Variables(variables.params["likelihood"], variables.state["likelihood"])
 
     def out(variables, z):
-        return decoder.apply({"params": variables.params["decoder"]}, z)
+        return decoder.apply({"params": variables.params["decoder"]}, z.reshape(-1, z.shape[-1]))
+
+    def repeated(batch, z):
+        """The images [samples * batch, ...] that go with the flattened codes."""
+        if z.ndim == 2:
+            return batch.x
+        return jnp.broadcast_to(batch.x, (*z.shape[:-1], *batch.x.shape[1:])).reshape(-1, *batch.x.shape[1:])
+
+    def decode(variables, z):
+        x = likelihood.mean(out(variables, z))
+        return x.reshape(*z.shape[:-1], *x.shape[1:])
+
+    def log_prob(variables, z, batch):
+        return likelihood.log_prob(own(variables), out(variables, z), repeated(batch, z)).reshape(z.shape[:-1])
 
     def reconstruction(variables, z, batch):
-        at = out(variables, z)
-        scored_with, kept = likelihood.fit(own(variables), at, batch.x)
-        return -likelihood.log_prob(scored_with, at, batch.x), {**variables.state, "likelihood": kept}
+        at, x = out(variables, z), repeated(batch, z)
+        scored_with, kept = likelihood.fit(own(variables), at, x)
+        log_px = likelihood.log_prob(scored_with, at, x).reshape(z.shape[:-1])
+        return -log_px, {**variables.state, "likelihood": kept}
 
-    return Parts(
-        init=init,
-        encode=encode,
-        decode=lambda variables, z: likelihood.mean(out(variables, z)),
-        log_prob=lambda variables, z, batch: likelihood.log_prob(own(variables), out(variables, z), batch.x),
-        reconstruction=reconstruction,
-    )
+    return Parts(init, encode, decode, log_prob, reconstruction)
+
+
+def with_params(init: Init, **own: Callable[[Array, Batch], PyTree]) -> Init:
+    """`init` with further entries of params, name=(key, batch) -> tree: each from a key of its own."""
+
+    def extended(key, batch):
+        start = init(key, batch)
+        params = {name: make(random.stream(key, name), batch) for name, make in own.items()}
+        return start._replace(params={**start.params, **params})
+
+    return extended
+
+
+def with_state(init: Init, **own: Callable[[Array, Batch], PyTree]) -> Init:
+    """`init` with further entries of state, as `with_params`."""
+
+    def extended(key, batch):
+        start = init(key, batch)
+        state = {name: make(random.stream(key, name), batch) for name, make in own.items()}
+        return start._replace(state={**start.state, **state})
+
+    return extended
+
+
+def frozen(variables: Variables, *names: str) -> Variables:
+    """The variables, with no gradient to those entries of params."""
+    stopped = {name: jax.lax.stop_gradient(variables.params[name]) for name in names}
+    return variables._replace(params={**variables.params, **stopped})
 
 
 def only_params(collections: Any) -> PyTree:

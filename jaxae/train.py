@@ -83,8 +83,9 @@ def _mean_gradient(
 
     def mean_loss(params, kept, keys, batch):
         objective = method.loss(Variables(params, kept), keys, batch, state.step)
+        descended = objective.loss if objective.adversary is None else objective.loss + objective.adversary
         # Both this mean and the one after the gradient are needed: together they are right in pmap, vmap and shard_map.
-        return axis.mean(jnp.mean(objective.loss)), (objective.state, _means(objective))
+        return axis.mean(jnp.mean(descended)), (objective.state, _means(objective))
 
     gradient = jax.grad(mean_loss, has_aux=True)
     params = state.variables.params

@@ -4,7 +4,7 @@ Shapes: an image batch is [batch, height, width, channels] with pixels in [0, 1]
 Units: every log-probability, KL and loss is in nats an example: summed over pixels and latents, never averaged.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from flax import linen as nn
@@ -43,12 +43,14 @@ class Objective(NamedTuple):
     """What a loss returns. Per example, so that every mean (ragged, masked, sharded) is taken in one place.
 
     `state` is the new `Variables.state`. A term that couples the batch or regularises the parameters is a
-    scalar broadcast to [batch].
+    scalar broadcast to [batch]. `adversary` is what a second player descends, with stop_gradient between the two: it
+    is added before the gradient is taken, and no part of the loss that is reported and validated.
     """
 
     loss: Float[Array, " batch"]
     state: PyTree
     metrics: Metrics
+    adversary: Float[Array, " batch"] | None = None
 
 
 class LogWeight(NamedTuple):
@@ -103,6 +105,19 @@ class Net(NamedTuple):
     """A module z -> out [batch, height, width, channels]."""
     likelihood: Likelihood
     latent: int
+    examples: int = 0
+    """In the training split: what an estimate of the aggregated posterior must know; 0 where it is not known."""
+    classes: int = 0
+    """Labels run from 0 to classes - 1; 0 where the data has none."""
+
+
+class Discrete(NamedTuple):
+    """The codes of a method whose latent space is finite: `positions` numbers from 0 to `size` - 1 an example."""
+
+    encode: Callable[[Variables, Batch], Int[Array, "batch positions"]]
+    decode: Callable[[Variables, Int[Array, "batch positions"]], Images]
+    """(variables, codes) -> the mean of p(x|z)"""
+    size: int
 
 
 class Method(NamedTuple):
@@ -124,6 +139,13 @@ class Method(NamedTuple):
     """(variables, batch) -> q(z|x), where it is a diagonal Gaussian"""
     log_weight: Callable[[Variables, Keys, Batch], LogWeight] | None = None
     """(variables, keys, batch) -> the parts of log w for one z ~ q(z|x); None where there is no density"""
+    discrete: Discrete | None = None
+    """The codes as whole numbers, where the latent space is finite"""
+    given: "Callable[[Int[Array, '...']], Method] | None" = None
+    """label (one, or [batch]) -> the method whose `decode` and `sample` are conditioned on it; None without labels.
+    The conditional method's own `decode` and `sample` take the mean over labels, and draw one"""
+    optimizers: Mapping[str, Mapping[str, Any]] = {}
+    """Entries of `params` with an optimiser of their own: name -> what differs of `optim.make`'s arguments"""
 
 
 class TrainState(NamedTuple):

@@ -11,8 +11,10 @@ PACKAGE = Path(__file__).parents[1] / "jaxae"
 # a module may import those of the lines above its own, and those of its own line
 LAYERS = """
 errors names types digest
-schedules densities random axis exact hosts join
+schedules densities random axis exact hosts join bounds
+flows sphere divergences quantize
 likelihoods parts networks
+gaussian
 methods optim config
 train parallel
 data
