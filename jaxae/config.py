@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from jaxae import methods, names, schedules
+from jaxae import methods, names, own, schedules
 from jaxae.errors import InputError, unknown
 from jaxae.networks import catalogue
 
@@ -77,11 +77,12 @@ class Config:
     def __post_init__(self) -> None:
         for spec in fields(self):
             object.__setattr__(self, spec.name, _checked(spec, getattr(self, spec.name)))
-        own = {h.name: h for h in methods.entry(self.method).hyperparameters}
+        entry = methods.entry(self.method)
+        known = {h.name: h for h in entry.hyperparameters}
         for name in self.hyperparameters:
-            if name not in own:
-                raise unknown(f"hyperparameter of {self.method}", name, own)
-        values = {n: _hyperparameter(own[n], v) for n, v in self.hyperparameters.items()}
+            if name not in known:
+                raise unknown(f"hyperparameter of {entry.name}", name, known)
+        values = {n: _hyperparameter(known[n], v) for n, v in self.hyperparameters.items()}
         object.__setattr__(self, "hyperparameters", values)
         if self.weight_decay and self.optimizer not in names.DECAYING:
             known = ", ".join(names.DECAYING)
@@ -138,8 +139,8 @@ class Config:
             filled["binarize"] = "none"
         if self.exact and self.shards is None:
             filled["shards"] = default_shards(self.batch_size)
-        own = {h.name: h.default for h in entry.hyperparameters}
-        return dataclasses.replace(self, **filled, hyperparameters={**own, **self.hyperparameters})
+        defaults_of = {h.name: h.default for h in entry.hyperparameters}
+        return dataclasses.replace(self, **filled, hyperparameters={**defaults_of, **self.hyperparameters})
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -151,7 +152,8 @@ class Config:
             free.discard("validate_every")
         if self.order_seed in (None, self.seed):
             free.add("order_seed")
-        return {k: v for k, v in self.resolved().to_dict().items() if k not in free}
+        values = {k: v for k, v in self.resolved().to_dict().items() if k not in free}
+        return values | {"method": own.short(self.method)}
 
     def identity(self) -> str:
         """Eight hex digits that name the result this config leads to."""
@@ -176,11 +178,12 @@ def default_shards(batch_size: int) -> int:
 
 
 def from_dict(values: Mapping[str, Any], where: str = "config") -> Config:
-    """A Config from parsed JSON."""
+    """A Config from parsed JSON. A method of the user's own that it names must be one they have named before."""
     known = {f.name for f in fields(Config)}
     for name in values:
         if name not in known:
             raise InputError(f"{where}: unknown field {name!r}: written by another version of jaxae?")
+    own.must_be_known(str(values.get("method")), where)
     return Config(**values)
 
 
@@ -190,6 +193,7 @@ def _checked(spec: dataclasses.Field, value: Any) -> Any:
     if value is None and "None" in str(spec.type):
         return None
     if spec.name == "method":
+        value = own.absolute(value) if own.is_own(str(value)) else value
         methods.entry(value)
     if choices := rules.get("choices"):
         if value not in choices:
@@ -269,8 +273,8 @@ def _schedule(name: str, value: Any) -> float | str:
 def _hyperparameter(spec: methods.Hyperparameter, value: Any) -> Any:
     if spec.scheduled:
         return _schedule(spec.name, value)
-    value = _number(value)
     kind = type(spec.default)
+    value = value if kind is str else _number(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if kind is bool and str(value).lower() in ("true", "false"):

@@ -15,6 +15,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from jaxae import own
 from jaxae.config import Config, from_dict
 from jaxae.data.source import Source
 from jaxae.errors import InputError
@@ -50,8 +51,16 @@ class RunFolder:
                     f"{self.path} holds a run of another config: {'; '.join(changed)}: choose another --run, "
                     "or the same config"
                 )
+            self._same_code(config)
         elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise InputError(f"{self.path} is not empty and holds no run: choose another --run")
+
+    def _same_code(self, config: Config) -> None:
+        """Raises InputError where the user's own method file is no longer the one that the run began with."""
+        begun = read_json(self.record_file).get("method_sha256") if self.record_file.is_file() else None
+        if begun is not None and begun != own.sha256(config.method):
+            file = own.split(config.method)[0]
+            raise InputError(f"{file} has changed since {self.path} began: choose another --run, or the file as it was")
 
     @staticmethod
     def _longer(old: Config, new: Config, line: str) -> bool:
@@ -101,6 +110,7 @@ def record(config: Config, folder: Path, source: Source) -> dict[str, Any]:
     import jax
 
     devices = jax.devices()
+    code = {"method_sha256": own.sha256(config.method)} if own.is_own(config.method) else {}
     return {
         "command": command(config, folder),
         "versions": {name: _version(name) for name in LIBRARIES} | {"python": platform.python_version()},
@@ -108,6 +118,7 @@ def record(config: Config, folder: Path, source: Source) -> dict[str, Any]:
         "threads": _threads(),
         "prng": str(jax.random.key_impl(jax.random.key(0))),
         "data": {"name": source.name, "about": source.about, "sha256": source.digest, "sizes": source.sizes()},
+        **code,
     }
 
 

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from jaxae import folder as folders
-from jaxae import hosts, optim
+from jaxae import hosts, methods, optim, own
 from jaxae.build import Setup, build
 from jaxae.checkpoint import Checkpoints
 from jaxae.config import Config
@@ -47,7 +47,9 @@ def train(
     own linen modules. Of several processes (`jaxae.join`) all call it, and process 0 alone touches the folder. Raises
     InputError, Diverged (a loss that is not finite) or Interrupted (SIGINT, SIGTERM: saved).
     """
-    folder = RunFolder(path or Path("runs") / f"{Path(config.data).name}-{config.method}-{config.identity()}")
+    own.remember(config.method)
+    name = methods.entry(config.method).name
+    folder = RunFolder(path or Path("runs") / f"{Path(config.data).name}-{name}-{config.identity()}")
     hosts.first(lambda: folder.check(config))
     if config.wandb:
         import_wandb(config.wandb)

@@ -35,7 +35,7 @@ class Decoder(nn.Module):
 
 
 def net(likelihood="bernoulli", latent=2, shape=SHAPE, scale=0.5):
-    return Net(Encoder, Decoder(shape), likelihoods.make(likelihood, scale), latent)
+    return Net(Encoder, Decoder(shape), likelihoods.make(likelihood, scale), latent, examples=64, classes=3)
 
 
 def method(name="vae", likelihood="bernoulli", latent=2, shape=SHAPE, scale=0.5, **hyperparameters):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from jaxae.data.cache import folder as cache_dir
+from jaxae import home
 from jaxae.errors import Diverged, InputError, Interrupted
 
 VERBS = {
@@ -97,7 +97,7 @@ def _keep_compiled() -> None:
     lines = cpu.read_text().splitlines() if cpu.exists() else []
     flags = next((line for line in lines if line.startswith("flags")), "")
     kind = hashlib.sha256(f"{platform.machine()}{flags}".encode()).hexdigest()[:8]
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_dir() / "xla" / kind))
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(home.cache() / "xla" / kind))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 

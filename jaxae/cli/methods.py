@@ -2,21 +2,39 @@
 
 import dataclasses
 import json as json_module
+from pathlib import Path
 
 import click
 
 from jaxae import methods as registry
+from jaxae import own
+from jaxae.errors import InputError
 
 
 @click.command(short_help="list the autoencoders")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--json", is_flag=True, help="one JSON object on standard output")
-def methods(json: bool) -> None:
-    """List the autoencoders, with their citations and hyperparameters."""
-    entries = registry.entries().values()
-    if json:
-        click.echo(json_module.dumps({e.name: dataclasses.asdict(e) for e in entries}, indent=2))
+@click.option("--table", is_flag=True, help="a page in Markdown: objective, state, what couples the batch")
+@click.option("--measured", metavar="FILE", help="of --table: what experiments/methods.py has measured")
+def methods(names: tuple[str, ...], json: bool, table: bool, measured: str | None) -> None:
+    """List the autoencoders, or those of NAME, with their citations and hyperparameters.
+
+    A NAME may be a method of your own, path/to/mine.py:mine. Naming it here allows runs that use it to be read.
+    """
+    if measured and not table:
+        raise InputError(f"--measured {measured}: it fills columns of --table: add --table")
+    entries = {name: registry.entry(name) for name in names or registry.entries()}
+    for name in entries:
+        own.remember(name)
+    if table:
+        from jaxae.report.family import page
+
+        click.echo(page(list(entries), Path(measured) if measured else None))
         return
-    for entry in entries:
+    if json:
+        click.echo(json_module.dumps({name: dataclasses.asdict(e) for name, e in entries.items()}, indent=2))
+        return
+    for entry in entries.values():
         click.echo(f"{entry.name}: {entry.summary}\n    {entry.citation}")
         for h in entry.hyperparameters:
             click.echo(f"    --{h.name.replace('_', '-')} [{h.default}]  {h.help}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from jaxae import methods
+from jaxae import methods, own
 from jaxae.cli import supervise
 from jaxae.cli.hosts import host_options
 from jaxae.config import Config
@@ -82,7 +82,9 @@ def make_config(values: dict[str, Any]) -> Config:
     given = {name: value for name, value in values.items() if value is not None}
     known = {f.name for f in dataclasses.fields(Config)}
     hyperparameters = {name: given.pop(name) for name in list(given) if name not in known}
-    return Config(**given, hyperparameters=hyperparameters)
+    config = Config(**given, hyperparameters=hyperparameters)
+    own.remember(config.method)
+    return config
 
 
 @click.command(cls=TrainCommand, short_help="train or resume, evaluate, report")
@@ -131,7 +133,8 @@ def finish(trained: Any, progress: Any, report: bool) -> None:
 
 def print_result(trained: Any, measures: dict[str, Any], report: bool) -> None:
     """The end of a run, on standard output."""
-    rows = [("steps", f"{trained.step:,} ({trained.setup.config.data}, {trained.setup.config.method})")]
+    entry = methods.entry(trained.setup.config.method)
+    rows = [("steps", f"{trained.step:,} ({trained.setup.config.data}, {entry.name})")]
     if measures["nll"] is not None:
         rows += [
             ("test ELBO", f"{measures['elbo']:.3f} nats an example (reconstruction {measures['reconstruction']:.3f}, "

@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -13,22 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxae.home import cache as folder
+
 Pieces = Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]
 """() -> (rows, labels) a piece at a time. Called again when the disk fails."""
 FORMAT = 1  # raise it when what is kept changes its meaning
 LARGE = 2**30  # bytes: what is smaller is simply held in memory
 log = logging.getLogger(__name__)
-
-
-def folder() -> Path:
-    """$JAXAE_CACHE, or the platform's folder for caches."""
-    if given := os.environ.get("JAXAE_CACHE"):
-        return Path(given).expanduser()
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "jaxae"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "jaxae"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxae"
 
 
 def fingerprint(paths: Iterable[Path]) -> list[tuple[str, int, int, int, int]]:

@@ -1,9 +1,9 @@
 """The registry: one file a method, found by reading its siblings, not by importing them.
 
 `methods/NAME.py` defines the factory `NAME(net, *, hyperparameters) -> Method`; its docstring opens with the
-citation; keyword-only arguments are its hyperparameters; a literal `DEFAULTS` may set config fields (network,
-likelihood, binarize, ...) that suit it. Since the files are parsed and not run, `--help` and a wrong flag answer at
-once, without jax.
+citation; keyword-only arguments are its hyperparameters; a literal `DEFAULTS` sets config fields (network, likelihood,
+binarize) that suit it. Since the files are parsed and not run, `--help` and a wrong flag answer at once, without jax.
+A method in the user's own file is `path/to/mine.py:mine`, and no different.
 """
 
 import ast
@@ -13,7 +13,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from jaxae import own
 from jaxae.errors import InputError, unknown
+
+DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ def entries() -> dict[str, Entry]:
 
 
 def entry(name: str) -> Entry:
+    if own.is_own(name):
+        return read(*own.split(name))
     if name not in entries():
         raise unknown("method", name, entries())
     return entries()[name]
@@ -51,13 +56,18 @@ def entry(name: str) -> Entry:
 
 def factory(name: str) -> Any:
     """The factory `(net, *, hyperparameters) -> Method`, imported now."""
+    if own.is_own(name):
+        return getattr(own.load(name), entry(name).name)
     return getattr(importlib.import_module(f"jaxae.methods.{entry(name).name}"), name)
 
 
 def read(file: Path, name: str) -> Entry:
     """Parses a method's file. The docstring: first line, summary; first paragraph, with the citation; lines
     `name: text` describe the hyperparameters."""
-    tree = ast.parse(file.read_text())
+    try:
+        tree = ast.parse(file.read_text())
+    except (SyntaxError, ValueError) as error:
+        raise InputError(f"{file}: not Python: {error}") from None
     found = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name]
     if not found:
         raise InputError(f"{file.name}: expected a function {name}(net, *, ...) -> Method")
@@ -70,7 +80,7 @@ def read(file: Path, name: str) -> Entry:
         if default is not None
     ]
     citation = rest.strip().split("\n\n")[0].replace("\n", " ")
-    return Entry(name, first.strip(), citation, tuple(hyper), _defaults(tree))
+    return Entry(name, first.strip(), citation, tuple(hyper), {**DEFAULTS, **_defaults(tree)})
 
 
 def _is_weight(arg: ast.arg) -> bool:

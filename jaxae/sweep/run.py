@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pandas as pd
 
-from jaxae import compare, run
+from jaxae import compare, own, run
 from jaxae import folder as folders
 from jaxae.build import Setup, build
 from jaxae.errors import Interrupted
@@ -85,6 +85,8 @@ def sweep(plan: Plan, path: str | Path, how: How = How(), progress: Progress | N
     """
     folder, progress = SweepFolder(path), progress or Progress(quiet=True)
     wanted = {"lanes": None if how.lanes == "auto" else how.lanes, "block": how.block if how.lanes == "vmap" else None}
+    for name in {member.config.method for member in plan.members}:
+        own.remember(name)
     folder.check(plan, {**wanted, "exact": plan.base.exact})
     with folders.locked(folder.path), run.signals() as asked:
         Sweep(plan, folder, how, progress, asked).run()

@@ -1,0 +1,16 @@
+"""Where jaxae keeps what belongs to no run: decoded data, compiled programs, the user's own methods that it knows."""
+
+import os
+import sys
+from pathlib import Path
+
+
+def cache() -> Path:
+    """$JAXAE_CACHE, or the platform's folder for caches."""
+    if given := os.environ.get("JAXAE_CACHE"):
+        return Path(given).expanduser()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "jaxae"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "jaxae"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxae"

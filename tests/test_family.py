@@ -1,0 +1,167 @@
+"""What every registered method promises of its training step: the same under vmap, pmap and a sharded jit, and resumed.
+
+SGD where executions are compared: Adam hides a gradient of the wrong scale.
+"""
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import small
+
+from jaxae import methods, optim, parallel, run
+from jaxae.config import Config
+from jaxae.data import load
+from jaxae.train import make_train_chunk, make_train_step
+from jaxae.types import TrainState
+
+ENTRIES = methods.entries()
+KEY = jax.random.key(3)
+SHAPE, LATENT, N, STEPS, RATE = (8, 8, 1), 4, 32, 3, 1e-3
+
+every = pytest.mark.parametrize("name", list(ENTRIES))
+
+
+@cache
+def batch():
+    x = load("digits").train.rows[:N] >= 128
+    return small.batch(N, SHAPE)._replace(x=jnp.asarray(x, jnp.float32))
+
+
+def made(name, rate=RATE, **weights):
+    """The method and SGD, the adversary's own learning rate at the same scale."""
+    method = small.method(name, "bernoulli", LATENT, SHAPE, **weights)
+    slow = {key: {**settings, "learning_rate": rate} for key, settings in method.optimizers.items()}
+    return method, optim.make("sgd", rate, b1=0.0, own=slow)
+
+
+@cache
+def start(name):
+    """From `init`, so that what methods start their state and parameters at is tried too."""
+    method, tx = made(name)
+
+    def init(key, batch):
+        variables = method.init(key, batch)
+        return TrainState(jnp.zeros((), jnp.int32), variables, tx.init(variables.params))
+
+    return jax.device_get(jax.jit(init)(jax.random.key(5), batch()))
+
+
+def train(step, state):
+    seen = []
+    for _ in range(STEPS):
+        state, metrics = step(KEY, state, batch())
+        seen.append(metrics)
+    return jax.device_get((state.variables, seen))
+
+
+@cache
+def alone(name):
+    return train(jax.jit(make_train_step(*made(name))), start(name))
+
+
+def assert_same_training(one, other):
+    small.assert_close(one, other, rtol=2e-3, atol=2e-5)
+
+
+@every
+def test_it_moves_every_parameter_it_has(name):
+    """A part that no gradient reaches is a mistake of the loss; an adversary's descends a loss of its own."""
+    before, after = start(name).variables.params, alone(name)[0].params
+    still = [
+        jax.tree_util.keystr(path)
+        for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after))
+        if np.array_equal(a, b)
+    ]
+    assert not still
+
+
+@every
+def test_pmap_over_two_devices_is_one_device(name):
+    step = jax.pmap(make_train_step(*made(name), "data"), "data", in_axes=(None, 0, 0), devices=jax.devices()[:2])
+    shares = jax.tree.map(lambda x: x.reshape(2, -1, *x.shape[1:]), batch())
+    state = jax.tree.map(lambda x: jnp.stack([jnp.asarray(x)] * 2), start(name))
+    seen = []
+    for _ in range(STEPS):
+        state, metrics = step(KEY, state, shares)
+        seen.append(metrics)
+    variables, seen = jax.device_get((state.variables, seen))
+    small.assert_same_bits(*(jax.tree.map(lambda x, d=d: x[d], variables.state) for d in (0, 1)))
+    assert_same_training(jax.tree.map(lambda x: x[0], (variables, seen)), alone(name))
+
+
+@every
+def test_sharded_jit_over_two_devices_is_one_device(name):
+    layout = parallel.Layout(parallel.make_mesh(data=2))
+    step = jax.jit(make_train_step(*made(name)))
+    state = layout.put(start(name))
+    seen = []
+    for _ in range(STEPS):
+        state, metrics = step(KEY, state, layout.shard(batch()))
+        seen.append(metrics)
+    assert_same_training(jax.device_get((state.variables, seen)), alone(name))
+
+
+@every
+def test_vmap_over_learning_rates_is_each_alone(name):
+    def steps(rate, state):
+        step = make_train_step(*made(name, rate))
+        seen = []
+        for _ in range(STEPS):
+            state, metrics = step(KEY, state, batch())
+            seen.append(metrics)
+        return state.variables, seen
+
+    both = jax.device_get(jax.jit(jax.vmap(steps, (0, None)))(jnp.asarray([RATE, 2 * RATE]), start(name)))
+    one, two = (jax.tree.map(lambda x, i=i: x[i], both) for i in (0, 1))
+    assert_same_training(one, alone(name))
+    assert any(not np.array_equal(a, b) for a, b in zip(jax.tree.leaves(one[0].params), jax.tree.leaves(two[0].params)))
+
+
+@every
+def test_a_chunk_cut_in_two_is_the_chunk(name):
+    """Bitwise: what a method keeps is in its state, and all of it."""
+    chunk = jax.jit(make_train_chunk(make_train_step(*made(name)), lambda key, step, data, row: data))
+    feed = jnp.zeros(4)
+    whole = chunk(KEY, start(name), batch(), feed, 4).state
+    first = jax.device_get(chunk(KEY, start(name), batch(), feed, 1).state)
+    small.assert_same_bits(chunk(KEY, first, batch(), feed, 3).state, whole)
+
+
+SMALL = {"steps": 6, "batch_size": 64, "latent": 4, "checkpoint_every": 3, "keep": 9, "samples": 2}
+
+
+@pytest.mark.slow
+@every
+def test_a_run_on_digits_resumes_bitwise(name, tmp_path):
+    config = Config(method=name, **SMALL)
+    whole = run.train(config, tmp_path / "whole")
+    cut = run.train(Config(method=name, **{**SMALL, "steps": 3}), tmp_path / "cut")
+    assert cut.step == 3
+    resumable = not config.needs_horizon()
+    if resumable:
+        assert run.final_digest(run.train(config, tmp_path / "cut")) == run.final_digest(whole)
+    measures = run.evaluate_run(whole, samples=2)
+    assert np.isfinite(measures["reconstruction"])
+    assert np.isfinite(measures["mse"])
+
+
+def test_an_adversary_descends_its_own_loss_alone():
+    """One gradient of loss + adversary is the two separate gradients: neither player moves the other's parameters."""
+    for name in ENTRIES:
+        method = small.method(name, "bernoulli", LATENT, SHAPE)
+        variables, step = small.variables(method, batch()), jnp.asarray(0)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(KEY, batch().index)
+        if not method.optimizers:
+            continue
+
+        def of(params, part, method=method, variables=variables, keys=keys, step=step):
+            return getattr(method.loss(variables._replace(params=params), keys, batch(), step), part).mean()
+
+        loss, adversary = (jax.jit(jax.grad(of), static_argnums=1)(variables.params, p) for p in ("loss", "adversary"))
+        for entry in variables.params:
+            own = entry in method.optimizers
+            silent = loss[entry] if own else adversary[entry]
+            assert all(not np.any(leaf) for leaf in jax.tree.leaves(silent)), (name, entry)
