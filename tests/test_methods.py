@@ -105,6 +105,11 @@ def test_docstring_has_summary_citation_equation_and_unit(entry):
 
 
 @documented
+def test_what_couples_the_batch_is_told(entry):
+    assert bool(entry.couples) == couples(entry.name)
+
+
+@documented
 def test_hyperparameters_are_documented_and_scheduled_where_they_are_weights(entry):
     for h in entry.hyperparameters:
         assert len(h.help) > 10, f"{h.name} is not described"

@@ -1,10 +1,12 @@
 """The artifacts as functions of a trained run. Images are the decoder's means, in data space."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
 from jaxae import random
 from jaxae.artifacts import paths, pieces
@@ -12,6 +14,7 @@ from jaxae.artifacts.units import Units, units
 from jaxae.data.view import View
 from jaxae.errors import InputError
 from jaxae.run import Trained
+from jaxae.types import Method, Variables
 
 MOST = 10_000  # examples that a traversal's statistics are taken over, evenly spread
 
@@ -60,16 +63,22 @@ def reconstruct(
     return Reconstructions(inputs, reconstructions, label, index)
 
 
-def sample(trained: Trained, count: int = 64, seed: int = 0) -> Pictures:
-    """The decoder's means at `count` draws from the prior. Raises InputError where the method has none."""
-    draw, variables = trained.setup.method.sample, trained.variables
-    if draw is None:
+def sample(
+    trained: Trained, count: int = 64, seed: int = 0, draw: Callable[[Array, Array], Any] | None = None
+) -> Pictures:
+    """The decoder's means at `count` draws from the prior. Raises InputError where the method has none.
+
+    draw: (keys, the samples' numbers) -> images, in place of the prior: what `jaxae.samplers` fits.
+    """
+    prior, variables = trained.setup.method.sample, trained.variables
+    if draw is None and prior is None:
         raise InputError(
-            f"{trained.setup.config.method} has no prior to sample from: "
-            "`interpolate` and `decode` show what lies between its codes; a vae can be sampled"
+            f"{trained.setup.config.method} has no prior to sample from: `jaxae sample --sampler mixture` fits one to "
+            "its codes; `interpolate` and `decode` show what lies between them"
         )
+    images: Any = draw or (lambda keys, index: prior(variables, keys))  # type: ignore[misc]  # there is one
     key = random.stream(jax.random.key(pieces.checked_seed(seed)), "sample")
-    drawn = jax.jit(lambda index: draw(variables, random.example_keys(key, 0, index)))
+    drawn = jax.jit(lambda index: images(random.example_keys(key, 0, index), index))
     return pieces.by_pieces(drawn, np.arange(pieces.at_least("count", count, 1), dtype=np.int32))
 
 
@@ -78,7 +87,8 @@ def interpolate(
 ) -> Interpolations:
     """Decoded paths between the codes of two examples; the ends are their reconstructions.
 
-    pairs: how many, spread through the split, or [pairs, 2] numbers of examples. how: of `paths.PATHS`.
+    pairs: how many, spread through the split, or [pairs, 2] numbers of examples. how: of `paths.PATHS`. A conditional
+    method decodes each code at the label of the nearer end.
     """
     view = pieces.view_of(trained, split, seed)
     pieces.at_least("steps", steps, 2)
@@ -92,7 +102,9 @@ def interpolate(
         index = pieces.numbers(view, split, pairs).reshape(-1, 2)
     codes = _embedded(trained, view, index.ravel()).reshape(*index.shape, -1)
     z = paths.between(codes[:, 0], codes[:, 1], steps, how)
-    return Interpolations(_decoded(trained, z), z, index)
+    ends = np.asarray(view.take(index.ravel()).label).reshape(index.shape)
+    label = np.repeat(ends, [steps - steps // 2, steps // 2], axis=1)
+    return Interpolations(_decoded(trained, z, label), z, index)
 
 
 def traverse(
@@ -117,13 +129,14 @@ def traverse(
     if not (np.isfinite(span) and span > 0):
         raise InputError(f"span {span}: expected a finite number of standard deviations above 0")
     over = over or units(encode(trained, split, seed, count=min(MOST, len(view))))
-    code = _embedded(trained, view, pieces.numbers(view, split, [example]))[0]
+    one = pieces.numbers(view, split, [example])
+    code, label = _embedded(trained, view, one)[0], view.take(one).label[0]
     offset = np.linspace(-span, span, steps).astype(np.float32)
     offset[steps // 2] = 0
     rows = over.order[:most]
     z = np.tile(code, (len(rows), steps, 1))
     z[np.arange(len(rows)), :, rows] += offset * over.sd[rows, None].astype(np.float32)
-    return Traversals(_decoded(trained, z), z, rows, offset)
+    return Traversals(_decoded(trained, z, np.full(z.shape[:-1], label)), z, rows, offset)
 
 
 def encode(trained: Trained, split: str = "test", seed: int = 0, count: int | None = None) -> dict[str, np.ndarray]:
@@ -143,8 +156,9 @@ def encode(trained: Trained, split: str = "test", seed: int = 0, count: int | No
     return pieces.over(view, index, lambda batch: codes(trained.variables, batch))
 
 
-def decode(trained: Trained, z: Any) -> Pictures:
-    """The images at z [n, latent]. Raises InputError where z is of another shape, or not finite numbers."""
+def decode(trained: Trained, z: Any, label: int | None = None) -> Pictures:
+    """The images at z [n, latent]; of a conditional method at `label`, or their mean over all labels. Raises InputError
+    where z is of another shape or not finite, or the label is none of the data's."""
     z = np.asarray(z)
     latent = latent_size(trained)
     if z.dtype.kind not in "fiu" or z.ndim != 2 or z.shape[1] != latent or not len(z):
@@ -152,7 +166,8 @@ def decode(trained: Trained, z: Any) -> Pictures:
     if not np.isfinite(z).all():
         row = int(np.argmin(np.isfinite(z).all(axis=1)))
         raise InputError(f"z has a value that is not finite, in row {row}")
-    return _decoded(trained, z.astype(np.float32))
+    label = checked_label(trained, label)
+    return _decoded(trained, z.astype(np.float32), None if label is None else np.full(len(z), label))
 
 
 def latent_size(trained: Trained) -> int:
@@ -166,8 +181,29 @@ def _embedded(trained: Trained, view: View, index: np.ndarray) -> np.ndarray:
     return pieces.over(view, index, lambda batch: embed(trained.variables, batch))
 
 
-def _decoded(trained: Trained, z: np.ndarray) -> np.ndarray:
-    """Codes [..., latent] -> images [..., height, width, channels]."""
-    to_image = jax.jit(trained.setup.method.decode)
-    images = pieces.by_pieces(lambda part: to_image(trained.variables, part), z.reshape(-1, z.shape[-1]))
+def _decoded(trained: Trained, z: np.ndarray, label: np.ndarray | None = None) -> np.ndarray:
+    """Codes [..., latent] -> images [..., height, width, channels]; `label` [...] is for conditional methods."""
+    method, codes = trained.setup.method, z.reshape(-1, z.shape[-1])
+    if method.given is None or label is None:
+        to_image = jax.jit(method.decode)
+        images = pieces.by_pieces(lambda part: to_image(trained.variables, part), codes)
+    else:
+        at, labels = jax.jit(partial(_at_label, method)), np.asarray(label, np.int32).reshape(-1)
+        images = pieces.by_pieces(lambda i: at(trained.variables, codes[i], labels[i]), np.arange(len(codes)))
     return images.reshape(*z.shape[:-1], *images.shape[1:])
+
+
+def _at_label(method: Method, variables: Variables, z: Array, label: Array) -> Array:
+    assert method.given is not None
+    return method.given(label).decode(variables, z)
+
+
+def checked_label(trained: Trained, label: int | None) -> int | None:
+    """Raises InputError where the method takes none, or the data has no such label."""
+    if label is None:
+        return None
+    if trained.setup.method.given is None:
+        raise InputError(f"label {label}: this method is not conditioned on labels: leave it out, or train a cvae")
+    if not 0 <= label < trained.setup.net.classes:
+        raise InputError(f"label {label}: expected 0 to {trained.setup.net.classes - 1}")
+    return label

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from jaxae import samplers
 from jaxae.cli.member import is_sweep, run_argument
 from jaxae.errors import InputError
 from jaxae.names import SPLITS
@@ -80,18 +81,29 @@ def reconstruct(run_dir: str, count: int, split: str, seed: int, checkpoint: str
 
 @click.command()
 @run_argument()
-@_count(64, "draws from the prior")
-@_seed("the draws")
+@click.option("--sampler", metavar="NAME", default="prior", help=f"{', '.join(samplers.entries())} [prior]")
+@click.option("--label", type=int, default=None, help="the class of all samples, for methods with labels [drawn]")
+@_count(64, "draws")
+@_seed("the draws, and of what the sampler fits")
 @checkpoint_option
 @_out("samples.png")
-def sample(run_dir: str, count: int, seed: int, checkpoint: str, out: str | None) -> None:
-    """Draws from the prior, decoded; for methods that have one."""
-    trained, path = _load(run_dir, checkpoint, out, "samples.png", PICTURE)
-    from jaxae import artifacts
-    from jaxae.artifacts.images import table
+def sample(
+    run_dir: str, sampler: str, label: int | None, count: int, seed: int, checkpoint: str, out: str | None
+) -> None:
+    """Draws from the prior, decoded; or from a density that a sampler fits to the codes of the training split.
 
-    made = artifacts.sample(trained, count, seed)
-    _write(path, {"samples": made}, lambda: table(made))
+    A fit is kept in RUN/samplers. Methods without a prior are sampled by any --sampler but `prior`.
+    """
+    samplers.check(sampler, count, seed, label)
+    trained, path = _load(run_dir, checkpoint, out, "samples.png", PICTURE)
+    from jaxae.artifacts.images import table
+    from jaxae.samplers import draw
+
+    made = draw.sample(trained, sampler, count, seed, label)
+    for name, value in made.measures.items():
+        click.echo(f"{sampler}: {name} {value:.3f} nats, held out", err=True)
+    arrays = {"samples": made.samples} if made.label is None else {"samples": made.samples, "label": made.label}
+    _write(path, arrays, lambda: table(made.samples))
 
 
 @click.command()
@@ -168,9 +180,10 @@ def encode(run_dir: str, count: int | None, split: str, seed: int, checkpoint: s
 @click.command()
 @run_argument()
 @click.argument("codes", metavar="Z")
+@click.option("--label", type=int, default=None, help="of a conditional method [the mean over all labels]")
 @checkpoint_option
 @_out("decoded.png")
-def decode(run_dir: str, codes: str, checkpoint: str, out: str | None) -> None:
+def decode(run_dir: str, codes: str, label: int | None, checkpoint: str, out: str | None) -> None:
     """The images at the codes [n, latent] in Z: a .npy, or a .npz with an array z, as `encode` writes."""
     from jaxae.artifacts import files
 
@@ -179,7 +192,7 @@ def decode(run_dir: str, codes: str, checkpoint: str, out: str | None) -> None:
     from jaxae import artifacts
     from jaxae.artifacts.images import table
 
-    made = artifacts.decode(trained, z)
+    made = artifacts.decode(trained, z, label)
     _write(path, {"images": made, "z": z}, lambda: table(made))
 
 

@@ -35,6 +35,10 @@ class Entry:
     name: str
     summary: str
     citation: str
+    objective: str
+    """The equation of the loss."""
+    couples: str
+    """What of an example's loss or of the state depends on the others in its batch; empty where nothing does."""
     hyperparameters: tuple[Hyperparameter, ...]
     defaults: dict[str, Any] = field(default_factory=dict)
 
@@ -62,8 +66,8 @@ def factory(name: str) -> Any:
 
 
 def read(file: Path, name: str) -> Entry:
-    """Parses a method's file. The docstring: first line, summary; first paragraph, with the citation; lines
-    `name: text` describe the hyperparameters."""
+    """Parses a method's file. The docstring: first line, summary; first paragraph, with the citation; then the
+    equation, `loss = ...`; lines `name: text` describe the hyperparameters, `couples: text` what couples the batch."""
     try:
         tree = ast.parse(file.read_text())
     except (SyntaxError, ValueError) as error:
@@ -80,7 +84,11 @@ def read(file: Path, name: str) -> Entry:
         if default is not None
     ]
     citation = rest.strip().split("\n\n")[0].replace("\n", " ")
-    return Entry(name, first.strip(), citation, tuple(hyper), {**DEFAULTS, **_defaults(tree)})
+    equation = next((part for part in doc.split("\n\n") if part.startswith("loss = ")), "")
+    objective = " ".join(equation.split()).partition(", in nats")[0]
+    return Entry(
+        name, first.strip(), citation, objective, _line(doc, "couples"), tuple(hyper), {**DEFAULTS, **_defaults(tree)}
+    )
 
 
 def _is_weight(arg: ast.arg) -> bool:

@@ -1,0 +1,64 @@
+"""The page of all methods, in Markdown: what each minimises, keeps and sees, and what it reaches at one budget."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxae import axis, likelihoods, methods, networks, random
+from jaxae.folder import read_json
+from jaxae.types import Batch
+
+HEAD = ("method", "loss, in nats an example", "state", "what couples the batch")
+COLUMNS = {"nll": "test NLL", "reconstruction": "reconstruction", "mse": "MSE a pixel"}
+
+
+def page(names: Sequence[str], measured: Path | None = None) -> str:
+    """A row for each of `names`; with the columns of `measured`, the file that experiments/methods.py writes."""
+    found = read_json(measured) if measured else None
+    head = [*HEAD, *(COLUMNS.values() if found else ())]
+    rows = [_row(name, found) for name in names]
+    lines = [_line(head), _line("---" for _ in head), *(_line(row) for row in rows)]
+    about = [found["about"], "", f"    {found['command']}", ""] if found else []
+    return "\n".join([*about, *lines])
+
+
+def _row(name: str, found: dict[str, Any] | None) -> list[str]:
+    entry = methods.entry(name)
+    state, coupled = anatomy(name)
+    couples = entry.couples if coupled else "nothing"
+    row = [f"**{entry.name}**: {entry.summary} {entry.citation}", f"`{entry.objective}`", ", ".join(state), couples]
+    if found:
+        values = found["methods"].get(name, {})
+        row += [_figure(values.get(column), 5 if column == "mse" else 2) for column in COLUMNS]
+    return row
+
+
+def anatomy(name: str) -> tuple[list[str], bool]:
+    """(the entries of a method's state, beside its likelihood's; whether its loss reaches across the batch)."""
+    shape = (8, 8, 1)
+    net = networks.make("mlp", shape, 16, likelihoods.bernoulli(), width=8)._replace(examples=64, classes=10)
+    method = methods.factory(name)(net)
+    index = np.arange(4, dtype=np.int32)
+    batch = Batch(jax.numpy.zeros((4, *shape)), jax.numpy.asarray(index), jax.numpy.asarray(index))
+    key = jax.random.key(0)
+    variables = jax.eval_shape(method.init, key, batch)
+
+    def loss(variables: Any) -> Any:
+        return method.loss(variables, random.example_keys(key, 0, batch.index), batch, jax.numpy.zeros((), int))
+
+    coupled = axis.couples(lambda: jax.eval_shape(loss, variables))
+    return [entry for entry in variables.state if entry != "likelihood"], coupled
+
+
+def _figure(values: Sequence[float] | None, digits: int) -> str:
+    """The mean over seeds, and their standard deviation."""
+    if not values or any(value is None for value in values):
+        return ""
+    return f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}"
+
+
+def _line(cells: Any) -> str:
+    return f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in cells)} |"

@@ -1,0 +1,119 @@
+"""A method in the user's own file: the README's, trained, swept and read back; and what must not run by itself."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from jaxae import cli, own, run
+from jaxae.config import Config
+from jaxae.errors import InputError
+from tests.runs import SMALL, digest_of, flags
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+MINE = next(block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if block.startswith("# mine.py"))
+
+
+@pytest.fixture(autouse=True)
+def nothing_named_yet(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXAE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "mine.py").write_text(MINE)
+    monkeypatch.chdir(tmp_path)
+
+
+def say(capsys, *args):
+    code = cli.status([str(arg) for arg in args])
+    out, err = capsys.readouterr()
+    return code, out, err.strip()
+
+
+def trained(folder="run", **changes):
+    words = ["train", "--run", folder, "--quiet", "--no-report", "--method", "mine.py:mine", "--beta", "2"]
+    return cli.status([*words, *flags({**SMALL, **changes})])
+
+
+def test_it_trains_resumes_and_is_read_from_anywhere(tmp_path, capsys, monkeypatch):
+    assert trained("whole") == 0
+    assert trained("cut", steps=30) == 0 and trained("cut") == 0
+    assert digest_of(tmp_path / "cut") == digest_of(tmp_path / "whole")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    capsys.readouterr()
+    code, out, _ = say(capsys, "evaluate", "../whole", "--samples", 4, "--json")
+    assert code == 0
+    assert json.loads(out)["elbo"] < -json.loads(out)["nll"] < 0
+
+
+def test_it_sweeps_and_a_member_is_the_run_alone(tmp_path, capsys):
+    words = ["sweep", "--run", "s", "--method", "mine.py:mine", "--seeds", "0:2", "--grid", "beta=1,2", "--quiet"]
+    code, out, _ = say(capsys, *words, *flags(SMALL))
+    assert code == 0 and "beta=2 − beta=1" in out
+    assert trained("alone") == 0
+    _, member, _ = say(capsys, "digest", "s", "--member", "seed=0,beta=2")
+    assert digest_of(tmp_path / "alone") in member
+
+
+def test_help_shows_its_hyperparameters_and_methods_its_citation(capsys):
+    _, out, _ = say(capsys, "train", "--method", "mine.py:mine", "--help")
+    assert "weight of the divergence" in out
+    code, out, _ = say(capsys, "methods", "mine.py:mine")
+    assert code == 0 and "Kingma and Welling" in out
+
+
+def test_a_folder_from_somebody_else_runs_no_file(tmp_path, capsys, monkeypatch):
+    (tmp_path / "mine.py").write_text(MINE + "\n(__import__('pathlib').Path('ran')).touch()\n")
+    assert trained() == 0
+    (tmp_path / "ran").unlink()
+    monkeypatch.setenv("JAXAE_CACHE", str(tmp_path / "another user's"))
+    own_modules = [name for name in __import__("sys").modules if name.startswith("jaxae_own_")]
+    for name in own_modules:
+        monkeypatch.delitem(__import__("sys").modules, name)
+    code, _, err = say(capsys, "evaluate", "run")
+    assert code == 2 and "never named here" in err and "\n" not in err
+    assert not (tmp_path / "ran").exists()
+    assert say(capsys, "methods", "mine.py:mine")[0] == 0
+    assert not (tmp_path / "ran").exists(), "reading a file's docstring must not run it"
+    assert say(capsys, "evaluate", "run", "--samples", 2)[0] == 0
+    assert (tmp_path / "ran").exists()
+
+
+def test_a_changed_file_does_not_go_on_with_an_old_run(tmp_path, capsys):
+    assert trained(steps=30) == 0
+    (tmp_path / "mine.py").write_text(MINE.replace("beta (log q", "b (log q"))
+    capsys.readouterr()
+    assert trained() == 2
+    assert "has changed" in capsys.readouterr().err
+
+
+BAD = {
+    "nowhere.py:mine": "no file",
+    "mine.py:yours": "expected a function yours",
+    "mine.py:": "no name of a function",
+    "broken.py:mine": "not Python",
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_wrong_name_is_one_line(name, tmp_path, capsys):
+    (tmp_path / "broken.py").write_text("def mine(:\n")
+    code, _, err = say(capsys, "train", "--method", name, "--run", "r")
+    assert code == 2 and BAD[name] in err and "\n" not in err
+    assert not (tmp_path / "r").exists()
+
+
+def test_the_name_of_a_config_does_not_depend_on_the_folder(tmp_path, monkeypatch):
+    here = Config(method="mine.py:mine").identity()
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "mine.py").write_text(MINE)
+    monkeypatch.chdir(tmp_path / "sub")
+    assert Config(method="mine.py:mine").identity() == here
+
+
+def test_python_may_read_what_python_has_trained(tmp_path):
+    config = Config(method="mine.py:mine", **{**SMALL, "steps": 4})
+    made = run.train(config, tmp_path / "r")
+    assert run.final_digest(run.load(tmp_path / "r")) == run.final_digest(made)
+    own.split(made.setup.config.method)
+    with pytest.raises(InputError, match="expected a function yours"):
+        Config(method="mine.py:yours")
