@@ -102,6 +102,7 @@ def bind(net: Net, prior: Prior | None = None, **shape: Any) -> Gaussian:
             sample=lambda variables, keys: parts.decode(variables, prior.draw(variables, keys)),
             posterior=posterior,
             log_weight=log_weight,
+            standard_prior=closed,
         )
         return own._replace(**changes)
 

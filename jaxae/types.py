@@ -144,6 +144,8 @@ class Method(NamedTuple):
     given: "Callable[[Int[Array, '...']], Method] | None" = None
     """label (one, or [batch]) -> the method whose `decode` and `sample` are conditioned on it; None without labels.
     The conditional method's own `decode` and `sample` take the mean over labels, and draw one"""
+    standard_prior: bool = True
+    """Whether p(z) is N(0, 1), which is what the KL of each latent unit and the lattice of a report are about"""
     optimizers: Mapping[str, Mapping[str, Any]] = {}
     """Entries of `params` with an optimiser of their own: name -> what differs of `optim.make`'s arguments"""
 

@@ -128,7 +128,7 @@ def traverse(
         raise InputError(f"steps {steps}: expected an odd number: the middle one is the reconstruction")
     if not (np.isfinite(span) and span > 0):
         raise InputError(f"span {span}: expected a finite number of standard deviations above 0")
-    over = over or units(encode(trained, split, seed, count=min(MOST, len(view))))
+    over = over or units(encode(trained, split, seed, count=min(MOST, len(view))), trained.setup.method.standard_prior)
     one = pieces.numbers(view, split, [example])
     code, label = _embedded(trained, view, one)[0], view.take(one).label[0]
     offset = np.linspace(-span, span, steps).astype(np.float32)

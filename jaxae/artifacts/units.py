@@ -17,7 +17,7 @@ class Units(NamedTuple):
     """Statistics of each latent unit, in the network's order; `order` sorts them, the busiest first."""
 
     order: Int[np.ndarray, " latent"]
-    """By mean KL where there is a posterior, else by the variance of the codes."""
+    """By mean KL where the prior is N(0, 1), else by the variance of the codes."""
     variance: Float[np.ndarray, " latent"]
     """Var_x(E_q[z]), or the variance of the codes where they are deterministic."""
     sd: Float[np.ndarray, " latent"]
@@ -31,16 +31,19 @@ class Units(NamedTuple):
         return int(np.sum(self.variance > ACTIVE))
 
 
-def units(codes: Mapping[str, np.ndarray]) -> Units:
-    """The statistics of what `encode` returns."""
+def units(codes: Mapping[str, np.ndarray], standard_prior: bool = True) -> Units:
+    """The statistics of what `encode` returns. Where the prior is not N(0, 1) there is no KL of a unit by itself."""
     z = codes["z"].astype(np.float64)
     if "log_var" not in codes:
         variance = z.var(axis=0)
         return Units(_descending(variance), variance, np.sqrt(variance), None)
     mean, log_var = (codes[name].astype(np.float64) for name in ("mean", "log_var"))
-    kl = np.asarray(kl_to_standard(Normal(jnp.asarray(mean), jnp.asarray(log_var))), np.float64).mean(axis=0)
     variance = mean.var(axis=0)
-    return Units(_descending(kl), variance, np.sqrt(variance + np.exp(log_var).mean(axis=0)), kl)
+    sd = np.sqrt(variance + np.exp(log_var).mean(axis=0))
+    if not standard_prior:
+        return Units(_descending(variance), variance, sd, None)
+    kl = np.asarray(kl_to_standard(Normal(jnp.asarray(mean), jnp.asarray(log_var))), np.float64).mean(axis=0)
+    return Units(_descending(kl), variance, sd, kl)
 
 
 def _descending(values: np.ndarray) -> np.ndarray:

@@ -28,7 +28,7 @@ def render(trained: Trained, evaluation: Mapping[str, Any] | None) -> str:
     """The whole page as text."""
     method, source = trained.setup.method, trained.setup.source
     codes = artifacts.encode(trained, count=min(MOST, len(source.test)))
-    units = artifacts.units(codes)
+    units = artifacts.units(codes, method.standard_prior)
     context = {
         **measures.headline(evaluation, trained),
         **measures.record(trained, _record(trained)),
@@ -116,7 +116,7 @@ def space(trained: Trained, codes: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """The codes in a plane, and for one or two latents the decoded lattice under it."""
     z, labels, names = codes["z"], codes["label"], trained.setup.source.classes
     method = trained.setup.method
-    gaussian = method.posterior is not None and method.sample is not None
+    gaussian = method.posterior is not None and method.sample is not None and method.standard_prior
     found = {"labels": len(np.unique(labels[labels >= 0])), "gaussian": gaussian, "side": SIDE, "ratio": []}
     alt = f"The codes of {len(z)} test examples, coloured by label"
     if z.shape[1] == 1:

@@ -1,0 +1,31 @@
+from jaxae import bounds, gaussian
+from jaxae.methods.iwae import at_least_one, averages
+from jaxae.schedules import at_step
+from jaxae.types import Method, Net, Objective, Weight
+
+DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
+
+
+def ciwae(net: Net, *, beta: Weight = 0.5, samples: int = 5) -> Method:
+    """Combination importance weighted autoencoder: a convex combination of the ELBO and IWAE's bound.
+
+    Rainforth et al. 2018 (arXiv:1802.04537).
+
+    loss = -beta (1/k) sum_i log w_i - (1 - beta) log (1/k) sum_i w_i, w_i = p(x, z_i) / q(z_i | x), z_i ~ q(z | x), in
+    nats an example; both terms use the same samples. With beta 0 it is IWAE; with beta 1 the VAE trained with k samples
+    an example, which Burda et al. 2015 (arXiv:1509.00519) compare with IWAE.
+
+    beta: weight of the ELBO, from 0 (IWAE) to 1 (the VAE with that many samples)
+    samples: importance samples an example, k
+    """
+    at_least_one(samples=samples)
+    base = gaussian.bind(net)
+
+    def loss(variables, keys, batch, step):
+        log_w, state = base.log_weights(variables, keys, batch, (samples,))
+        metrics = averages(log_w, bounds.importance_weighted(log_w.total))
+        weight = at_step(beta, step)
+        bound = weight * metrics["elbo"] + (1 - weight) * metrics["bound"]
+        return Objective(-bound, state, metrics | {"bound": bound})
+
+    return base.method(loss)

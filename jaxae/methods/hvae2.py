@@ -1,0 +1,88 @@
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from jaxae import bounds, densities, gaussian, random
+from jaxae.gaussian import reparameterise
+from jaxae.methods.iwae import at_least_one, averages, known
+from jaxae.networks.heads import MLP
+from jaxae.parts import Latents, only_params, with_params
+from jaxae.types import Batch, LogWeight, Method, Net, Normal, Objective, PyTree
+
+DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
+BOUNDS = {"elbo": lambda log_w: jnp.mean(log_w, axis=0), "iwae": bounds.importance_weighted}
+
+
+def hvae2(
+    net: Net,
+    *,
+    top: int = 50,
+    hidden: int = 100,
+    depth: int = 2,
+    samples: int = 1,
+    bound: str = "elbo",
+    estimator: str = "plain",
+) -> Method:
+    """Two-layer hierarchical VAE: a second Gaussian code is the prior of the first, and inference goes bottom-up.
+
+    Burda et al. 2015 (arXiv:1509.00519), their two stochastic layers: 100 units in h1 (here the latent size), 50 in h2.
+
+    loss = -(1/k) sum_i log w_i, or -log (1/k) sum_i w_i, in nats an example, w_i = w at (h1, h2) ~ q(h1|x) q(h2|h1),
+    w = p(x|h1) p(h1|h2) p(h2) / (q(h1|x) q(h2|h1)), p(h2) = N(0, 1). The code is h1, whose own prior is no N(0, 1).
+
+    top: units of h2
+    hidden: units of each hidden layer between h1 and h2
+    depth: hidden layers (tanh) of q(h2|h1) and of p(h1|h2); with 0 both are linear
+    samples: samples of (h1, h2) an example, k
+    bound: what k samples train: elbo (the mean of log w) or iwae (the log of the mean of w); the same for k = 1
+    estimator: of q's gradient: plain, stl (without the score of q), or dreg (unbiased for any k; for iwae alone)
+    """
+    at_least_one(top=top, hidden=hidden, samples=samples)
+    known("bound", bound, BOUNDS)
+    known(f"estimator of the bound {bound}", estimator, bounds.ESTIMATORS if bound == "iwae" else ("plain", "stl"))
+    base = gaussian.bind(net)
+    parts, up, down = base.parts, *(MLP(2 * units, hidden, depth, "tanh") for units in (top, net.latent))
+    init = with_params(parts.init, up=started(up, net.latent), down=started(down, top))
+
+    def draw(variables, keys, batch, shape=()):
+        """((h1, h2), q): q(h2|h1) goes by its parameters, since it moves with h1."""
+        for_h1, for_h2 = random.split(keys)
+        q = Normal(*(jnp.broadcast_to(leaf, (*shape, *leaf.shape)) for leaf in base.posterior(variables, batch)))
+        h1 = reparameterise(for_h1, q, shape)
+        return (h1, reparameterise(for_h2, given(up, variables.params["up"], h1), shape)), (q, variables.params["up"])
+
+    def score(variables, h, q, log_px):
+        log_p = densities.standard_normal(h[1]) + densities.normal(h[0], given(down, variables.params["down"], h[1]))
+        return LogWeight(log_px, log_p, densities.normal(h[0], q[0]) + densities.normal(h[1], given(up, q[1], h[0])))
+
+    def loss(variables, keys, batch, step):
+        def weigh(variables, h, q):
+            reconstruction, state = parts.reconstruction(variables, h[0], batch)
+            return score(variables, h, q, -reconstruction), state
+
+        h, q = draw(variables, keys, batch, (samples,))
+        log_w, state = bounds.estimate(weigh, variables, h, q, estimator)
+        value = BOUNDS[bound](log_w.total)
+        return Objective(-value, state, averages(log_w, value))
+
+    def log_weight(variables, keys, batch):
+        h, q = draw(variables, keys, batch)
+        return score(variables, h, q, parts.log_prob(variables, h[0], batch))
+
+    def sample(variables, keys):
+        for_h1, for_h2 = random.split(keys)
+        p = given(down, variables.params["down"], random.normal(for_h2, (top,)))
+        return parts.decode(variables, reparameterise(for_h1, p))
+
+    return base.method(loss, init=init, sample=sample, posterior=None, log_weight=log_weight)
+
+
+def given(mlp: MLP, params: PyTree, h: Latents) -> Normal:
+    """The diagonal Gaussian whose mean and log-variance are the halves of what the network makes of h."""
+    return Normal(*jnp.split(jnp.asarray(mlp.apply({"params": params}, h)), 2, axis=-1))
+
+
+def started(mlp: MLP, inputs: int) -> Callable[[Array, Batch], PyTree]:
+    """The network's first parameters, as `with_params` asks for them."""
+    return lambda key, batch: only_params(mlp.init(key, jnp.zeros((1, inputs))))

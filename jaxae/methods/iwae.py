@@ -1,0 +1,55 @@
+from collections.abc import Collection
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxae import bounds, gaussian
+from jaxae.errors import InputError, unknown
+from jaxae.types import LogWeight, Method, Metrics, Net, Objective
+
+DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
+
+
+def iwae(net: Net, *, samples: int = 5, estimator: str = "plain") -> Method:
+    """Importance weighted autoencoder: a VAE trained on a bound that several samples make tighter than the ELBO.
+
+    Burda et al. 2015 (arXiv:1509.00519), eq. 8; the gradient's estimators: Roeder et al. 2017 (arXiv:1703.09194),
+    Tucker et al. 2018 (arXiv:1810.04152), eq. 8.
+
+    loss = -log (1/k) sum_i p(x, z_i) / q(z_i | x), with z_1, ..., z_k ~ q(z | x), in nats an example. It is minus the
+    metric "bound"; "elbo" is the mean of log p(x, z_i) / q(z_i | x) over the same samples.
+
+    samples: importance samples an example, k; with one the bound is the ELBO, its KL taken at the sample
+    estimator: of the encoder's gradient: plain, stl (without the score of q), or dreg (unbiased for k > 1 too)
+    """
+    at_least_one(samples=samples)
+    known("estimator", estimator, bounds.ESTIMATORS)
+    base = gaussian.bind(net)
+
+    def loss(variables, keys, batch, step):
+        log_w, state = base.log_weights(variables, keys, batch, (samples,), estimator)
+        bound = bounds.importance_weighted(log_w.total)
+        return Objective(-bound, state, averages(log_w, bound))
+
+    return base.method(loss)
+
+
+def averages(log_w: LogWeight, bound: Float[Array, " batch"]) -> Metrics:
+    """The ELBO and its terms, each the mean over all the samples, beside the bound that is trained."""
+    axes = tuple(range(log_w.likelihood.ndim - 1))
+    likelihood, prior, posterior = (jnp.mean(part, axis=axes) for part in log_w)
+    kl = posterior - prior
+    return {"reconstruction": -likelihood, "kl": kl, "elbo": likelihood - kl, "bound": bound}
+
+
+def at_least_one(**numbers: int) -> None:
+    """Raises InputError where a number of samples, groups, levels, ... is below one."""
+    for name, number in numbers.items():
+        if number < 1:
+            raise InputError(f"{name} {number}: expected a whole number of at least 1")
+
+
+def known(what: str, choice: str, allowed: Collection[str]) -> None:
+    """Raises InputError where there is no such choice: now, and not when the loss is first traced."""
+    if choice not in allowed:
+        raise unknown(what, choice, allowed)

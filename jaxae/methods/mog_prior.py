@@ -1,0 +1,74 @@
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from jaxae import densities, gaussian, random
+from jaxae.methods.iwae import at_least_one
+from jaxae.schedules import at_step
+from jaxae.types import Batch, Method, Net, Normal, Objective, PyTree, Variables, Weight
+
+DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
+
+
+def mog_prior(net: Net, *, components: int = 50, beta: Weight = 1.0) -> Method:
+    """VAE with a mixture-of-Gaussians prior: its means, variances and weights are learned with the rest.
+
+    The mixture that Tomczak and Welling 2017 (arXiv:1705.07120) compare their VampPrior with; here its weights are
+    learned too. The means start as draws from N(0, 1), each component with unit variance and the same weight.
+
+    loss = -log p(x | z) + beta (log q(z | x) - log p(z)), p(z) = sum_k w_k N(z; mean_k, exp(log_var_k)), z ~ q(z | x),
+    in nats an example: the KL to a mixture has no closed form, and is taken at the sample.
+
+    components: Gaussians in the prior
+    beta: weight of the KL divergence; at 1 the loss is minus the ELBO
+    """
+    at_least_one(components=components)
+    return learned(net, prior(net.latent, components), beta)
+
+
+def prior(latent: int, components: int) -> gaussian.Prior:
+    """A mixture whose means, log-variances and logits are `params["prior"]`."""
+
+    def init(key, batch):
+        shape = (components, latent)
+        return {"mean": jax.random.normal(key, shape), "log_var": jnp.zeros(shape), "logits": jnp.zeros(components)}
+
+    def of(variables):
+        own = variables.params["prior"]
+        return Normal(own["mean"], own["log_var"]), own["logits"]
+
+    return mixture(of, init)
+
+
+def learned(net: Net, prior: gaussian.Prior, beta: Weight) -> Method:
+    """The VAE with that prior, its KL taken at the sample."""
+    base = gaussian.bind(net, prior)
+
+    def loss(variables, keys, batch, step):
+        terms = base.terms(variables, keys, batch)
+        return Objective(terms.reconstruction + at_step(beta, step) * terms.kl, terms.state, terms.metrics())
+
+    return base.method(loss)
+
+
+def mixture(
+    components: Callable[[Variables], tuple[Normal, Array]], init: Callable[[Array, Batch], PyTree]
+) -> gaussian.Prior:
+    """sum_k softmax(logits)_k N(mean_k, exp(log_var_k)); components: variables -> (Normal [k, latent], logits [k])."""
+
+    def log_prob(variables, z):
+        each, logits = components(variables)
+        shape = (*z.shape[:-1], *each.mean.shape)
+        p = Normal(*(jnp.broadcast_to(leaf, shape) for leaf in each))
+        log_p = densities.normal(jnp.broadcast_to(z[..., None, :], shape), p)
+        return jax.nn.logsumexp(log_p + jnp.broadcast_to(jax.nn.log_softmax(logits), log_p.shape), axis=-1)
+
+    def draw(variables, keys):
+        which, within = random.split(keys)
+        each, logits = components(variables)
+        k = jax.vmap(lambda key: jax.random.categorical(key, logits))(which)
+        return gaussian.reparameterise(within, Normal(each.mean[k], each.log_var[k]))
+
+    return gaussian.Prior(log_prob, draw, init)

@@ -1,0 +1,47 @@
+import jax
+import jax.numpy as jnp
+
+from jaxae import gaussian
+from jaxae.methods.iwae import at_least_one
+from jaxae.methods.mog_prior import learned, mixture
+from jaxae.parts import bind
+from jaxae.types import Batch, Method, Net, Normal, Weight
+
+DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
+EDGE = 0.05  # a pseudo-input starts this far from black and white: nearer, the sigmoid lets little gradient through
+NOISE = 0.1  # of the start, in logits: where there are more pseudo-inputs than images, it tells the copies apart
+
+
+def vampprior(net: Net, *, pseudo: int = 500, beta: Weight = 1.0) -> Method:
+    """VAE with a VampPrior: the prior is a mixture of the encoder's own posteriors at learned pseudo-inputs.
+
+    Tomczak and Welling 2017 (arXiv:1705.07120), eq. 9 (the variational mixture of posteriors).
+
+    loss = -log p(x | z) + beta (log q(z | x) - log p(z)), p(z) = (1/K) sum_k q(z | u_k), z ~ q(z | x), in nats an
+    example: the KL is taken at the sample. A pseudo-input u_k is the sigmoid of what is trained; clipping to [0, 1], as
+    the authors do, stops the gradient of a pixel outside, and binary images start at that edge. They start near the
+    images of the batch that init is given, in random order, each used again only when all have been.
+
+    pseudo: pseudo-inputs, K; every step encodes all of them
+    beta: weight of the KL divergence; at 1 the loss is minus the ELBO
+    """
+    at_least_one(pseudo=pseudo)
+    return learned(net, prior(net, pseudo), beta)
+
+
+def prior(net: Net, pseudo: int) -> gaussian.Prior:
+    """The mean of q(z | u_k): `params["prior"]` are the logits of the u_k, beside the encoder's own parameters."""
+    encode = bind(net, outputs=2 * net.latent).encode
+
+    def init(key, batch):
+        for_order, for_noise = jax.random.split(key)
+        order = jax.random.permutation(for_order, len(batch.x))[jnp.arange(pseudo) % len(batch.x)]
+        x = jnp.clip(batch.x[order], EDGE, 1 - EDGE)
+        return jax.scipy.special.logit(x) + NOISE * jax.random.normal(for_noise, x.shape)
+
+    def posteriors(variables):
+        u = jax.nn.sigmoid(variables.params["prior"])
+        mean, log_var = jnp.split(encode(variables, Batch(u, jnp.full(pseudo, -1), jnp.arange(pseudo))), 2, axis=-1)
+        return Normal(mean, log_var), jnp.zeros(pseudo)
+
+    return mixture(posteriors, init)
