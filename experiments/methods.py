@@ -3,7 +3,7 @@
     python experiments/methods.py                  # runs/family, then experiments/methods.json and methods.md
 
 All rows share the data (binarised afresh at every access), the Bernoulli likelihood, the network (one hidden layer of
-512 units on each side), 16 latent units, Adam at 1e-3, batches of 128 and five epochs; a method's own hyperparameters
+512 units on each side), 16 latent units, Adam at 1e-3, batches of 128 and three epochs; a method's own hyperparameters
 are its defaults. That is a small budget, the same for all: it tells what a method costs in likelihood when nothing was
 tuned for it, and not how good it can be. The sweep goes on where it was stopped.
 """
@@ -18,14 +18,14 @@ from jaxae.report.family import page
 
 HERE = Path(__file__).parent
 BASE = Config(
-    data="mnist", network="mlp", likelihood="bernoulli", binarize="dynamic", steps="5e", samples=500,
+    data="mnist", network="mlp", likelihood="bernoulli", binarize="dynamic", steps="3e", samples=100,
     validate_every="50%", checkpoint_every="50%",
 )  # fmt: skip
 SEEDS = (0, 1, 2)
 ABOUT = (
     "MNIST, binarised afresh at every access, Bernoulli pixels; one hidden layer of 512 units on each side, 16 latent "
-    "units; Adam 1e-3, batch 128, 5 epochs, the defaults of each method; mean ± standard deviation over 3 seeds on the "
-    "10,000 test images. NLL by 500 importance samples, where there is a density; reconstruction: -log p(x|z), nats. "
+    "units; Adam 1e-3, batch 128, 3 epochs, the defaults of each method; mean ± standard deviation over 3 seeds on the "
+    "10,000 test images. NLL by 100 importance samples, where there is a density; reconstruction: -log p(x|z), nats. "
     "Nothing was tuned for any row: it shows that a method works and about what it costs at its defaults."
 )
 

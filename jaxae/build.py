@@ -59,7 +59,9 @@ class Setup:
 
     def numbers(self) -> dict[str, np.float32]:
         """The real weights that are no schedules: what a compiled step takes as arguments."""
-        return {name: np.float32(w) for name, w in self.weights.items() if isinstance(w, float)}
+        own = {h.name for h in methods.entry(self.config.method).hyperparameters if h.scheduled}
+        found = {name: w for name, w in self.weights.items() if name in own | {"learning_rate"}}
+        return {name: np.float32(w) for name, w in found.items() if isinstance(w, float)}
 
     @cached_property
     def method(self) -> Method:

@@ -85,8 +85,8 @@ class Config:
         values = {n: _hyperparameter(known[n], v) for n, v in self.hyperparameters.items()}
         object.__setattr__(self, "hyperparameters", values)
         if self.weight_decay and self.optimizer not in names.DECAYING:
-            known = ", ".join(names.DECAYING)
-            raise InputError(f"weight_decay {self.weight_decay}: {self.optimizer} has none: expected one of {known}")
+            decaying = ", ".join(names.DECAYING)
+            raise InputError(f"weight_decay {self.weight_decay}: {self.optimizer} has none: expected one of {decaying}")
         if (self.network or methods.entry(self.method).defaults["network"]) == "linear":
             for name in ("width", "depth", "activation"):
                 if (given := getattr(self, name)) is not None:

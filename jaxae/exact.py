@@ -31,7 +31,7 @@ def mean_over_shards(
         total = _add_up(_each(fn, parts, local, step))
     if axis_name is not None:
         total = _add_up(jax.lax.all_gather(total, axis_name))
-    return jax.tree.map(lambda x: x / shards, total)
+    return jax.tree.map(lambda x: (x / shards).astype(x.dtype), total)
 
 
 def _each(fn: Callable[[PyTree], PyTree], parts: PyTree, count: int, step: Array) -> PyTree:

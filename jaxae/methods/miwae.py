@@ -7,7 +7,7 @@ from jaxae.types import Method, Net, Objective
 DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
 
 
-def miwae(net: Net, *, groups: int = 8, samples: int = 8, estimator: str = "plain") -> Method:
+def miwae(net: Net, *, groups: int = 4, samples: int = 4, estimator: str = "plain") -> Method:
     """Multiply importance weighted autoencoder: the mean of several IWAE bounds, each from its own samples.
 
     Rainforth et al. 2018 (arXiv:1802.04537).

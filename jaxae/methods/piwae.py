@@ -9,7 +9,7 @@ from jaxae.types import LogWeight, Method, Net, Normal, Objective
 DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
 
 
-def piwae(net: Net, *, groups: int = 8, samples: int = 8, estimator: str = "plain") -> Method:
+def piwae(net: Net, *, groups: int = 4, samples: int = 4, estimator: str = "plain") -> Method:
     """Partially importance weighted autoencoder: the decoder is trained by IWAE, the encoder by MIWAE.
 
     Rainforth et al. 2018 (arXiv:1802.04537).

@@ -1,0 +1,59 @@
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxae import random
+from jaxae.errors import unknown
+from jaxae.parts import bind
+from jaxae.schedules import at_step
+from jaxae.types import Images, Keys, Method, Net, Objective, Weight
+
+DEFAULTS = {"network": "mlp", "likelihood": "gaussian", "binarize": "none"}
+
+
+def denoising_ae(net: Net, *, noise: str = "mask", level: Weight = 0.25) -> Method:
+    """Denoising autoencoder: the code of a corrupted image must give back the clean one.
+
+    Vincent et al. 2008 (ICML); the three corruptions: Vincent et al. 2010 (JMLR 11:3371).
+
+    loss = -log p(x | z), z = encoder(corrupted x), in nats an example. Held-out images are corrupted too; `embed` and
+    `reconstruct` see the clean image. There is no prior to sample from.
+
+    noise: mask (pixels to 0), salt (salt and pepper: pixels to 0 or 1 by a fair coin) or gaussian (added)
+    level: share of the pixels that mask and salt replace; the standard deviation of gaussian
+    """
+    if noise not in NOISES:
+        raise unknown("noise", noise, NOISES)
+    parts, corrupt = bind(net, outputs=net.latent), NOISES[noise]
+
+    def loss(variables, keys, batch, step):
+        corrupted = batch._replace(x=corrupt(keys, batch.x, at_step(level, step)))
+        reconstruction, state = parts.reconstruction(variables, parts.encode(variables, corrupted), batch)
+        return Objective(reconstruction, state, {"reconstruction": reconstruction})
+
+    def reconstruct(variables, batch):
+        return parts.decode(variables, parts.encode(variables, batch))
+
+    return Method(init=parts.init, loss=loss, embed=parts.encode, reconstruct=reconstruct, decode=parts.decode)
+
+
+def masked(keys: Keys, x: Images, level: float | Array) -> Images:
+    return jnp.where(uniform(keys, x) < level, 0.0, x)
+
+
+def salted(keys: Keys, x: Images, level: float | Array) -> Images:
+    u = uniform(keys, x)
+    return jnp.where(u < level / 2, 0.0, jnp.where(u < level, 1.0, x))
+
+
+def shaken(keys: Keys, x: Images, level: float | Array) -> Images:
+    return x + level * random.normal(keys, x.shape[1:])
+
+
+def uniform(keys: Keys, x: Images) -> Float[Array, "batch height width channels"]:
+    return jax.vmap(lambda key: jax.random.uniform(key, x.shape[1:]))(keys)
+
+
+NOISES: dict[str, Callable] = {"mask": masked, "salt": salted, "gaussian": shaken}
