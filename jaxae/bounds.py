@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxae.errors import unknown
-from jaxae.types import LogWeight, Normal, PyTree, Variables
+from jaxae.types import LogWeight, Metrics, Normal, PyTree, Variables
 
 ESTIMATORS = ("plain", "stl", "dreg")
 
@@ -24,6 +24,14 @@ ESTIMATORS = ("plain", "stl", "dreg")
 def importance_weighted(log_w: Float[Array, "*groups samples batch"]) -> Float[Array, "*groups batch"]:
     """log (1/k) sum w over the last axis of samples: Burda et al. 2015 (arXiv:1509.00519), eq. 8. In nats."""
     return jax.nn.logsumexp(log_w, axis=-2) - float(np.log(log_w.shape[-2]))
+
+
+def averages(log_w: LogWeight, bound: Float[Array, " batch"]) -> Metrics:
+    """The ELBO and its terms, each the mean over all the samples, beside the bound that is trained."""
+    axes = tuple(range(log_w.likelihood.ndim - 1))
+    likelihood, prior, posterior = (jnp.mean(part, axis=axes) for part in log_w)
+    kl = posterior - prior
+    return {"reconstruction": -likelihood, "kl": kl, "elbo": likelihood - kl, "bound": bound}
 
 
 def estimate(

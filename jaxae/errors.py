@@ -1,7 +1,7 @@
 """What a user did that cannot work, said in one line."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 
 class InputError(ValueError):
@@ -14,6 +14,19 @@ def unknown(kind: str, value: object, allowed: Iterable[str]) -> InputError:
     near = difflib.get_close_matches(str(value), names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return InputError(f"unknown {kind} {str(value)!r}: {hint}known: {', '.join(names)}")
+
+
+def at_least_one(**numbers: int) -> None:
+    """Raises InputError where a number of samples, groups, levels, ... is below one."""
+    for name, number in numbers.items():
+        if number < 1:
+            raise InputError(f"{name} {number}: expected a whole number of at least 1")
+
+
+def known(what: str, choice: str, allowed: Collection[str]) -> None:
+    """Raises InputError where there is no such choice: now, and not when the loss is first traced."""
+    if choice not in allowed:
+        raise unknown(what, choice, allowed)
 
 
 class Diverged(ArithmeticError):

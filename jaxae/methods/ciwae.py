@@ -1,5 +1,5 @@
 from jaxae import bounds, gaussian
-from jaxae.methods.iwae import at_least_one, averages
+from jaxae.errors import at_least_one
 from jaxae.schedules import at_step
 from jaxae.types import Method, Net, Objective, Weight
 
@@ -23,7 +23,7 @@ def ciwae(net: Net, *, beta: Weight = 0.5, samples: int = 5) -> Method:
 
     def loss(variables, keys, batch, step):
         log_w, state = base.log_weights(variables, keys, batch, (samples,))
-        metrics = averages(log_w, bounds.importance_weighted(log_w.total))
+        metrics = bounds.averages(log_w, bounds.importance_weighted(log_w.total))
         weight = at_step(beta, step)
         bound = weight * metrics["elbo"] + (1 - weight) * metrics["bound"]
         return Objective(-bound, state, metrics | {"bound": bound})

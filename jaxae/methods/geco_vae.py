@@ -2,8 +2,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxae import axis, densities, gaussian
-from jaxae.errors import InputError
-from jaxae.methods.iwae import at_least_one
+from jaxae.errors import InputError, at_least_one
 from jaxae.parts import frozen, with_state
 from jaxae.schedules import at_step
 from jaxae.types import Method, Net, Objective, Weight

@@ -1,14 +1,11 @@
-from collections.abc import Callable
-
 import jax.numpy as jnp
-from jaxtyping import Array
 
 from jaxae import bounds, densities, gaussian, random
+from jaxae.errors import at_least_one, known
 from jaxae.gaussian import reparameterise
-from jaxae.methods.iwae import at_least_one, averages, known
-from jaxae.networks.heads import MLP
-from jaxae.parts import Latents, only_params, with_params
-from jaxae.types import Batch, LogWeight, Method, Net, Normal, Objective, PyTree
+from jaxae.networks.heads import MLP, given, started
+from jaxae.parts import with_params
+from jaxae.types import LogWeight, Method, Net, Normal, Objective
 
 DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
 BOUNDS = {"elbo": lambda log_w: jnp.mean(log_w, axis=0), "iwae": bounds.importance_weighted}
@@ -64,7 +61,7 @@ def hvae2(
         h, q = draw(variables, keys, batch, (samples,))
         log_w, state = bounds.estimate(weigh, variables, h, q, estimator)
         value = BOUNDS[bound](log_w.total)
-        return Objective(-value, state, averages(log_w, value))
+        return Objective(-value, state, bounds.averages(log_w, value))
 
     def log_weight(variables, keys, batch):
         h, q = draw(variables, keys, batch)
@@ -76,13 +73,3 @@ def hvae2(
         return parts.decode(variables, reparameterise(for_h1, p))
 
     return base.method(loss, init=init, sample=sample, posterior=None, log_weight=log_weight)
-
-
-def given(mlp: MLP, params: PyTree, h: Latents) -> Normal:
-    """The diagonal Gaussian whose mean and log-variance are the halves of what the network makes of h."""
-    return Normal(*jnp.split(jnp.asarray(mlp.apply({"params": params}, h)), 2, axis=-1))
-
-
-def started(mlp: MLP, inputs: int) -> Callable[[Array, Batch], PyTree]:
-    """The network's first parameters, as `with_params` asks for them."""
-    return lambda key, batch: only_params(mlp.init(key, jnp.zeros((1, inputs))))

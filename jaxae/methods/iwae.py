@@ -1,11 +1,6 @@
-from collections.abc import Collection
-
-import jax.numpy as jnp
-from jaxtyping import Array, Float
-
 from jaxae import bounds, gaussian
-from jaxae.errors import InputError, unknown
-from jaxae.types import LogWeight, Method, Metrics, Net, Objective
+from jaxae.errors import at_least_one, known
+from jaxae.types import Method, Net, Objective
 
 DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
 
@@ -29,27 +24,6 @@ def iwae(net: Net, *, samples: int = 5, estimator: str = "plain") -> Method:
     def loss(variables, keys, batch, step):
         log_w, state = base.log_weights(variables, keys, batch, (samples,), estimator)
         bound = bounds.importance_weighted(log_w.total)
-        return Objective(-bound, state, averages(log_w, bound))
+        return Objective(-bound, state, bounds.averages(log_w, bound))
 
     return base.method(loss)
-
-
-def averages(log_w: LogWeight, bound: Float[Array, " batch"]) -> Metrics:
-    """The ELBO and its terms, each the mean over all the samples, beside the bound that is trained."""
-    axes = tuple(range(log_w.likelihood.ndim - 1))
-    likelihood, prior, posterior = (jnp.mean(part, axis=axes) for part in log_w)
-    kl = posterior - prior
-    return {"reconstruction": -likelihood, "kl": kl, "elbo": likelihood - kl, "bound": bound}
-
-
-def at_least_one(**numbers: int) -> None:
-    """Raises InputError where a number of samples, groups, levels, ... is below one."""
-    for name, number in numbers.items():
-        if number < 1:
-            raise InputError(f"{name} {number}: expected a whole number of at least 1")
-
-
-def known(what: str, choice: str, allowed: Collection[str]) -> None:
-    """Raises InputError where there is no such choice: now, and not when the loss is first traced."""
-    if choice not in allowed:
-        raise unknown(what, choice, allowed)

@@ -2,10 +2,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxae import densities, random
+from jaxae.errors import at_least_one
 from jaxae.gaussian import reparameterise
-from jaxae.methods.hvae2 import given, started
-from jaxae.methods.iwae import at_least_one
-from jaxae.networks.heads import MLP
+from jaxae.networks.heads import MLP, given, started
 from jaxae.parts import bind, with_params
 from jaxae.schedules import at_step
 from jaxae.types import Codes, LogWeight, Method, Net, Normal, Objective, Weight

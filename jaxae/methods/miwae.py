@@ -1,7 +1,7 @@
 import jax.numpy as jnp
 
 from jaxae import bounds, gaussian
-from jaxae.methods.iwae import at_least_one, averages, known
+from jaxae.errors import at_least_one, known
 from jaxae.types import Method, Net, Objective
 
 DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
@@ -27,6 +27,6 @@ def miwae(net: Net, *, groups: int = 4, samples: int = 4, estimator: str = "plai
     def loss(variables, keys, batch, step):
         log_w, state = base.log_weights(variables, keys, batch, (groups, samples), estimator)
         bound = jnp.mean(bounds.importance_weighted(log_w.total), axis=0)
-        return Objective(-bound, state, averages(log_w, bound))
+        return Objective(-bound, state, bounds.averages(log_w, bound))
 
     return base.method(loss)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxae import densities, gaussian, random
-from jaxae.methods.iwae import at_least_one
+from jaxae.errors import at_least_one
 from jaxae.schedules import at_step
 from jaxae.types import Batch, Method, Net, Normal, Objective, PyTree, Variables, Weight
 

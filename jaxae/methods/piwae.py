@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxae import bounds, densities, gaussian
-from jaxae.methods.iwae import at_least_one, averages, known
+from jaxae.errors import at_least_one, known
 from jaxae.parts import frozen
 from jaxae.types import LogWeight, Method, Net, Normal, Objective
 
@@ -41,6 +41,6 @@ def piwae(net: Net, *, groups: int = 4, samples: int = 4, estimator: str = "plai
         multiple = jnp.mean(bounds.importance_weighted(for_encoder.total), axis=0)
         # Of the second bound only the gradient is wanted: its value is taken off again, which leaves an exact zero.
         descended = bound + (multiple - jax.lax.stop_gradient(multiple))
-        return Objective(-descended, state, averages(log_w, bound))
+        return Objective(-descended, state, bounds.averages(log_w, bound))
 
     return base.method(loss)

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxae import gaussian
-from jaxae.methods.iwae import at_least_one
+from jaxae.errors import at_least_one
 from jaxae.methods.mog_prior import learned, mixture
 from jaxae.parts import bind
 from jaxae.types import Batch, Method, Net, Normal, Weight

@@ -12,8 +12,7 @@ import small
 from jaxae import densities, gaussian, random
 from jaxae.errors import InputError
 from jaxae.methods import ladder_vae
-from jaxae.methods.hvae2 import given
-from jaxae.networks.heads import MLP
+from jaxae.networks.heads import MLP, given
 from jaxae.types import Normal
 
 N, LATENT, TOP, SCALE = 4, 3, 2, 0.7
