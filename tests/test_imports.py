@@ -24,6 +24,7 @@ build compare
 loop
 run
 artifacts sweep
+samplers
 report
 cli
 __main__ __init__

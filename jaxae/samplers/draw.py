@@ -1,0 +1,58 @@
+"""Images of a trained run by any sampler. Sample i comes out the same whatever the count."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int
+
+from jaxae import artifacts, random, samplers
+from jaxae.artifacts.make import Pictures, checked_label
+from jaxae.errors import InputError
+from jaxae.run import Trained
+from jaxae.samplers.fitted import Fitted
+
+
+class Samples(NamedTuple):
+    samples: Pictures
+    label: Int[np.ndarray, " n"] | None
+    """What each sample was conditioned on; None for a method without labels."""
+    measures: dict[str, float]
+    """Of the sampler's fit: see `Fitted`."""
+
+
+def fit(trained: Trained, sampler: str = "prior", seed: int = 0, **settings: Any) -> Fitted:
+    """The sampler of that name, fitted to the run or read from its folder. Raises InputError where it cannot work."""
+    entry, method = samplers.entry(sampler), trained.setup.method
+    if getattr(method, entry.needs) is None:
+        name = trained.setup.config.method
+        lack = {"sample": "has no prior to sample from", "discrete": "has no whole-number codes"}[entry.needs]
+        raise InputError(f"{name} {lack}: choose a --sampler of {', '.join(samplers.working(method))}")
+    return samplers.factory(sampler)(trained, seed, **settings)
+
+
+def sample(
+    trained: Trained, sampler: str = "prior", count: int = 64, seed: int = 0, label: int | None = None
+) -> Samples:
+    """The decoder's means at `count` draws. `seed` decides the fit, the draws, and the labels where none is given.
+
+    label: the class of all samples, for a method that is conditioned on labels; without it each sample draws its own,
+    all classes being equally likely.
+    """
+    samplers.check(sampler, count, seed, label)
+    label = checked_label(trained, label)
+    classes = 0 if trained.setup.method.given is None else trained.setup.net.classes
+    fitted = fit(trained, sampler, seed)
+
+    def labels(index: Array) -> Array:
+        keys = random.example_keys(random.stream(jax.random.key(seed), "label"), 0, index)
+        drawn = jax.vmap(lambda key: jax.random.randint(key, (), 0, classes))(keys)
+        return drawn if label is None else jnp.full_like(drawn, label)
+
+    def draw(keys, index):
+        return fitted.draw(keys, labels(index) if classes else None)
+
+    images = artifacts.sample(trained, count, seed, draw=draw)
+    given = np.asarray(labels(jnp.arange(count))) if classes else None
+    return Samples(images, given, fitted.measures)

@@ -1,0 +1,101 @@
+"""What a sampler hands over, and how a fit is kept in the run's folder: arrays alone, read without a pickle."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import Array, Int
+
+from jaxae import random
+from jaxae.artifacts import files, pieces
+from jaxae.digest import digest
+from jaxae.errors import InputError
+from jaxae.progress import Progress
+from jaxae.run import Trained
+from jaxae.samplers.codes import Space
+from jaxae.samplers.density import Density, Model
+from jaxae.types import Images, Keys
+
+FORMAT = 1  # raise it when a fit changes its meaning
+
+
+class Fitted(NamedTuple):
+    """A sampler, ready to draw."""
+
+    draw: Callable[[Keys, Int[Array, " batch"] | None], Images]
+    """(keys, labels; None for a method without them) -> the decoder's means"""
+    measures: dict[str, float]
+    """log_likelihood: the mean of log p(codes) over the test split, in nats an example: comparable between the
+    samplers that draw vectors, of one run. Empty where nothing is fitted."""
+
+
+def fitted(trained: Trained, seed: int, name: str, settings: dict[str, Any], density: Density, space: Space) -> Fitted:
+    """The density fitted to the run's codes in `space`; or read, where the run's folder has this fit."""
+    file = place(trained, seed, name, settings)
+    model, measures = _read(file, density) or _fit(trained, seed, name, density, space, file)
+    method, variables = trained.setup.method, trained.variables
+
+    def draw(keys, label):
+        of = method if label is None or method.given is None else method.given(label)
+        return space.decode(of, variables, density.draw(model, keys))
+
+    return Fitted(draw, measures)
+
+
+def place(trained: Trained, seed: int, name: str, settings: dict[str, Any]) -> Path:
+    """RUN/samplers/NAME-HASH.npz, by all that decides the fit: the parameters, the data, the seed, the settings."""
+    decides = [FORMAT, name, settings, seed, digest(trained.variables), trained.setup.source.digest]
+    mark = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
+    return trained.folder.path / "samplers" / f"{name}-{mark}.npz"
+
+
+def _fit(
+    trained: Trained, seed: int, name: str, density: Density, space: Space, file: Path
+) -> tuple[Model, dict[str, float]]:
+    codes = space.read(trained, seed)
+    Progress().say(f"fitting {name} to {len(codes.train):,} codes of the training split")
+    model = density.fit(seed, codes)
+    score, key = jax.jit(density.log_prob), random.stream(jax.random.key(seed), "measure")
+
+    def log_prob(index):
+        return score(model, random.example_keys(key, 0, jnp.asarray(index)), codes.test[index])
+
+    of_codes = pieces.by_pieces(log_prob, np.arange(len(codes.test), dtype=np.int32))
+    measures = {"log_likelihood": float(np.mean(of_codes, dtype=np.float64))}
+    if np.issubdtype(codes.test.dtype, np.integer):
+        measures["nats_per_code"] = -measures["log_likelihood"] / codes.test.shape[1]
+    _keep(file, model, measures)
+    return model, measures
+
+
+def _keep(file: Path, model: Model, measures: dict[str, float]) -> None:
+    """A folder that cannot be written costs a warning, and the next `sample` fits again."""
+    arrays = flatten_dict({"model": jax.device_get(model), "measures": measures}, sep="/")
+    try:
+        file.parent.mkdir(exist_ok=True)
+        files.write(file, files.npz({name: np.asarray(array) for name, array in arrays.items()}))
+    except (InputError, OSError) as error:
+        Progress().warn(f"the fit is not kept: {error}")
+
+
+def _read(file: Path, density: Density) -> tuple[Model, dict[str, float]] | None:
+    """What is kept there; None, with a warning, where it is not a fit of this density."""
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            tree: Any = unflatten_dict({name: arrays[name] for name in arrays.files}, sep="/")
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)):
+            raise ValueError("a number that is not finite")
+        keys = jax.eval_shape(lambda: random.example_keys(jax.random.key(0), 0, jnp.arange(2)))
+        jax.eval_shape(density.draw, tree["model"], keys)
+        return tree["model"], {name: float(value) for name, value in tree["measures"].items()}
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # numpy, zipfile, zlib and flax each raise their own
+        Progress().warn(f"{file} is damaged and made again: {' '.join(str(error).split())[:200]}")
+        return None
