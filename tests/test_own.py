@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxae import cli, own, run
+from jaxae import artifacts, cli, own, run
 from jaxae.config import Config
 from jaxae.errors import InputError
 from tests.runs import SMALL, digest_of, flags
@@ -108,6 +108,17 @@ def test_the_name_of_a_config_does_not_depend_on_the_folder(tmp_path, monkeypatc
     (tmp_path / "sub" / "mine.py").write_text(MINE)
     monkeypatch.chdir(tmp_path / "sub")
     assert Config(method="mine.py:mine").identity() == here
+
+
+def test_arrays_that_a_factory_makes_belong_to_no_trace(tmp_path):
+    """They are kept with the method, which outlives the compiled function that first asks for it."""
+    code = MINE.replace("    parts = bind(", "    one = jnp.ones(net.latent)\n    parts = bind(", 1)
+    code = code.replace("return jnp.split(parts.encode(variables, batch), 2, axis=-1)[0]",
+                        "return jnp.split(parts.encode(variables, batch), 2, axis=-1)[0] * one[None]")  # fmt: skip
+    assert code.count("one") >= 2
+    (tmp_path / "mine.py").write_text(code)
+    trained = run.train(Config(method="mine.py:mine", **{**SMALL, "steps": 2}), tmp_path / "r")
+    assert artifacts.reconstruct(trained, count=2).reconstructions.std() > 0
 
 
 def test_python_may_read_what_python_has_trained(tmp_path):
