@@ -79,6 +79,9 @@ class Config:
             object.__setattr__(self, spec.name, _checked(spec, getattr(self, spec.name)))
         entry = methods.entry(self.method)
         known = {h.name: h for h in entry.hyperparameters}
+        if taken := sorted(known.keys() & {f.name for f in fields(self)}):
+            name = f"hyperparameter {taken[0]} of {entry.name}"
+            raise InputError(f"{name}: every run has a field of that name: rename it")
         for name in self.hyperparameters:
             if name not in known:
                 raise unknown(f"hyperparameter of {entry.name}", name, known)

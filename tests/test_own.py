@@ -91,12 +91,14 @@ BAD = {
     "mine.py:yours": "expected a function yours",
     "mine.py:": "no name of a function",
     "broken.py:mine": "not Python",
+    "taken.py:mine": "hyperparameter steps of mine: every run has a field of that name",
 }
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_wrong_name_is_one_line(name, tmp_path, capsys):
     (tmp_path / "broken.py").write_text("def mine(:\n")
+    (tmp_path / "taken.py").write_text("def mine(net, *, steps: int = 3):\n    '''Mine.'''\n")
     code, _, err = say(capsys, "train", "--method", name, "--run", "r")
     assert code == 2 and BAD[name] in err and "\n" not in err
     assert not (tmp_path / "r").exists()

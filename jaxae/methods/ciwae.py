@@ -6,7 +6,7 @@ from jaxae.types import Method, Net, Objective, Weight
 DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
 
 
-def ciwae(net: Net, *, beta: Weight = 0.5, samples: int = 5) -> Method:
+def ciwae(net: Net, *, beta: Weight = 0.5, k: int = 5) -> Method:
     """Combination importance weighted autoencoder: a convex combination of the ELBO and IWAE's bound.
 
     Rainforth et al. 2018 (arXiv:1802.04537).
@@ -16,13 +16,13 @@ def ciwae(net: Net, *, beta: Weight = 0.5, samples: int = 5) -> Method:
     an example, which Burda et al. 2015 (arXiv:1509.00519) compare with IWAE.
 
     beta: weight of the ELBO, from 0 (IWAE) to 1 (the VAE with that many samples)
-    samples: importance samples an example, k
+    k: importance samples an example
     """
-    at_least_one(samples=samples)
+    at_least_one(k=k)
     base = gaussian.bind(net)
 
     def loss(variables, keys, batch, step):
-        log_w, state = base.log_weights(variables, keys, batch, (samples,))
+        log_w, state = base.log_weights(variables, keys, batch, (k,))
         metrics = bounds.averages(log_w, bounds.importance_weighted(log_w.total))
         weight = at_step(beta, step)
         bound = weight * metrics["elbo"] + (1 - weight) * metrics["bound"]

@@ -16,8 +16,8 @@ def hvae2(
     *,
     top: int = 50,
     hidden: int = 100,
-    depth: int = 2,
-    samples: int = 1,
+    layers: int = 2,
+    k: int = 1,
     bound: str = "elbo",
     estimator: str = "plain",
 ) -> Method:
@@ -30,16 +30,16 @@ def hvae2(
 
     top: units of h2
     hidden: units of each hidden layer between h1 and h2
-    depth: hidden layers (tanh) of q(h2|h1) and of p(h1|h2); with 0 both are linear
-    samples: samples of (h1, h2) an example, k
+    layers: hidden layers (tanh) of q(h2|h1) and of p(h1|h2); with 0 both are linear
+    k: samples of (h1, h2) an example
     bound: what k samples train: elbo (the mean of log w) or iwae (the log of the mean of w); the same for k = 1
     estimator: of q's gradient: plain, stl (without the score of q), or dreg (unbiased for any k; for iwae alone)
     """
-    at_least_one(top=top, hidden=hidden, samples=samples)
+    at_least_one(top=top, hidden=hidden, k=k)
     known("bound", bound, BOUNDS)
     known(f"estimator of the bound {bound}", estimator, bounds.ESTIMATORS if bound == "iwae" else ("plain", "stl"))
     base = gaussian.bind(net)
-    parts, up, down = base.parts, *(MLP(2 * units, hidden, depth, "tanh") for units in (top, net.latent))
+    parts, up, down = base.parts, *(MLP(2 * units, hidden, layers, "tanh") for units in (top, net.latent))
     init = with_params(parts.init, up=started(up, net.latent), down=started(down, top))
 
     def draw(variables, keys, batch, shape=()):
@@ -58,7 +58,7 @@ def hvae2(
             reconstruction, state = parts.reconstruction(variables, h[0], batch)
             return score(variables, h, q, -reconstruction), state
 
-        h, q = draw(variables, keys, batch, (samples,))
+        h, q = draw(variables, keys, batch, (k,))
         log_w, state = bounds.estimate(weigh, variables, h, q, estimator)
         value = BOUNDS[bound](log_w.total)
         return Objective(-value, state, bounds.averages(log_w, value))

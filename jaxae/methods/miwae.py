@@ -7,7 +7,7 @@ from jaxae.types import Method, Net, Objective
 DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
 
 
-def miwae(net: Net, *, groups: int = 4, samples: int = 4, estimator: str = "plain") -> Method:
+def miwae(net: Net, *, groups: int = 4, k: int = 4, estimator: str = "plain") -> Method:
     """Multiply importance weighted autoencoder: the mean of several IWAE bounds, each from its own samples.
 
     Rainforth et al. 2018 (arXiv:1802.04537).
@@ -17,15 +17,15 @@ def miwae(net: Net, *, groups: int = 4, samples: int = 4, estimator: str = "plai
     more samples in each lower it and tighten the bound.
 
     groups: independent bounds that are averaged, m
-    samples: importance samples in each bound, k
+    k: importance samples in each bound
     estimator: of the encoder's gradient: plain, stl (without the score of q), or dreg (unbiased for k > 1 too)
     """
-    at_least_one(groups=groups, samples=samples)
+    at_least_one(groups=groups, k=k)
     known("estimator", estimator, bounds.ESTIMATORS)
     base = gaussian.bind(net)
 
     def loss(variables, keys, batch, step):
-        log_w, state = base.log_weights(variables, keys, batch, (groups, samples), estimator)
+        log_w, state = base.log_weights(variables, keys, batch, (groups, k), estimator)
         bound = jnp.mean(bounds.importance_weighted(log_w.total), axis=0)
         return Objective(-bound, state, bounds.averages(log_w, bound))
 

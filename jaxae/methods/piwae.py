@@ -9,7 +9,7 @@ from jaxae.types import LogWeight, Method, Net, Normal, Objective
 DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
 
 
-def piwae(net: Net, *, groups: int = 4, samples: int = 4, estimator: str = "plain") -> Method:
+def piwae(net: Net, *, groups: int = 4, k: int = 4, estimator: str = "plain") -> Method:
     """Partially importance weighted autoencoder: the decoder is trained by IWAE, the encoder by MIWAE.
 
     Rainforth et al. 2018 (arXiv:1802.04537).
@@ -19,10 +19,10 @@ def piwae(net: Net, *, groups: int = 4, samples: int = 4, estimator: str = "plai
     same samples, whose gradient has the higher signal-to-noise ratio.
 
     groups: independent bounds that the encoder's is the mean of, m; the decoder's has all m k samples
-    samples: importance samples in each of the encoder's bounds, k
+    k: importance samples in each of the encoder's bounds
     estimator: of the encoder's gradient: plain, stl (without the score of q), or dreg (unbiased for k > 1 too)
     """
-    at_least_one(groups=groups, samples=samples)
+    at_least_one(groups=groups, k=k)
     known("estimator", estimator, bounds.ESTIMATORS)
     base = gaussian.bind(net)
 
@@ -32,8 +32,8 @@ def piwae(net: Net, *, groups: int = 4, samples: int = 4, estimator: str = "plai
             return LogWeight(-reconstruction, densities.standard_normal(z), densities.normal(z, q)), state
 
         single = base.posterior(variables, batch)
-        q = Normal(*(jnp.broadcast_to(leaf, (groups, samples, *leaf.shape)) for leaf in single))
-        z = gaussian.reparameterise(keys, q, (groups, samples))
+        q = Normal(*(jnp.broadcast_to(leaf, (groups, k, *leaf.shape)) for leaf in single))
+        z = gaussian.reparameterise(keys, q, (groups, k))
         log_w, state = weigh(variables, *jax.lax.stop_gradient((z, q)))
         bound = bounds.importance_weighted(log_w.total.reshape(-1, len(batch.x)))
         others = frozen(variables, "decoder", "likelihood")

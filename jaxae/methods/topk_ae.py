@@ -11,7 +11,7 @@ DEFAULTS = {"network": "mlp", "likelihood": "gaussian", "binarize": "none"}
 AUXILIARY = 1 / 32  # the weight of the auxiliary loss, as in the paper
 
 
-def topk_ae(net: Net, *, active: int = 2, aux: int = 2, patience: int = 100) -> Method:
+def topk_ae(net: Net, *, active: int = 2, aux: int = 2, dead_after: int = 100) -> Method:
     """Top-k autoencoder: of each code only the largest units are kept; units that never are get a loss of their own.
 
     Gao et al. 2024 (arXiv:2406.04093).
@@ -23,12 +23,12 @@ def topk_ae(net: Net, *, active: int = 2, aux: int = 2, patience: int = 100) -> 
     couples: a unit is dead when no example of the batch, nor of the steps before, has kept it
     active: units that an example keeps
     aux: dead units that an example reconstructs the rest with, at most; 0 for no auxiliary loss
-    patience: steps since a unit was last kept by any example, after which it is dead
+    dead_after: steps since a unit was last kept by any example
     """
     if not 1 <= active <= net.latent:
         raise InputError(f"active {active}: expected from 1 to the {net.latent} latent units")
-    if aux < 0 or patience < 1:
-        raise InputError(f"aux {aux}, patience {patience}: expected at least 0 and at least 1")
+    if aux < 0 or dead_after < 1:
+        raise InputError(f"aux {aux}, dead_after {dead_after}: expected at least 0 and at least 1")
     parts, everywhere = bind(net, outputs=net.latent), jnp.ones((net.latent,), bool)
     # Steps as real numbers: --exact takes the mean of the state over shards.
     init = with_state(parts.init, silent=lambda key, batch: jnp.zeros((net.latent,)))
@@ -38,7 +38,7 @@ def topk_ae(net: Net, *, active: int = 2, aux: int = 2, patience: int = 100) -> 
 
     def loss(variables, keys, batch, step):
         every, silent = parts.encode(variables, batch), variables.state["silent"]
-        z, dead = largest(every, active, everywhere), silent >= patience
+        z, dead = largest(every, active, everywhere), silent >= dead_after
         reconstruction, state = parts.reconstruction(variables, z, batch)
         auxiliary = jnp.zeros_like(reconstruction)
         if aux:

@@ -98,7 +98,7 @@ def test_one_sample_is_the_elbo_of_the_vae_at_the_same_noise(name):
 def test_bound_tightens_with_samples_and_stays_below_the_exact_log_likelihood():
     mean, se = {}, {}
     for k in (1, 5, 50):
-        bound = over_draws(lambda keys, k=k: jnp.mean(said(made("iwae", samples=k), keys=keys).metrics["bound"]), 500)
+        bound = over_draws(lambda keys, k=k: jnp.mean(said(made("iwae", k=k), keys=keys).metrics["bound"]), 500)
         mean[k], se[k] = bound.mean(), bound.std(ddof=1) / np.sqrt(500)
     exact = log_p(VARIABLES).mean()
     assert mean[5] - mean[1] > 10 * np.hypot(se[5], se[1])
@@ -126,7 +126,7 @@ def test_every_bound_is_exact_where_the_posterior_is(made_of):
 
 
 def test_metrics_are_means_over_the_samples():
-    objective = said(made("iwae", samples=4))
+    objective = said(made("iwae", k=4))
     base = gaussian.bind(small.net("gaussian", scale=SCALE))
     log_w, _ = base.log_weights(VARIABLES, same_keys(), BATCH, (4,))
     total = np.asarray(log_w.total, np.float64)
@@ -144,7 +144,7 @@ def test_metrics_are_means_over_the_samples():
 @pytest.mark.parametrize(("estimator", "k"), [("stl", 1), ("dreg", 8)])
 def test_estimators_agree_with_the_plain_gradient_on_average(estimator, k):
     """The same draws, in pairs: their mean difference is zero, parameter by parameter."""
-    plain, other = gradients("iwae", samples=k), gradients("iwae", estimator, samples=k)
+    plain, other = gradients("iwae", k=k), gradients("iwae", estimator, k=k)
     difference = jax.tree.map(np.subtract, other["encoder"], plain["encoder"])
     for leaf in jax.tree.leaves(difference):
         se = leaf.std(axis=0, ddof=1) / np.sqrt(DRAWS)
@@ -154,20 +154,20 @@ def test_estimators_agree_with_the_plain_gradient_on_average(estimator, k):
 
 @pytest.mark.parametrize("estimator", ["stl", "dreg"])
 def test_the_decoders_gradient_is_the_same_for_every_estimator(estimator):
-    plain, other = gradients("iwae", samples=8), gradients("iwae", estimator, samples=8)
+    plain, other = gradients("iwae", k=8), gradients("iwae", estimator, k=8)
     small.assert_close(other["decoder"], plain["decoder"], rtol=1e-4, atol=1e-5)
 
 
 def test_sticking_the_landing_is_biased_for_many_samples():
     """Which is why dreg is there."""
-    plain, other = gradients("iwae", samples=8), gradients("iwae", "stl", samples=8)
+    plain, other = gradients("iwae", k=8), gradients("iwae", "stl", k=8)
     difference = other["encoder"]["dense"]["bias"] - plain["encoder"]["dense"]["bias"]
     z = difference.mean(axis=0) / (difference.std(axis=0, ddof=1) / np.sqrt(DRAWS))
     assert np.abs(z).max() > 10
 
 
 def test_dreg_is_less_noisy_for_many_samples():
-    plain, other = gradients("iwae", samples=50), gradients("iwae", "dreg", samples=50)
+    plain, other = gradients("iwae", k=50), gradients("iwae", "dreg", k=50)
     noise = [sum(leaf.var(axis=0).sum() for leaf in jax.tree.leaves(found["encoder"])) for found in (plain, other)]
     assert noise[1] < 0.5 * noise[0]
 
@@ -194,19 +194,19 @@ def test_dreg_is_the_squared_weights_times_the_path(name):
 
 
 def test_miwae_with_one_group_is_iwae_and_with_one_sample_the_mean_elbo():
-    one, iwae = said(made("miwae", groups=1, samples=6)), said(made("iwae", samples=6))
+    one, iwae = said(made("miwae", groups=1, k=6)), said(made("iwae", k=6))
     np.testing.assert_allclose(one.loss, iwae.loss, rtol=1e-6)
-    many = said(made("miwae", groups=6, samples=1))
+    many = said(made("miwae", groups=6, k=1))
     np.testing.assert_allclose(-many.loss, iwae.metrics["elbo"], rtol=1e-6)
-    between = said(made("miwae", groups=2, samples=3))
+    between = said(made("miwae", groups=2, k=3))
     assert float(one.loss.mean()) < float(between.loss.mean()) < float(many.loss.mean())
 
 
 def test_ciwae_lies_between_iwae_and_the_vae_with_as_many_samples():
-    iwae = said(made("iwae", samples=5))
+    iwae = said(made("iwae", k=5))
     elbo, bound = iwae.metrics["elbo"], iwae.metrics["bound"]
     for beta in (0.0, 0.3, 1.0):
-        objective = said(made("ciwae", beta=beta, samples=5))
+        objective = said(made("ciwae", beta=beta, k=5))
         np.testing.assert_allclose(-objective.loss, beta * elbo + (1 - beta) * bound, rtol=1e-6)
         np.testing.assert_allclose(objective.metrics["bound"], -objective.loss, rtol=1e-6)
         np.testing.assert_allclose(objective.metrics["elbo"], elbo, rtol=1e-6)
@@ -214,9 +214,9 @@ def test_ciwae_lies_between_iwae_and_the_vae_with_as_many_samples():
 
 @pytest.mark.parametrize("estimator", ["plain", "dreg"])
 def test_piwae_trains_the_encoder_by_miwae_and_the_rest_by_iwae(estimator):
-    piwae = made("piwae", "gaussian_learned", groups=3, samples=4, estimator=estimator)
-    miwae = made("miwae", "gaussian_learned", groups=3, samples=4, estimator=estimator)
-    iwae = made("iwae", "gaussian_learned", samples=12)
+    piwae = made("piwae", "gaussian_learned", groups=3, k=4, estimator=estimator)
+    miwae = made("miwae", "gaussian_learned", groups=3, k=4, estimator=estimator)
+    iwae = made("iwae", "gaussian_learned", k=12)
     variables = small.variables(piwae, BATCH)
     found, encoder, rest = (gradient(method, variables) for method in (piwae, miwae, iwae))
     tolerance = {"rtol": 1e-4, "atol": 1e-5}
@@ -228,7 +228,7 @@ def test_piwae_trains_the_encoder_by_miwae_and_the_rest_by_iwae(estimator):
 
 
 def test_the_optimal_variance_of_the_pixels_is_that_of_every_sample():
-    method = made("iwae", "gaussian_optimal", samples=5)
+    method = made("iwae", "gaussian_optimal", k=5)
     objective = said(method, small.variables(method, BATCH))
     z = gaussian.reparameterise(same_keys(), VAE.posterior(VARIABLES, BATCH), (5,))
     error = np.asarray(VAE.decode(VARIABLES, z)) - np.asarray(BATCH.x)
@@ -236,8 +236,8 @@ def test_the_optimal_variance_of_the_pixels_is_that_of_every_sample():
 
 
 def test_wrong_numbers_are_refused_in_one_line():
-    with pytest.raises(InputError, match=r"^samples 0: expected a whole number of at least 1$"):
-        made("iwae", samples=0)
+    with pytest.raises(InputError, match=r"^k 0: expected a whole number of at least 1$"):
+        made("iwae", k=0)
     with pytest.raises(InputError, match=r"^groups -1: expected"):
         made("piwae", groups=-1)
     with pytest.raises(InputError, match=r"^unknown estimator 'drag': did you mean 'dreg'"):

@@ -193,7 +193,7 @@ def silenced(variables, unit, value=-100.0, silent=None):
 
 
 def test_silent_steps_are_counted_until_a_unit_is_kept():
-    method, variables, batch = ready("topk_ae", latent=3, active=1, patience=4)
+    method, variables, batch = ready("topk_ae", latent=3, active=1, dead_after=4)
     variables, seen, dead = silenced(variables, 1, silent=[9, 2, 0]), [], []
     for _ in range(3):
         objective = method.loss(variables, keys(), batch, STEP)
@@ -208,7 +208,7 @@ def test_silent_steps_are_counted_until_a_unit_is_kept():
 
 def test_dead_units_reconstruct_what_the_others_leave():
     """For the linear decoder the term is the squared error of d W as an image of x - (z W + b): the paper's form."""
-    method, variables, batch = ready("topk_ae", latent=4, active=1, aux=1, patience=5)
+    method, variables, batch = ready("topk_ae", latent=4, active=1, aux=1, dead_after=5)
     variables = silenced(silenced(variables, 1), 3, -90.0, silent=[0, 7, 0, 7])
     objective = method.loss(variables, keys(), batch, STEP)
     code, (kernel, bias) = linear_code(variables, batch.x), dense(variables, "decoder")
@@ -258,7 +258,7 @@ def test_no_auxiliary_loss_while_no_unit_is_dead():
         ({"active": 0}, "active 0"),
         ({"active": 3}, "to the 2 latent"),
         ({"aux": -1}, "aux -1"),
-        ({"patience": 0}, "e 0"),
+        ({"dead_after": 0}, "dead_after 0"),
     ],
 )
 def test_numbers_of_units_out_of_range_are_refused(wrong, message):

@@ -18,7 +18,7 @@ from jaxae.types import Normal
 N, LATENT, TOP, SCALE = 4, 3, 2, 0.7
 BATCH = small.batch(N, binary=False)
 made = partial(small.method, likelihood="gaussian", latent=LATENT, scale=SCALE)
-two = partial(made, "hvae2", top=TOP, depth=0)
+two = partial(made, "hvae2", top=TOP, layers=0)
 
 
 def same_keys(n=N):
@@ -98,7 +98,7 @@ def test_hvae2_bound_meets_the_exact_log_likelihood():
     exact = scipy.stats.multivariate_normal(mean @ w + PIXELS["bias"], w.T @ cov @ w + SCALE**2 * np.eye(small.D))
     exact = exact.logpdf(np.asarray(BATCH.x).reshape(N, -1))
     v = fitted()
-    found = over_draws(lambda keys: two(samples=1000, bound="iwae").loss(v, keys, BATCH, jnp.asarray(0)).metrics, 40)
+    found = over_draws(lambda keys: two(k=1000, bound="iwae").loss(v, keys, BATCH, jnp.asarray(0)).metrics, 40)
     bound, se = found["bound"].mean(axis=0), found["bound"].std(axis=0, ddof=1) / np.sqrt(40)
     bias = 20 * np.square(se)  # half the variance: the log of a mean, to first order
     assert se.max() < 0.02 and bias.max() < 0.01
@@ -119,7 +119,7 @@ def test_hvae2_kl_and_reconstruction_in_closed_form():
         kls.append(0.5 * (np.trace(ratio) + d @ np.linalg.solve(p_cov, d) - len(d) - np.linalg.slogdet(ratio)[1]))
         error = np.square(x - m @ PIXELS["kernel"] - PIXELS["bias"]).sum() + v @ np.square(PIXELS["kernel"]).sum(1)
         nlls.append(0.5 * error / SCALE**2 + small.D * (np.log(SCALE) + 0.5 * np.log(2 * np.pi)))
-    found = over_draws(lambda keys: two(samples=50).loss(LINEAR, keys, BATCH, jnp.asarray(0)).metrics, 200)
+    found = over_draws(lambda keys: two(k=50).loss(LINEAR, keys, BATCH, jnp.asarray(0)).metrics, 200)
     for name, exact in (("kl", kls), ("reconstruction", nlls), ("elbo", -np.add(kls, nlls))):
         se = found[name].std(axis=0, ddof=1) / np.sqrt(200)
         np.testing.assert_array_less(np.abs(found[name].mean(axis=0) - exact), 4 * se)
@@ -147,7 +147,7 @@ def test_hvae2_samples_have_the_priors_moments():
 @pytest.mark.parametrize(("estimator", "k", "bound"), [("stl", 3, "elbo"), ("dreg", 6, "iwae")])
 def test_hvae2_estimators_agree_on_average(estimator, k, bound):
     """q(h2|h1) moves with h1: only its own parameters' score may be left out, not the path through h1."""
-    of = partial(made, "hvae2", top=TOP, hidden=4, depth=1, samples=k, bound=bound)
+    of = partial(made, "hvae2", top=TOP, hidden=4, layers=1, k=k, bound=bound)
     variables = small.variables(of(), BATCH, size=0.5)
 
     def gradients(estimator):
