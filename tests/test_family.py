@@ -46,7 +46,7 @@ def start(name):
         variables = method.init(key, batch)
         return TrainState(jnp.zeros((), jnp.int32), variables, tx.init(variables.params))
 
-    return jax.device_get(jax.jit(init)(jax.random.key(5), batch()))
+    return jax.device_get(small.jit(init)(jax.random.key(5), batch()))
 
 
 def train(step, state):
@@ -59,7 +59,7 @@ def train(step, state):
 
 @cache
 def alone(name):
-    return train(jax.jit(make_train_step(*made(name))), start(name))
+    return train(small.jit(make_train_step(*made(name))), start(name))
 
 
 def assert_same_training(one, other):
@@ -95,7 +95,7 @@ def test_pmap_over_two_devices_is_one_device(name):
 @every
 def test_sharded_jit_over_two_devices_is_one_device(name):
     layout = parallel.Layout(parallel.make_mesh(data=2))
-    step = jax.jit(make_train_step(*made(name)))
+    step = small.jit(make_train_step(*made(name)))
     state = layout.put(start(name))
     seen = []
     for _ in range(STEPS):
@@ -114,7 +114,7 @@ def test_vmap_over_learning_rates_is_each_alone(name):
             seen.append(metrics)
         return state.variables, seen
 
-    both = jax.device_get(jax.jit(jax.vmap(steps, (0, None)))(jnp.asarray([RATE, 2 * RATE]), start(name)))
+    both = jax.device_get(small.jit(jax.vmap(steps, (0, None)))(jnp.asarray([RATE, 2 * RATE]), start(name)))
     one, two = (jax.tree.map(lambda x, i=i: x[i], both) for i in (0, 1))
     assert_same_training(one, alone(name))
     assert any(not np.array_equal(a, b) for a, b in zip(jax.tree.leaves(one[0].params), jax.tree.leaves(two[0].params)))
@@ -123,7 +123,7 @@ def test_vmap_over_learning_rates_is_each_alone(name):
 @every
 def test_a_chunk_cut_in_two_is_the_chunk(name):
     """Bitwise: what a method keeps is in its state, and all of it."""
-    chunk = jax.jit(make_train_chunk(make_train_step(*made(name)), lambda key, step, data, row: data))
+    chunk = small.jit(make_train_chunk(make_train_step(*made(name)), lambda key, step, data, row: data))
     feed = jnp.zeros(4)
     whole = chunk(KEY, start(name), batch(), feed, 4).state
     first = jax.device_get(chunk(KEY, start(name), batch(), feed, 1).state)
@@ -160,7 +160,7 @@ def test_an_adversary_descends_its_own_loss_alone():
         def of(params, part, method=method, variables=variables, keys=keys, step=step):
             return getattr(method.loss(variables._replace(params=params), keys, batch(), step), part).mean()
 
-        loss, adversary = (jax.jit(jax.grad(of), static_argnums=1)(variables.params, p) for p in ("loss", "adversary"))
+        loss, adversary = (small.jit(jax.grad(of), static_argnums=1)(variables.params, p) for p in ("loss", "adversary"))
         for entry in variables.params:
             own = entry in method.optimizers
             silent = loss[entry] if own else adversary[entry]

@@ -51,7 +51,7 @@ def keys(seed=0, index=None):
 @cache
 def of(name):
     """All that a method says of the batch, compiled at once."""
-    return jax.device_get(jax.jit(partial(said, method(name)))(variables(name), batch()))
+    return jax.device_get(small.jit(partial(said, method(name)))(variables(name), batch()))
 
 
 def couples(name):
@@ -164,7 +164,7 @@ def test_method_file_names_no_other_method(entry):
 
 @every
 def test_init_is_deterministic_and_its_key_matters(name):
-    init = jax.jit(method(name).init)
+    init = small.jit(method(name).init)
     first, again, other = (init(jax.random.key(seed), batch()) for seed in (0, 0, 1))
     small.assert_same_bits(first, again)
     pairs = zip(jax.tree.leaves(first.params), jax.tree.leaves(other.params))
@@ -178,7 +178,7 @@ def test_loss_falls(name):
     tx = optim.make("adam", 1e-2, own=of.optimizers)
     start = small.variables(of, batch(), size=0.1)
     state = TrainState(jnp.zeros((), jnp.int32), start, tx.init(start.params))
-    chunk = jax.jit(make_train_chunk(make_train_step(of, tx), lambda key, step, data, row: data))
+    chunk = small.jit(make_train_chunk(make_train_step(of, tx), lambda key, step, data, row: data))
     done = chunk(KEY, state, batch(), jnp.zeros(STEPS), STEPS)
     losses = np.asarray(done.metrics["reconstruction" if of.optimizers else "loss"])
     assert int(done.done) == STEPS
@@ -216,7 +216,7 @@ def test_reconstruct_decodes_the_embedding_to_an_image(name):
 
 @every
 def test_embed_is_deterministic(name):
-    embed = jax.jit(method(name).embed)
+    embed = small.jit(method(name).embed)
     np.testing.assert_array_equal(embed(variables(name), batch()), embed(variables(name), batch()))
     np.testing.assert_allclose(embed(variables(name), batch()), of(name)["z"], rtol=1e-5, atol=1e-6)
 
@@ -266,8 +266,8 @@ def test_weights_of_the_method_may_be_traced_and_scheduled(name):
 
     weights = [h.name for h in ENTRIES[name].hyperparameters if h.scheduled]
     for weight in (w for w in weights if not w.endswith("learning_rate")):  # those are the optimiser's: test_family
-        grid = jax.jit(jax.vmap(partial(mean_loss, weight)))(jnp.asarray([0.5, 2.0]))
-        scheduled = jax.jit(lambda value, weight=weight: mean_loss(weight, lambda step: value * step / 3))(2.0)
+        grid = small.jit(jax.vmap(partial(mean_loss, weight)))(jnp.asarray([0.5, 2.0]))
+        scheduled = small.jit(lambda value, weight=weight: mean_loss(weight, lambda step: value * step / 3))(2.0)
         np.testing.assert_allclose(grid[1], scheduled, rtol=1e-5)
         assert grid[0] != grid[1]
 
