@@ -15,7 +15,7 @@ own
 schedules densities random axis exact hosts join bounds
 flows sphere divergences quantize
 likelihoods parts networks
-gaussian
+gaussian codebooks
 methods optim config
 train parallel
 data
