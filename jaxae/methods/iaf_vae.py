@@ -1,0 +1,83 @@
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxae import densities, flows, random
+from jaxae.errors import at_least_one
+from jaxae.gaussian import reparameterise
+from jaxae.parts import bind, only_params, with_params
+from jaxae.schedules import at_step
+from jaxae.types import Batch, Codes, LogWeight, Method, Net, Normal, Objective, PyTree, Variables, Weight
+
+DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
+Flow = Callable[[Variables, Codes, Float[Array, "batch context"]], tuple[Codes, Float[Array, " batch"]]]
+
+
+def iaf_vae(net: Net, *, length: int = 4, hidden: int = 64, context: int = 16, beta: Weight = 1.0) -> Method:
+    """VAE with inverse autoregressive flow: a Gaussian sample is pushed through gated autoregressive networks.
+
+    Kingma et al. 2016 (arXiv:1606.04934), algorithm 1.
+
+    loss = -log p(x | z_T) + beta (log q(z_T | x) - log N(z_T; 0, 1)), z_t = sigma_t z_(t-1) + (1 - sigma_t) m_t,
+    log q(z_T | x) = log N(z_0; mean, exp(log_var)) - sum_t sum log sigma_t, z_0 ~ N(mean, exp(log_var)), in nats an
+    example: the KL has no closed form, and is taken at the sample. (m_t, sigma_t) are functions of z_(t-1) and h, and
+    the encoder makes (mean, log_var, h) of x. The code is where the flow takes the mean of z_0.
+
+    length: of the flow, its steps, T; the order of the units is reversed from step to step
+    hidden: units of the hidden layer of each step's network
+    context: size of h, what the encoder tells every step beside the mean and the log-variance
+    beta: weight of the KL divergence; at 1 the loss is minus the ELBO
+    """
+    at_least_one(length=length, hidden=hidden, context=context)
+    module = flows.IAF(net.latent, length, hidden)
+
+    def init(key, batch):
+        return only_params(module.init(key, jnp.zeros((1, net.latent)), jnp.zeros((1, context))))
+
+    def push(variables, z, h):
+        return module.apply({"params": variables.params["flow"]}, z, h)
+
+    return pushed(net, context, push, beta, flow=init)
+
+
+def pushed(net: Net, context: int, push: Flow, beta: Weight, **own: Callable[[Array, Batch], PyTree]) -> Method:
+    """The VAE whose q(z|x) is that of push(variables, z_0, h)[0], with z_0 ~ N(mean, exp(log_var)).
+
+    The encoder makes `context` more numbers, h; `own` as in `with_params`.
+    """
+    parts = bind(net, outputs=2 * net.latent + context)
+
+    def encode(variables, batch):
+        mean, log_var, h = jnp.split(parts.encode(variables, batch), [net.latent, 2 * net.latent], axis=-1)
+        return Normal(mean, log_var), h
+
+    def draw(variables, keys, batch):
+        """(z, log q(z|x))"""
+        q, h = encode(variables, batch)
+        z0 = reparameterise(keys, q)
+        z, log_det = push(variables, z0, h)
+        return z, densities.normal(z0, q) - log_det
+
+    def loss(variables, keys, batch, step):
+        z, log_q = draw(variables, keys, batch)
+        reconstruction, state = parts.reconstruction(variables, z, batch)
+        kl = log_q - densities.standard_normal(z)
+        metrics = {"reconstruction": reconstruction, "kl": kl, "elbo": -reconstruction - kl}
+        return Objective(reconstruction + at_step(beta, step) * kl, state, metrics)
+
+    def log_weight(variables, keys, batch):
+        z, log_q = draw(variables, keys, batch)
+        return LogWeight(parts.log_prob(variables, z, batch), densities.standard_normal(z), log_q)
+
+    def embed(variables, batch):
+        q, h = encode(variables, batch)
+        return push(variables, q.mean, h)[0]
+
+    def reconstruct(variables, batch):
+        return parts.decode(variables, embed(variables, batch))
+
+    def sample(variables, keys):
+        return parts.decode(variables, random.normal(keys, (net.latent,)))
+
+    return Method(with_params(parts.init, **own), loss, embed, reconstruct, parts.decode, sample, log_weight=log_weight)
