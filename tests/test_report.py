@@ -136,8 +136,9 @@ def test_what_a_method_has_no_business_with_is_left_out_and_why(tmp_path, evalua
     page, html = page_of(made.trained(tmp_path / "run", name="ae", likelihood="gaussian"))
     assert_whole(page, html)
     assert "this method has no prior" in page.text and "draws from the prior" not in page.text
-    assert "reparameterisation" not in html and "There is no KL divergence to show" in page.text
-    assert "leave holes" in page.text
+    assert "reparameterisation" not in html and "No KL divergence is shown" in page.text
+    assert "leave holes" in page.text and "jaxae sample RUN --sampler mixture" in page.text
+    assert "loss = -log p(x | z), z = encoder(x)" in page.text
     todo = f"has not been evaluated yet. To measure it: jaxae evaluate {tmp_path / 'run'}"
     assert todo in page.text
     page, html = evaluated

@@ -17,10 +17,10 @@ N, SCALE = 6, 0.5
 BATCH = small.batch(N, binary=False)
 DRAWS = 1000
 ONE = {
-    "iwae": {"samples": 1},
-    "miwae": {"groups": 1, "samples": 1},
-    "ciwae": {"samples": 1},
-    "piwae": {"groups": 1, "samples": 1},
+    "iwae": {"k": 1},
+    "miwae": {"groups": 1, "k": 1},
+    "ciwae": {"k": 1},
+    "piwae": {"groups": 1, "k": 1},
 }
 
 
@@ -110,10 +110,10 @@ def test_bound_tightens_with_samples_and_stays_below_the_exact_log_likelihood():
 @pytest.mark.parametrize(
     "made_of",
     [
-        ("iwae", {"samples": 7}),
-        ("miwae", {"groups": 2, "samples": 3}),
-        ("ciwae", {"samples": 4}),
-        ("piwae", {"groups": 2, "samples": 3}),
+        ("iwae", {"k": 7}),
+        ("miwae", {"groups": 2, "k": 3}),
+        ("ciwae", {"k": 4}),
+        ("piwae", {"groups": 2, "k": 3}),
     ],
     ids=lambda made_of: made_of[0],
 )
@@ -176,7 +176,7 @@ def test_dreg_is_less_noisy_for_many_samples():
 def test_dreg_is_the_squared_weights_times_the_path(name):
     """-sum w~^2 (d log w / d z) (d z / d phi), every factor written out for the linear model."""
     groups, k = (1, 5) if name == "iwae" else (3, 5)
-    shape = {"samples": k} if name == "iwae" else {"groups": groups, "samples": k}
+    shape = {"k": k} if name == "iwae" else {"groups": groups, "k": k}
     q = VAE.posterior(VARIABLES, BATCH)
     z = np.asarray(gaussian.reparameterise(same_keys(), q, (groups, k)), np.float64)
     mean, log_var, x = (np.asarray(a, np.float64) for a in (*q, BATCH.x.reshape(N, -1)))
