@@ -34,7 +34,7 @@ def squared(z, codebook):
 def over(devices, fn, *args):
     """fn of the whole, or of each device's share of the rows: one result, after all devices were seen to agree."""
     if devices == 1:
-        return jax.device_get(jax.jit(fn)(*args))
+        return jax.device_get(small.jit(fn)(*args))
 
     def local(*shares):
         with axis.over("data"):
@@ -205,7 +205,7 @@ def fitted(stages=4, codes=6):
 
 def test_residual_quantisation_is_greedy_and_what_is_left_over_falls():
     z, codebooks = fitted()
-    found = jax.jit(quantize.residual)(z, codebooks)
+    found = small.jit(quantize.residual)(z, codebooks)
     left, norms = np.asarray(z, np.float64), []
     for stage, codebook in enumerate(np.asarray(codebooks, np.float64)):
         np.testing.assert_allclose(found.inputs[stage], left, atol=1e-5)

@@ -19,6 +19,7 @@ NETWORKS = {
     "gated_mlp": Defaults("hidden layers of a linear map times a gate", 300, 2, "identity", "dense"),
     "conv": Defaults("`depth` strided convolutions (to about 4x4), a dense layer", 32, None, "relu", "conv"),
     "resnet": Defaults("strided convolutions, `depth` residual blocks after each", 32, 1, "silu", "resnet"),
+    "grid": Defaults("convolutions alone: a code of places (a quarter of each side)", 32, 2, "silu", "grid"),
 }
 NAMES = tuple(NETWORKS)
 ACTIVATIONS = ("relu", "gelu", "silu", "tanh", "elu", "leaky_relu", "identity")

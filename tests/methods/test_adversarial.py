@@ -105,12 +105,12 @@ def test_a_step_is_the_separate_steps_of_the_players(name):
     tx = optim.make("sgd", 0.01, b1=0.0, own=method.optimizers)
     start = variables(name)
     state = TrainState(jnp.zeros((), jnp.int32), start, tx.init(start.params))
-    step = jax.jit(make_train_step(method, tx))
+    step = small.jit(make_train_step(method, tx))
     params = start.params
     rules = {entry: optax.sgd(0.02, momentum=0.5) if entry == "discriminator" else optax.sgd(0.01) for entry in params}
     kept = {entry: rules[entry].init(params[entry]) for entry in params}
 
-    @jax.jit
+    @small.jit
     def gradients(params, count):
         def one(entry):
             def own(part):
@@ -155,7 +155,7 @@ def test_the_reported_loss_has_no_gradient_to_the_discriminator_nor_the_adversar
         return getattr(made(name).loss(variables(name)._replace(params=params), keys(), batch(), STEP), which).mean()
 
     for which in ("loss", "adversary"):
-        grads = jax.jit(jax.grad(lambda params, which=which: mean(params, which)))(variables(name).params)
+        grads = small.jit(jax.grad(lambda params, which=which: mean(params, which)))(variables(name).params)
         for entry, tree in grads.items():
             reached = any(np.any(leaf) for leaf in jax.tree.leaves(tree))
             assert reached == ((entry == "discriminator") == (which == "adversary")), (which, entry)
@@ -214,7 +214,7 @@ def trained(name, latent, draw, rate, steps, n=512, **hyper):
     start = start._replace(params={**start.params, "encoder": {"dense": {"kernel": kernel, "bias": bias}}})
     tx = optim.make("adam", 0.0, own=method.optimizers)
     state = TrainState(jnp.zeros((), jnp.int32), start, tx.init(start.params))
-    chunk = jax.jit(make_train_chunk(make_train_step(method, tx), fetch))
+    chunk = small.jit(make_train_chunk(make_train_step(method, tx), fetch))
     done = chunk(jax.random.key(2), state, None, jnp.zeros(steps), steps)
     small.assert_same_bits(done.state.variables.params["encoder"], start.params["encoder"])
     return done.state.variables, jax.device_get(done.metrics)

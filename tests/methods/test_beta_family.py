@@ -213,7 +213,7 @@ def test_the_tolerance_is_reached():
         state, metrics = step(jax.random.key(0), state, data)
         return state, (metrics["constraint"], metrics["multiplier"])
 
-    _, (constraint, multiplier) = jax.jit(lambda state: jax.lax.scan(advance, state, length=5000))(state)
+    _, (constraint, multiplier) = small.jit(lambda state: jax.lax.scan(advance, state, length=5000))(state)
     mse = 0.01 * (1 + 2 * np.asarray(constraint) / small.D)
     assert mse[500:1000].mean() < 0.002
     assert mse[-500:].mean() == pytest.approx(0.01, rel=0.05)

@@ -49,7 +49,7 @@ def test_importance_weights_average_to_the_conditional_likelihood():
         elbo = method.loss(variables, keys(seed=seed), batch, STEP).metrics["elbo"]
         return method.log_weight(variables, keys(seed=seed + 10_000), batch).total, elbo
 
-    log_w, elbo = jax.jit(lambda: jax.lax.map(both, jnp.arange(4000)))()
+    log_w, elbo = small.jit(lambda: jax.lax.map(both, jnp.arange(4000)))()
     w = np.exp(np.asarray(log_w, np.float64) - exact)
     np.testing.assert_array_less(np.abs(w.mean(axis=0) - 1), 5 * w.std(axis=0) / np.sqrt(len(w)))
     np.testing.assert_array_less(np.asarray(elbo).mean(axis=0), exact)
@@ -119,7 +119,7 @@ def test_without_a_label_samples_draw_the_classes_alike():
     layer["kernel"] = layer["kernel"].at[:2].set(0.0)
     variables = variables._replace(params={**variables.params, "decoder": {"dense": layer}})
     n = 3000
-    x = np.asarray(jax.jit(method.sample)(variables, keys(n))).reshape(n, -1)
+    x = np.asarray(small.jit(method.sample)(variables, keys(n))).reshape(n, -1)
     pictures = scipy.special.expit(logits(variables, np.zeros((CLASSES, 2)), np.arange(CLASSES)))
     distance = np.abs(x[:, None] - pictures[None]).max(axis=-1)
     np.testing.assert_array_less(distance.min(axis=1), 1e-5)

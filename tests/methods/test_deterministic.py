@@ -126,7 +126,7 @@ def test_random_directions_estimate_the_contraction_without_bias():
     def contraction(method):
         return lambda seed: method.loss(variables, keys(5, seed), batch, STEP).metrics["contraction"]
 
-    draws = np.asarray(jax.jit(lambda: jax.lax.map(contraction(probed), jnp.arange(1500)))())
+    draws = np.asarray(small.jit(lambda: jax.lax.map(contraction(probed), jnp.arange(1500)))())
     se = draws.std(axis=0) / np.sqrt(len(draws))
     assert (se > 0).all() and len(np.unique(draws[0])) == 5
     np.testing.assert_array_less(np.abs(draws.mean(axis=0) - contraction(exact)(0)), 4.5 * se)
@@ -304,7 +304,7 @@ def test_random_directions_estimate_the_gradient_penalty_without_bias():
     def penalty(method):
         return lambda seed: method.loss(variables, keys(5, seed), batch, STEP).metrics["penalty"]
 
-    draws = np.asarray(jax.jit(lambda: jax.lax.map(penalty(probed), jnp.arange(1500)))())
+    draws = np.asarray(small.jit(lambda: jax.lax.map(penalty(probed), jnp.arange(1500)))())
     se = draws.std(axis=0) / np.sqrt(len(draws))
     assert (se > 0).all()
     np.testing.assert_array_less(np.abs(draws.mean(axis=0) - penalty(exact)(0)), 4.5 * se)
@@ -316,7 +316,7 @@ def converged(method, variables, batch, steps=200):
     def once(_, state):
         return method.loss(variables._replace(state=state), keys(5), batch, STEP).state
 
-    return variables._replace(state=jax.jit(lambda: jax.lax.fori_loop(0, steps, once, variables.state))())
+    return variables._replace(state=small.jit(lambda: jax.lax.fori_loop(0, steps, once, variables.state))())
 
 
 def test_spectral_normalisation_divides_by_the_largest_singular_value():
@@ -333,7 +333,7 @@ def test_a_convolutions_kernel_is_normalised_as_a_matrix():
     net = networks.make("conv", (8, 8, 1), 3, likelihoods.make("gaussian"), width=4)
     batch = small.batch(5, (8, 8, 1))
     method = methods.factory("rae_sn")(net)
-    variables = jax.jit(method.init)(jax.random.key(0), batch)
+    variables = small.jit(method.init)(jax.random.key(0), batch)
     kernels = rae_sn.kernels_of(rae_sn.normalised(converged(method, variables, batch))[0])
     assert {kernel.ndim for kernel in kernels.values()} == {2, 4}
     for kernel in kernels.values():

@@ -116,7 +116,7 @@ def test_the_size_of_the_data_and_the_estimate_are_asked_for():
 def orders(n=6, count=3000):
     """Where each row of each unit comes from: [count, n, 2]."""
     codes = jnp.stack([jnp.arange(n), 10 + jnp.arange(n)], axis=1).astype(jnp.float32)
-    draw = jax.jit(jax.vmap(lambda key: permuted(random.example_keys(key, 0, jnp.arange(n)), codes)))
+    draw = small.jit(jax.vmap(lambda key: permuted(random.example_keys(key, 0, jnp.arange(n)), codes)))
     return np.asarray(draw(jax.random.split(jax.random.key(2), count))) - np.array([0, 10])
 
 

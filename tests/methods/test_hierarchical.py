@@ -29,7 +29,7 @@ def same_keys(n=N):
 def over_draws(fn, count):
     """fn(keys), for that many independent sets of keys; in float64."""
     of_seed = partial(random.example_keys, jax.random.key(7), index=BATCH.index)
-    found = jax.jit(jax.vmap(lambda seed: fn(of_seed(seed))))(jnp.arange(count))
+    found = small.jit(jax.vmap(lambda seed: fn(of_seed(seed))))(jnp.arange(count))
     return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), found)
 
 
@@ -191,8 +191,8 @@ def test_hvae2_leaves_out_the_score_of_q_and_keeps_the_path_through_h1():
         )
         return -jnp.mean(found.loss)
 
-    by_hand = jax.jit(jax.grad(log_w))(LINEAR.params, LINEAR.params)
-    small.assert_close(jax.jit(jax.grad(minus_bound))(LINEAR.params), by_hand, rtol=1e-3, atol=1e-4)
+    by_hand = small.jit(jax.grad(log_w))(LINEAR.params, LINEAR.params)
+    small.assert_close(small.jit(jax.grad(minus_bound))(LINEAR.params), by_hand, rtol=1e-3, atol=1e-4)
 
 
 def test_hvae2_refuses_what_it_cannot_train():

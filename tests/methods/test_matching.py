@@ -52,7 +52,7 @@ def distances(name, metric, of, **hyper):
         drawn = random.example_keys(jax.random.key(7), step, jnp.arange(N))
         return method.loss(of, drawn, batch(), STEP).metrics[metric][0]
 
-    return np.asarray(jax.jit(jax.vmap(one))(jnp.arange(DRAWS)), np.float64)
+    return np.asarray(small.jit(jax.vmap(one))(jnp.arange(DRAWS)), np.float64)
 
 
 def assert_mean(found, expected):
@@ -169,7 +169,7 @@ def test_the_sliced_distance_of_one_code_to_the_prior_is_the_closed_form():
 def test_samples_are_the_decoder_at_draws_from_the_prior(name):
     """A linear decoder's images are Gaussian about its bias, with the covariance of its weights."""
     method, of, n = made(name), variables(name), 20_000
-    x = np.asarray(jax.jit(method.sample)(of, keys(3, n)), np.float64).reshape(n, -1)
+    x = np.asarray(small.jit(method.sample)(of, keys(3, n)), np.float64).reshape(n, -1)
     w, b = (np.asarray(of.params["decoder"]["dense"][k], np.float64) for k in ("kernel", "bias"))
     np.testing.assert_allclose(x.mean(0), b, atol=5 * np.abs(w).max() / np.sqrt(n))
     np.testing.assert_allclose(np.cov(x.T), w.T @ w, atol=0.05)
@@ -191,7 +191,7 @@ def test_training_brings_the_codes_to_the_prior(name):
     tx = optim.make("adam", lambda step: 0.03 * (1 - step / steps))
     start = small.variables(method, fetch(None, 0, None, None), size=0.1)
     state = TrainState(jnp.zeros((), jnp.int32), start, tx.init(start.params))
-    chunk = jax.jit(make_train_chunk(make_train_step(method, tx), fetch))
+    chunk = small.jit(make_train_chunk(make_train_step(method, tx), fetch))
     done = chunk(jax.random.key(1), state, None, jnp.zeros(steps), steps).state
     many = [fetch(None, step, None, None) for step in range(1000, 1030)]
     z = np.concatenate([method.embed(done.variables, part) for part in many])
