@@ -178,7 +178,7 @@ def test_the_catalogue_costs_no_jax_and_has_every_activation():
     code = "import sys, jaxae.networks.catalogue; assert not {'jax', 'flax', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
     assert {*catalogue.ACTIVATIONS} == {*layers.ACTIVATIONS} - {None}
-    assert catalogue.NAMES == ("linear", "mlp", "gated_mlp", "conv", "resnet")
+    assert catalogue.NAMES == ("linear", "mlp", "gated_mlp", "conv", "resnet", "grid")
 
 
 @pytest.mark.parametrize(
