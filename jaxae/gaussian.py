@@ -102,6 +102,7 @@ def bind(net: Net, prior: Prior | None = None, **shape: Any) -> Gaussian:
             sample=lambda variables, keys: parts.decode(variables, prior.draw(variables, keys)),
             posterior=posterior,
             log_weight=log_weight,
+            generative=parts_of.generative(parts, prior.draw, prior.log_prob),
             standard_prior=closed,
         )
         return own._replace(**changes)
@@ -118,6 +119,12 @@ def reparameterise(keys: Keys, q: Normal, shape: tuple[int, ...] = ()) -> Latent
     noise = jnp.moveaxis(noise, 0, -2)
     mean, scale = (jnp.broadcast_to(x, noise.shape) for x in (q.mean, jnp.exp(q.log_var / 2)))
     return mean + scale * noise
+
+
+def product(one: Normal, other: Normal) -> Normal:
+    """The product of two Gaussians, normalised: precisions add, and weigh the means."""
+    share = jax.nn.sigmoid(other.log_var - one.log_var)
+    return Normal(share * one.mean + (1 - share) * other.mean, -jnp.logaddexp(-one.log_var, -other.log_var))
 
 
 def stopped(q: Normal) -> Normal:

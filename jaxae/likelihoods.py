@@ -1,10 +1,12 @@
 """The likelihoods p(x|z): how a decoder's output is read. The negative log is the reconstruction loss."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxae import axis, densities
+from jaxae import axis, densities, random
 from jaxae.errors import InputError, unknown
 from jaxae.names import LIKELIHOODS as NAMES
 from jaxae.types import Likelihood, Variables
@@ -27,19 +29,19 @@ def bernoulli() -> Likelihood:
     def bias(mean):
         return jax.scipy.special.logit(jnp.clip(mean, 0.001, 0.999))
 
-    return Likelihood(
-        "bernoulli", _nothing, bias, _keep, lambda _, out, x: densities.bernoulli(out, x), jax.nn.sigmoid, True
-    )
+    def log_prob(_, out, x):
+        return densities.bernoulli(out, x)
+
+    def draw(_, keys, out):
+        return jax.vmap(jax.random.bernoulli)(keys, jax.nn.sigmoid(out)).astype(out.dtype)
+
+    return Likelihood("bernoulli", _nothing, bias, _keep, log_prob, jax.nn.sigmoid, draw, True)
 
 
 def gaussian(scale: float) -> Likelihood:
     """Gaussian pixels of one fixed standard deviation: the squared error over 2 scale^2, plus a constant."""
     log_var = 2 * jnp.log(_positive(scale))
-
-    def log_prob(_, out, x):
-        return densities.gaussian(out, log_var, x)
-
-    return Likelihood("gaussian", _nothing, _identity, _keep, log_prob, _identity, False)
+    return _gaussian("gaussian", _nothing, _keep, lambda variables: log_var)
 
 
 def gaussian_learned(scale: float) -> Likelihood:
@@ -50,10 +52,7 @@ def gaussian_learned(scale: float) -> Likelihood:
     def init():
         return Variables({"log_var": start})
 
-    def log_prob(variables, out, x):
-        return densities.gaussian(out, variables.params["log_var"], x)
-
-    return Likelihood("gaussian_learned", init, _identity, _keep, log_prob, _identity, False)
+    return _gaussian("gaussian_learned", init, _keep, lambda variables: variables.params["log_var"])
 
 
 def gaussian_optimal(scale: float) -> Likelihood:
@@ -77,13 +76,12 @@ def gaussian_optimal(scale: float) -> Likelihood:
         }
         return Variables({}, {"variance": optimum, "weight": jnp.ones(())}), kept
 
-    def log_prob(variables, out, x):
+    def log_var(variables):
         variance, weight = variables.state["variance"], variables.state["weight"]
         seen = weight > 0
-        log_var = jnp.where(seen, jnp.log(variance) - jnp.log(jnp.where(seen, weight, 1)), start)
-        return densities.gaussian(out, log_var, x)
+        return jnp.where(seen, jnp.log(variance) - jnp.log(jnp.where(seen, weight, 1)), start)
 
-    return Likelihood("gaussian_optimal", init, _identity, fit, log_prob, _identity, False)
+    return _gaussian("gaussian_optimal", init, fit, log_var)
 
 
 def discretised_logistic(scale: float) -> Likelihood:
@@ -97,12 +95,33 @@ def discretised_logistic(scale: float) -> Likelihood:
     def log_prob(variables, out, x):
         return densities.discretised_logistic(out, variables.params["log_scale"], x)
 
-    return Likelihood("discretised_logistic", init, _identity, _keep, log_prob, lambda out: jnp.clip(out, 0, 1), True)
+    def mean(out):
+        return jnp.clip(out, 0, 1)
+
+    def draw(variables, keys, out):
+        """The level nearest to a draw of the logistic: a bin is what lies nearer to its level than to any other."""
+        noise = jax.vmap(lambda key: jax.random.logistic(key, out.shape[1:]))(keys)
+        x = out + jnp.exp(variables.params["log_scale"]) * noise
+        return jnp.clip(jnp.round(255 * x), 0, 255) / 255
+
+    return Likelihood("discretised_logistic", init, _identity, _keep, log_prob, mean, draw, True)
 
 
 def held_out(likelihood: Likelihood) -> Likelihood:
     """The same, with nothing fitted to the batch it scores: what training has found is what counts."""
     return likelihood._replace(fit=_keep)
+
+
+def _gaussian(name: str, init: Callable, fit: Callable, log_var: Callable[[Variables], Array]) -> Likelihood:
+    """Gaussian pixels about the decoder's output, which share the variance exp(log_var(variables))."""
+
+    def log_prob(variables, out, x):
+        return densities.gaussian(out, log_var(variables), x)
+
+    def draw(variables, keys, out):
+        return out + jnp.exp(log_var(variables) / 2) * random.normal(keys, out.shape[1:])
+
+    return Likelihood(name, init, _identity, fit, log_prob, _identity, draw, False)
 
 
 def _nothing() -> Variables:

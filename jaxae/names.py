@@ -6,9 +6,14 @@ Each tuple is checked against its implementation by the tests.
 LIKELIHOODS = ("bernoulli", "gaussian", "gaussian_learned", "gaussian_optimal", "discretised_logistic")
 BINARIZE = ("none", "threshold", "fixed", "dynamic")
 OPTIMIZERS = (
-    "adam", "adamw", "nadam", "amsgrad", "adamax", "radam", "adabelief", "lion", "lamb", "rmsprop", "sgd", "adagrad",
+    "adam", "adamw", "nadam", "amsgrad", "adamax", "radam", "adabelief", "lion", "lamb", "muon", "rmsprop", "sgd",
+    "adagrad",
 )  # fmt: skip
-DECAYING = ("adamw", "lion", "lamb")  # those that know a weight decay
+DECAYING = ("adamw", "lion", "lamb", "muon")  # those that know a weight decay
 DTYPES = ("float32", "bfloat16")
 PARALLEL = ("jit", "pmap", "none")
 SPLITS = ("train", "validation", "test")
+METRICS = (
+    "likelihood", "decomposition", "ais", "latents", "probes", "codebook", "disentanglement", "samples",
+)  # fmt: skip
+"""Groups of measures: see `jaxae.evaluate.metrics`."""

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 
 from jaxae.errors import unknown
 from jaxae.types import PyTree, TrainState, Variables, Weight
@@ -21,10 +22,18 @@ RULES: dict[str, Rule] = {
     "adabelief": lambda lr, b1, b2, eps, wd: optax.adabelief(lr, b1, b2, eps),
     "lion": lambda lr, b1, b2, eps, wd: optax.lion(lr, b1, b2, weight_decay=wd),
     "lamb": lambda lr, b1, b2, eps, wd: optax.lamb(lr, b1, b2, eps, weight_decay=wd),
+    "muon": lambda lr, b1, b2, eps, wd: _muon(lr, b1, b2, eps, wd),
     "rmsprop": lambda lr, b1, b2, eps, wd: optax.rmsprop(lr, decay=b2, eps=eps, momentum=b1 or None),
     "sgd": lambda lr, b1, b2, eps, wd: optax.sgd(lr, momentum=b1 or None),
     "adagrad": lambda lr, b1, b2, eps, wd: optax.adagrad(lr, eps=eps),
 }
+
+
+def _muon(lr: Weight, b1: float, b2: float, eps: float, wd: float) -> optax.GradientTransformation:
+    """Matrices by their orthogonalised momentum (Jordan et al. 2024; the size of the step as in Liu et al. 2025,
+    arXiv:2502.16982, so that Adam's learning rates are about right), everything else by Adam."""
+    scale = {"consistent_rms": 0.2, "adam_b1": b1, "adam_b2": b2, "adam_weight_decay": wd}
+    return optax.contrib.muon(lr, beta=b1, eps=eps, weight_decay=wd, **scale)
 
 
 def make(

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from jaxae import random
 from jaxae.errors import InputError
-from jaxae.types import Batch, Net, PyTree, Variables
+from jaxae.types import Batch, Codes, Generative, Images, Keys, Net, PyTree, Variables
 
 Init = Callable[[Array, Batch], Variables]
 Latents = Float[Array, "*samples batch latent"]
@@ -27,6 +27,8 @@ class Parts(NamedTuple):
     """log p(x|z) in nats, as held-out data is scored."""
     reconstruction: Callable[[Variables, Latents, Batch], tuple[Float[Array, "*samples batch"], PyTree]]
     """(-log p(x|z) in nats as the training batch is scored, the new state)."""
+    draw: Callable[[Variables, Keys, Codes], Images]
+    """x ~ p(x|z), as held-out data is scored."""
 
 
 def bind(net: Net, outputs: int, *, code: int | None = None, channels: int = 0) -> Parts:
@@ -73,7 +75,27 @@ def bind(net: Net, outputs: int, *, code: int | None = None, channels: int = 0) 
         log_px = likelihood.log_prob(scored_with, at, x).reshape(z.shape[:-1])
         return -log_px, {**variables.state, "likelihood": kept}
 
-    return Parts(init, encode, decode, log_prob, reconstruction)
+    def draw(variables, keys, z):
+        return likelihood.draw(own(variables), keys, out(variables, z))
+
+    return Parts(init, encode, decode, log_prob, reconstruction, draw)
+
+
+def generative(
+    parts: Parts,
+    draw: Callable[[Variables, Keys], PyTree],
+    log_prior: Callable[[Variables, PyTree], Float[Array, " batch"]],
+    code: Callable[[PyTree, Batch], Codes] = lambda latents, batch: latents,
+) -> Generative:
+    """p(z) p(x|z): `draw` and `log_prior` are p(z), and `code` is what the decoder reads of the latents."""
+
+    def log_likelihood(variables, latents, batch):
+        return parts.log_prob(variables, code(latents, batch), batch)
+
+    def simulate(variables, keys, latents, batch):
+        return parts.draw(variables, keys, code(latents, batch))
+
+    return Generative(draw, log_prior, log_likelihood, simulate)
 
 
 def with_params(init: Init, **own: Callable[[Array, Batch], PyTree]) -> Init:

@@ -3,7 +3,8 @@
 import contextlib
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from jaxae.checkpoint import Checkpoints
 from jaxae.config import Config
 from jaxae.digest import digest
 from jaxae.errors import InputError
-from jaxae.evaluate.likelihood import Evaluation
+from jaxae.evaluate.bench import USUAL, Bench, Model, Settings
 from jaxae.folder import RunFolder
 from jaxae.log import Log, NoLog, import_wandb
 from jaxae.loop import Lane, Loop, Watch
@@ -148,27 +149,50 @@ def load(path: str | Path, checkpoint: str = "auto", *, net: Net | None = None, 
     return Trained(setup, folder, found.step, found.state, optim.evaluated(found.state))
 
 
-def evaluation(setup: Setup, split: str = "test", samples: int = 128, seed: int = 0) -> Evaluation:
+def bench(setup: Setup, split: str = "test", settings: Settings = USUAL, lanes: str = "map", block: int = 8) -> Bench:
     """What measures runs that differ in their seeds and numbers alone, compiled once."""
-    return Evaluation(setup.held_out, setup.view(split, seed), samples)
+    view = partial(setup.view, seed=settings.seed)
+    return Bench(setup.config.method, setup.held_out, setup.source, view, split, settings, lanes, block)
 
 
-def evaluate_run(
-    trained: Trained, split: str = "test", samples: int = 128, seed: int = 0, by: Evaluation | None = None
-) -> dict[str, Any]:
-    """The held-out measures of a run (see `jaxae.evaluate.likelihood.Evaluation`), with what identifies them. `by` is
-    an `evaluation` of that split, samples and seed."""
-    by = by or evaluation(trained.setup, split, samples, seed)
-    measures = by(trained.setup.numbers(), trained.variables, trained.step)
-    pixels = int(np.prod(trained.setup.source.shape))
-    if measures["nll"] is not None and trained.setup.likelihood.discrete:
-        measures["bits_per_dim"] = measures["nll"] / pixels / float(np.log(2))
-    return {**measures, "split": split, "digest": final_digest(trained)}
+def evaluate_runs(
+    runs: Sequence[Trained], names: Sequence[str] = ("likelihood",), on: Bench | None = None
+) -> list[dict[str, Any]]:
+    """The held-out measures of runs that share a `bench` (of the first run, unless given), with what identifies them.
+
+    names: groups of `jaxae.names.METRICS`, or "all". Every number's meaning is told where it is made: `jaxae.evaluate`.
+    """
+    from jaxae.evaluate import metrics  # scikit-learn's models and all: not before a run is trained
+
+    on = on or bench(runs[0].setup)
+    found = metrics.measures(names, on)([Model(of.setup.numbers(), of.variables, of.step) for of in runs])
+    for measures, of in zip(found, runs):
+        if measures.get("nll") is not None and of.setup.likelihood.discrete:
+            measures["bits_per_dim"] = measures["nll"] / int(np.prod(of.setup.source.shape)) / float(np.log(2))
+        measures |= {"step": of.step, "split": on.split, "evaluation_seed": on.settings.seed}
+        measures["digest"] = final_digest(of)
+    return found
+
+
+def evaluate_run(trained: Trained, split: str = "test", samples: int = 128, seed: int = 0) -> dict[str, Any]:
+    """ELBO and its terms, NLL and MSE of one run: see `jaxae.evaluate.likelihood.likelihood`."""
+    return evaluate_runs([trained], on=bench(trained.setup, split, Settings(samples, seed=seed)))[0]
+
+
+def kept(measures: dict[str, Any]) -> bool:
+    """Whether these measures are what a run's evaluation.json holds: of the test split, by the usual noise."""
+    return (measures["split"], measures["evaluation_seed"]) == ("test", 0)
 
 
 def store(trained: Trained, measures: dict[str, Any]) -> None:
-    """Keeps measures of the test split in the run's evaluation.json, for its report."""
-    folders.write_json(trained.folder.evaluation_file, measures)
+    """Keeps measures of the test split in the run's evaluation.json, for its report: beside those that are there, where
+    they are of the same parameters."""
+    file = trained.folder.evaluation_file
+    kept = folders.read_json(file) if file.is_file() else {}
+    if any(kept.get(name) != measures[name] for name in ("digest", "step", "split", "evaluation_seed")):
+        kept = {}
+    by_group = {kind: kept.get(kind, {}) | measures.get(kind, {}) for kind in ("notes", "settings")}
+    folders.write_json(file, kept | measures | by_group)
 
 
 def final_digest(trained: Trained) -> str:

@@ -89,6 +89,8 @@ class Likelihood(NamedTuple):
     """(variables, out, x) -> log p(x|z) in nats, summed over pixels."""
     mean: Callable[[Images], Images]
     """out -> E[x|z] in data space."""
+    draw: Callable[[Variables, Keys, Images], Images]
+    """(variables, keys, out) -> x ~ p(x|z), as log_prob tells it: a Gaussian's may lie outside [0, 1]."""
     discrete: bool
     """True where log_prob is a log-probability (so bits/dim mean something), False where it is a density."""
 
@@ -109,6 +111,23 @@ class Net(NamedTuple):
     """In the training split: what an estimate of the aggregated posterior must know; 0 where it is not known."""
     classes: int = 0
     """Labels run from 0 to classes - 1; 0 where the data has none."""
+
+
+class Generative(NamedTuple):
+    """The model p(z) p(x|z) without its encoder, where z is any real vectors: what annealing and simulation need.
+
+    `latents` are a tree of arrays [batch, ...]: one array, or one a layer. Every log-probability is in nats an example,
+    and an example's depends on its own latents alone.
+    """
+
+    draw: Callable[[Variables, Keys], PyTree]
+    """(variables, keys) -> latents ~ p(z)"""
+    log_prior: Callable[[Variables, PyTree], Float[Array, " batch"]]
+    """(variables, latents) -> log p(z)"""
+    log_likelihood: Callable[[Variables, PyTree, Batch], Float[Array, " batch"]]
+    """(variables, latents, batch) -> log p(x|z), given the labels where the method is conditioned on them"""
+    simulate: Callable[[Variables, Keys, PyTree, Batch], Images]
+    """(variables, keys, latents, batch) -> x ~ p(x|z); of the batch only the labels are read"""
 
 
 class Discrete(NamedTuple):
@@ -139,6 +158,8 @@ class Method(NamedTuple):
     """(variables, batch) -> q(z|x), where it is a diagonal Gaussian"""
     log_weight: Callable[[Variables, Keys, Batch], LogWeight] | None = None
     """(variables, keys, batch) -> the parts of log w for one z ~ q(z|x); None where there is no density"""
+    generative: Generative | None = None
+    """p(z) and p(x|z) as functions of z; None where there is no density, or z is a sphere's or a finite code"""
     discrete: Discrete | None = None
     """The codes as whole numbers, where the latent space is finite"""
     given: "Callable[[Int[Array, '...']], Method] | None" = None

@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 import scipy.stats
 
-from jaxae import densities, likelihoods, names
+from jaxae import densities, likelihoods, names, random
 from jaxae.errors import InputError
 from jaxae.types import Variables
 
@@ -129,6 +130,100 @@ def test_gaussian_optimal_stays_finite_where_the_fit_is_perfect():
     value, slope = jax.value_and_grad(trained)(X)
     assert np.isfinite(value)
     assert np.isfinite(slope).all()
+
+
+# --- its draws
+
+DRAWS = 20_000
+
+
+def drawn(name, out, scale=0.2, variables=None):
+    """Images [DRAWS, ...] about the same output, each from its own key; in float64."""
+    likelihood = likelihoods.make(name, scale)
+    keys = random.example_keys(jax.random.key(2), 0, jnp.arange(DRAWS))
+    repeated = jnp.broadcast_to(out, (DRAWS, *out.shape))
+    return np.asarray(likelihood.draw(variables or likelihood.init(), keys, repeated), np.float64)
+
+
+def close(found, expected, variance):
+    """Within five standard errors of a mean of DRAWS."""
+    np.testing.assert_array_less(np.abs(found - expected), 5 * np.sqrt(variance / DRAWS) + 1e-9)
+
+
+def test_bernoulli_draws_are_zero_or_one_with_the_logits_probability():
+    out = jnp.asarray([-3.0, -0.5, 0.0, 1.0, 4.0, 200.0]).reshape(1, 6, 1)
+    x, p = drawn("bernoulli", out), scipy.special.expit(np.asarray(out, np.float64))
+    assert set(np.unique(x)) == {0.0, 1.0}
+    close(x.mean(0), p, p * (1 - p))
+
+
+GAUSSIAN = {
+    "gaussian": None,
+    "gaussian_learned": Variables({"log_var": jnp.asarray(2 * np.log(0.2))}),
+    "gaussian_optimal": Variables({}, {"variance": jnp.asarray(0.02), "weight": jnp.asarray(0.5)}),
+}
+
+
+@pytest.mark.parametrize("name", GAUSSIAN)
+def test_gaussian_draws_have_the_densitys_moments_and_are_not_clipped(name):
+    out = jnp.asarray([-0.3, 0.0, 0.5, 1.2]).reshape(2, 2, 1)
+    variance = 0.2**2
+    x = drawn(name, out, scale=0.2, variables=GAUSSIAN[name])
+    close(x.mean(0), np.asarray(out), variance)
+    close(x.var(0), variance, 2 * variance**2)
+    assert x.min() < -0.3 and x.max() > 1.2
+    close(scipy.stats.norm.cdf((x - np.asarray(out)) / 0.2).mean(0), 0.5, 1 / 12)
+    pairs = np.corrcoef(x.reshape(DRAWS, -1).T) - np.eye(4)
+    assert np.abs(pairs).max() < 5 / np.sqrt(DRAWS)
+
+
+@pytest.mark.parametrize("name", names.LIKELIHOODS)
+def test_log_prob_of_what_is_drawn_averages_to_minus_the_entropy(name):
+    """Of one pixel: the mean of log p over its own draws is the sum of p log p, or the Gaussian's closed form."""
+    out = jnp.asarray(0.9).reshape(1, 1, 1)
+    likelihood, x = likelihoods.make(name, 0.2), drawn(name, out)
+    log_p = np.float64(
+        likelihood.log_prob(likelihood.init(), jnp.broadcast_to(out, x.shape), jnp.asarray(x, jnp.float32))
+    )
+    if likelihood.discrete:
+        levels = jnp.asarray([0.0, 1.0] if name == "bernoulli" else np.arange(256) / 255, jnp.float32)
+        each = np.float64(
+            likelihood.log_prob(likelihood.init(), jnp.full((len(levels), 1, 1, 1), 0.9), levels.reshape(-1, 1, 1, 1))
+        )
+        expected = np.sum(np.exp(each) * each)
+    else:
+        expected = -0.5 * np.log(2 * np.pi * np.e * 0.2**2)
+    close(log_p.mean(), expected, log_p.var())
+
+
+@pytest.mark.parametrize(("mean", "scale"), [(0.5, 0.05), (0.02, 0.02), (0.31, 0.0004), (1.4, 0.3)])
+def test_discretised_logistic_draws_each_level_as_often_as_its_mass(mean, scale):
+    x = drawn("discretised_logistic", jnp.full((1, 1, 1), mean), scale).ravel()
+    likelihood = likelihoods.discretised_logistic(scale)
+    levels = jnp.arange(256).reshape(-1, 1, 1, 1) / 255
+    mass = np.exp(np.float64(likelihood.log_prob(likelihood.init(), jnp.full((256, 1, 1, 1), mean), levels)))
+    count = np.bincount(np.round(255 * x).astype(int), minlength=256)
+    np.testing.assert_allclose(x, np.round(255 * x) / 255, atol=1e-7)
+    assert mass.sum() == pytest.approx(1, abs=1e-5)
+    often = DRAWS * mass > 5
+    observed, expected = (np.append(value[often], value[~often].sum()) for value in (count, DRAWS * mass))
+    squared = np.sum((observed - expected) ** 2 / np.maximum(expected, 1))
+    assert squared < scipy.stats.chi2.ppf(1 - 1e-4, often.sum())
+
+
+@pytest.mark.parametrize("name", names.LIKELIHOODS)
+def test_each_key_draws_its_own_image(name):
+    likelihood = likelihoods.make(name)
+    draw = jax.jit(likelihood.draw)
+
+    def keys(index):
+        return random.example_keys(jax.random.key(0), 0, index)
+
+    x = draw(likelihood.init(), keys(jnp.arange(4)), OUT)
+    assert x.shape == OUT.shape and x.dtype == OUT.dtype
+    np.testing.assert_array_equal(draw(likelihood.init(), keys(jnp.arange(4)[::-1]), OUT[::-1]), x[::-1])
+    same = draw(likelihood.init(), keys(jnp.arange(4)), jnp.broadcast_to(OUT[:1], OUT.shape))
+    assert len({row.tobytes() for row in np.asarray(same)}) == 4
 
 
 @pytest.mark.parametrize(

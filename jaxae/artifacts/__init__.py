@@ -14,7 +14,7 @@ from jaxae.artifacts.make import (
     sample,
     traverse,
 )
-from jaxae.artifacts.units import Units, units
+from jaxae.evaluate.units import Units, units
 
 __all__ = [
     "Interpolations",

@@ -10,9 +10,9 @@ from jaxtyping import Array, Float, Int
 
 from jaxae import random
 from jaxae.artifacts import paths, pieces
-from jaxae.artifacts.units import Units, units
 from jaxae.data.view import View
 from jaxae.errors import InputError
+from jaxae.evaluate.units import Units, units
 from jaxae.run import Trained
 from jaxae.types import Method, Variables
 

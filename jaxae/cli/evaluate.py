@@ -1,40 +1,101 @@
 """`jaxae evaluate` and `jaxae digest`: what a finished run is worth, and the line that identifies it."""
 
 import json as json_module
+from typing import Any
 
 import click
 
-from jaxae.cli.member import run_argument
-from jaxae.errors import InputError
-from jaxae.names import SPLITS
+from jaxae import names
+from jaxae.cli.member import is_sweep, run_argument
+from jaxae.errors import InputError, unknown
 
 
-@click.command(short_help="ELBO, NLL with its error, MSE")
-@run_argument()
-@click.option("--split", default="test", help=f"{', '.join(SPLITS)} [test]")
+@click.command(short_help="ELBO, NLL with its error, codes, samples, ...")
+@run_argument(whole=True)
+@click.option("--metrics", default="likelihood", help=f"all, or some of {', '.join(names.METRICS)} [likelihood]")
+@click.option("--split", default="test", help=f"{', '.join(names.SPLITS)} [test]")
 @click.option("--samples", type=int, default=128, help="importance samples an example [128]")
 @click.option("--checkpoint", default="auto", help="last, best or a step [last; best where the run has a patience]")
 @click.option("--seed", type=int, default=0, help="of the held-out pixels' and samples' noise [0]")
+@click.option("--features", default="classifier", metavar="SPACE", help="of the samples' scores: classifier (jaxae's "
+              "own, of the data's labels), pixels, or your FILE.py:FUNCTION [classifier]")  # fmt: skip
+@click.option("--ais-examples", type=int, default=100, help="images that annealing takes, evenly spread [100]")
+@click.option("--ais-chains", type=int, default=16, help="chains an image [16]")
+@click.option("--ais-steps", type=int, default=500, help="distributions from the prior to the posterior [500]")
 @click.option("--json", is_flag=True, help="one JSON object on standard output")
-def evaluate(run_dir: str, split: str, samples: int, checkpoint: str, seed: int, json: bool) -> None:
-    """ELBO and its terms, importance-weighted NLL with its Monte Carlo error, and MSE of the run in RUN."""
-    if split not in SPLITS:
-        raise InputError(f"split {split!r}: expected {', '.join(SPLITS)}")
-    if samples < 2:
-        raise InputError(f"samples {samples}: expected at least 2")
-    if not 0 <= seed < 2**32:
-        raise InputError(f"seed {seed}: expected 0 to {2**32 - 1}")
+def evaluate(run_dir: str, metrics: str, split: str, checkpoint: str, json: bool, **settings: Any) -> None:
+    """Measures the run in RUN, or every member of the sweep there: by default ELBO and its terms, importance-weighted
+    NLL with its Monte Carlo error, and MSE.
+
+    Those of the test split are kept in evaluation.json, for `jaxae report` and `jaxae compare`; of a sweep, in each
+    member's.
+    """
+    groups = [name.strip() for name in metrics.split(",")]
+    for name in groups:
+        if name not in ("all", *names.METRICS):
+            raise unknown("metrics", name, ["all", *names.METRICS])
+    _check(split, settings)
+    from jaxae.evaluate.bench import Settings
+
+    whole = is_sweep(run_dir)
+    measure = _sweep if whole else _run
+    found = measure(run_dir, groups, split, checkpoint, Settings(**settings))
+    if json:
+        click.echo(json_module.dumps({"members": found} if whole else found))
+        return
+    for name, measures in found.items() if whole else [("", found)]:
+        if name:
+            click.echo(name)
+        _show(measures)
+
+
+def _run(run_dir: str, groups: list[str], split: str, checkpoint: str, settings: Any) -> dict[str, Any]:
     from jaxae import run
 
     trained = run.load(run_dir, checkpoint)
-    measures = run.evaluate_run(trained, split, samples, seed)
-    if (split, checkpoint, seed) == ("test", "auto", 0):
+    measures = run.evaluate_runs([trained], groups, run.bench(trained.setup, split, settings))[0]
+    if checkpoint == "auto" and run.kept(measures):
         run.store(trained, measures)
-    if json:
-        click.echo(json_module.dumps(measures))
-        return
+    return measures
+
+
+def _sweep(run_dir: str, groups: list[str], split: str, checkpoint: str, settings: Any) -> dict[str, Any]:
+    if checkpoint != "auto":
+        raise InputError(f"checkpoint {checkpoint!r}: of a sweep's members the usual one is measured: name a --member")
+    from jaxae import compare, sweep
+    from jaxae.artifacts import files
+    from jaxae.progress import Progress
+    from jaxae.sweep.folder import SweepFolder
+
+    found = sweep.evaluate(run_dir, groups, split, settings, Progress())
+    files.write(SweepFolder(run_dir).table, compare.table(run_dir).to_csv(index=False).encode())
+    return found
+
+
+def _check(split: str, settings: dict[str, Any]) -> None:
+    if split not in names.SPLITS:
+        raise InputError(f"split {split!r}: expected {', '.join(names.SPLITS)}")
+    for name, least in (("samples", 2), ("ais_examples", 1), ("ais_chains", 2), ("ais_steps", 1)):
+        if settings[name] < least:
+            raise InputError(f"{name.replace('_', '-')} {settings[name]}: expected at least {least}")
+    if not 0 <= settings["seed"] < 2**32:
+        raise InputError(f"seed {settings['seed']}: expected 0 to {2**32 - 1}")
+
+
+def _show(measures: dict[str, Any]) -> None:
+    width = 2 + max(len(name) for name in measures)
     for name, value in measures.items():
-        click.echo(f"{name:<20}{'-' if value is None else f'{value:.5f}' if isinstance(value, float) else value}")
+        if name in ("settings", "notes"):
+            continue
+        if isinstance(value, list):
+            value = " ".join(f"{part:.3g}" for part in value)
+        click.echo(f"{name:<{width}}{'-' if value is None else f'{value:.5f}' if isinstance(value, float) else value}")
+    for group, said in measures["settings"].items():
+        if said:
+            click.echo(f"{group}: {', '.join(f'{name} {value}' for name, value in said.items())}")
+    for group, notes in measures["notes"].items():
+        for note in notes:
+            click.echo(f"{group}: {note}")
 
 
 @click.command(short_help="one line to compare results by")

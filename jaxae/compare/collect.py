@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas
 
+from jaxae.compare.measures import NOT_NUMBERS
 from jaxae.compare.varied import varied
 from jaxae.config import Config, from_dict
 from jaxae.errors import InputError
@@ -111,6 +112,7 @@ def _run(path: Path, member: str) -> Run:
     folder = RunFolder(path)
     said = _optional(path / "outcome.json")
     measures = _optional(folder.evaluation_file) if said.get("outcome") != DIVERGED else {}
+    measures = {name: value for name, value in measures.items() if name not in NOT_NUMBERS}
     outcome = said.get("outcome", FINISHED) if measures or said.get("outcome") == DIVERGED else UNEVALUATED
     data = _optional(folder.record_file).get("data") or {}
     step = measures.pop("step", said.get("step"))

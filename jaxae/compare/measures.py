@@ -18,10 +18,41 @@ MEASURES = {
     "reconstruction": Measure("reconstruction loss", "nats", "lower"),
     "kl": Measure("KL divergence", "nats", None),
     "mse": Measure("mean squared error", "a pixel", "lower"),
+    "ais_nll": Measure("negative log-likelihood, annealed", "nats", "lower"),
+    "bdmc_gap": Measure("gap of the two AIS bounds", "nats", "lower"),
+    "mutual_information": Measure("mutual information of image and code", "nats", None),
+    "aggregated_kl": Measure("KL of the aggregated posterior", "nats", "lower"),
+    "total_correlation": Measure("total correlation of the code", "nats", "lower"),
+    "dimension_wise_kl": Measure("dimension-wise KL", "nats", "lower"),
+    "active_units": Measure("active units", "", None),
+    "linear_probe": Measure("linear probe's accuracy", "", "higher"),
+    "nearest_neighbours": Measure("nearest neighbours' accuracy", "", "higher"),
+    "codebook_use": Measure("share of the codes in use", "", "higher"),
+    "codebook_perplexity": Measure("perplexity of the codes' use", "", "higher"),
+    "position_perplexity": Measure("the same, of each position", "", "higher"),
+    "beta_vae_score": Measure("beta-VAE score", "", "higher"),
+    "factor_vae_score": Measure("FactorVAE score", "", "higher"),
+    "mig": Measure("mutual information gap", "", "higher"),
+    "dci_disentanglement": Measure("DCI disentanglement", "", "higher"),
+    "dci_completeness": Measure("DCI completeness", "", "higher"),
+    "dci_informativeness": Measure("DCI informativeness", "", "higher"),
+    "sap": Measure("SAP", "", "higher"),
+    "modularity": Measure("modularity", "", "higher"),
+    "irs": Measure("interventional robustness (IRS)", "", "higher"),
+    "frechet": Measure("Fréchet distance", "", "lower"),
+    "precision": Measure("precision of the samples", "", "higher"),
+    "recall": Measure("recall of the samples", "", "higher"),
+    "density": Measure("density of the samples", "", "higher"),
+    "coverage": Measure("coverage of the samples", "", "higher"),
 }
 DEFAULTS = ("nll", "elbo", "mse")  # the first that every run has
 OF_LIKELIHOOD = ("nll", "bits_per_dim", "elbo", "reconstruction")  # nats of p(x|z): of one likelihood, or no comparison
-NOT_MEASURES = ("samples", "examples", "step", "split", "digest", "effective_samples")
+NOT_MEASURES = (
+    "samples", "examples", "step", "split", "digest", "evaluation_seed", "effective_samples", "nll_bias",
+    "ais_acceptance", "bdmc_lower", "bdmc_upper", "mutual_information_bound", "frechet_floor", "coverage_expected",
+)  # fmt: skip
+NOT_NUMBERS = ("settings", "notes", "kl_of_units")
+"""Of evaluation.json: for readers, and no columns of a table."""
 
 
 def about(name: str) -> Measure:

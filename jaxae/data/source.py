@@ -52,6 +52,8 @@ class Source:
     """One line: what it is, where from, by what rule it was split."""
     classes: tuple[str, ...] = ()
     factor_names: tuple[str, ...] = ()
+    factor_sizes: tuple[int, ...] = ()
+    """How many values each factor takes, where `decode` renders every combination of them."""
     decode: Callable[[Array], Array] | None = field(default=None, compare=False)
     """Pure and jittable: raw rows [batch, ...] -> images [batch, height, width, channels], for procedural data."""
 

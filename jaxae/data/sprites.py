@@ -91,5 +91,6 @@ def load(validation: int | None = None) -> Source:
         about=ABOUT,
         classes=SHAPES,
         factor_names=tuple(FACTORS),
+        factor_sizes=tuple(FACTORS.values()),
         decode=renderer(),
     )

@@ -32,14 +32,29 @@ def _keys(key: Array, name: str, index: Array) -> Array:
 
 class View:
     """`chunk` examples at a time, also of a smaller split: every split then has the same compiled program. `key` is the
-    evaluation key, which the run's own seed does not enter."""
+    evaluation key, which the run's own seed does not enter. `only`: the numbers of the examples to see, by default all;
+    each keeps the pixels and noise that its number in the split gives it."""
 
-    def __init__(self, split: Split, pixels: Callable, key: Array, chunk: int = 500):
+    def __init__(self, split: Split, pixels: Callable, key: Array, chunk: int = 500, only: np.ndarray | None = None):
         self.split, self.key, self.chunk = split, key, chunk
         self._pixels = pixels
+        self.only = np.arange(len(split)) if only is None else only
 
     def __len__(self) -> int:
-        return len(self.split)
+        return len(self.only)
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self.split.labels[self.only]
+
+    def spread(self, count: int, chunk: int | None = None) -> "View":
+        """`count` examples of these, evenly spread, or all where there are fewer; `chunk` at a time."""
+        at = np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(np.int64)
+        return View(self.split, self._pixels, self.key, chunk or self.chunk, self.only[at])
+
+    def like(self, split: Split) -> "View":
+        """Another split, seen as this one."""
+        return View(split, self._pixels, self.key, self.chunk)
 
     def take(self, index: np.ndarray) -> Batch:
         """The examples of those numbers."""
@@ -48,7 +63,7 @@ class View:
 
     def batches(self) -> Iterator[Batch]:
         for start in range(0, len(self), self.chunk):
-            yield self.take(np.arange(start, start + self.chunk) % len(self))
+            yield self.take(self.only[np.arange(start, start + self.chunk) % len(self)])
 
     def map(self, fn: Callable[[Batch], Any]) -> Any:
         """fn over all batches: its leaves [chunk, ...] joined to numpy arrays [len(self), ...], in order."""

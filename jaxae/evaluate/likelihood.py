@@ -1,7 +1,7 @@
 """How likely held-out data is: the ELBO and its terms, and the importance-weighted NLL with its Monte Carlo error."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -9,10 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxae.data.view import View
+from jaxae.evaluate.bench import Bench, Model
 from jaxae.types import Batch, LogWeight, Method, Variables
 
-BLOCK = 4096  # log weights computed at once: memory is bounded whatever the number of samples
+BLOCK = {"cpu": 1000}  # log weights at once: a CPU's cache holds these, and memory is bounded for any number of samples
+TOO_HIGH = 0.05  # nats of bias that are worth a warning
+WIDE = 16_000  # the same for an accelerator
+Measure = Callable[[Sequence[Model]], list[dict[str, Any]]]
 
 
 def importance(method: Method, samples: int, block: int) -> Callable[[Variables, Array, Batch], dict[str, Array]]:
@@ -80,47 +83,50 @@ def _summary(sums: dict, k: int) -> dict[str, Float[Array, " batch"]]:
     }
 
 
-class Evaluation:
-    """Held-out measures, compiled once for all models of the same shapes.
+def likelihood(bench: Bench) -> Measure:
+    """Means over the split in nats an example; null where a method has no density.
 
-    `make` gives the method for its numbers (learning rate, weights): they are arguments of the compiled programs.
+    elbo = -(reconstruction + kl); nll: importance-weighted with `samples` draws. *_mc_se is the standard error that
+    comes from those draws, *_data_se the one that comes from the choice of examples. nll_bias: how far those draws
+    leave the NLL above its limit, to first order: half the variance of log p. mse: mean squared error a pixel of the
+    reconstruction from the embedded code.
     """
+    samples, dense = bench.settings.samples, bench.method.log_weight is not None
+    block = max(1, min(samples, BLOCK.get(jax.default_backend(), WIDE) // bench.view(bench.split).chunk))
 
-    def __init__(self, make: Callable[[dict[str, Any]], Method], view: View, samples: int):
-        self.view, self.samples = view, samples
-        self._dense = make({}).log_weight is not None
-        block = max(1, min(samples, BLOCK // view.chunk))
-        self._importance = jax.jit(lambda numbers, *args: importance(make(numbers), samples, block)(*args))
-        self._loss = jax.jit(lambda numbers, *args: make(numbers).loss(*args).metrics)
-        self._error = jax.jit(lambda numbers, *args: _squared_error(make(numbers), *args))
+    def weigh(method, variables, keys, batch, step):
+        return importance(method, samples, block)(variables, keys, batch)
 
-    def __call__(self, numbers: dict[str, Any], variables: Variables, step: int) -> dict[str, Any]:
-        """Means over the split in nats an example; null where a method has no density.
+    def terms(method, variables, keys, batch, step):
+        return method.loss(variables, keys, batch, step).metrics
 
-        elbo = -(reconstruction + kl); nll: importance-weighted with `samples` draws. *_mc_se is the standard error that
-        comes from those draws, *_data_se the one that comes from the choice of examples. mse: mean squared error a
-        pixel of the reconstruction from the embedded code.
-        """
-        view, at = self.view, jnp.asarray(step)
-        result: dict[str, Any] = {"elbo": None, "nll": None, "kl": None}
-        if self._dense:
-            of = view.map(lambda b: self._importance(numbers, variables, view.keys(b, "importance"), b))
-            result |= _density(of, self.samples)
-        else:
-            terms = view.map(lambda b: self._loss(numbers, variables, view.keys(b, "noise"), b, at))
-            result |= {name: float(value.mean(dtype=np.float64)) for name, value in terms.items()}
-        error = view.map(lambda b: self._error(numbers, variables, b))
-        result["mse"] = float(error.mean(dtype=np.float64))
-        return {**result, "examples": len(view), "step": step}
+    held = bench.over(weigh, "importance") if dense else bench.over(terms)
+    error = bench.over(lambda method, variables, keys, batch, step: _squared_error(method, variables, batch))
 
+    def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
+        view, found = bench.view(bench.split), []
+        for of, squared, model in zip(held(models, view), error(models, view), models):
+            result: dict[str, Any] = {"elbo": None, "nll": None, "kl": None}
+            own = {name: float(value.mean(dtype=np.float64)) for name, value in of.items()}
+            result |= _density(of, samples) if dense else own
+            result["mse"] = float(squared.mean(dtype=np.float64))
+            found.append({**result, "examples": len(view), "step": model.step, "notes": _warnings(result)})
+        return found
 
-def evaluate(method: Method, variables: Variables, view: View, samples: int, step: int) -> dict[str, Any]:
-    """The measures of one model: see `Evaluation`."""
-    return Evaluation(lambda numbers: method, view, samples)({}, variables, step)
+    return measure
 
 
 def _squared_error(method: Method, variables: Variables, batch: Batch) -> Float[Array, " batch"]:
     return jnp.mean(jnp.square(method.reconstruct(variables, batch) - batch.x), axis=(1, 2, 3))
+
+
+def _warnings(of: dict[str, Any]) -> list[str]:
+    if of["nll"] is None or of["nll_bias"] < TOO_HIGH:
+        return []
+    return [
+        f"{of['samples']:,} importance samples are too few: {of['effective_samples']:.1f} of an image's count (median) "
+        f"and the NLL is at least about {of['nll_bias']:.2f} nats above its limit: take more"
+    ]
 
 
 def _density(of: dict[str, np.ndarray], samples: int) -> dict[str, Any]:
@@ -139,6 +145,7 @@ def _density(of: dict[str, np.ndarray], samples: int) -> dict[str, Any]:
         "nll": float(-of["log_p"].mean()),
         "nll_mc_se": float(math.sqrt(of["log_p_var"].sum()) / n),
         "nll_data_se": data_se(of["log_p"]),
+        "nll_bias": float(of["log_p_var"].mean() / 2),
         "samples": samples,
         "effective_samples": float(np.median(of["ess"])),
     }

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jaxae import densities, gaussian, random
 from jaxae.errors import InputError
 from jaxae.gaussian import Terms, reparameterise
-from jaxae.parts import with_params
+from jaxae.parts import generative, with_params
 from jaxae.schedules import at_step
 from jaxae.types import LogWeight, Method, Net, Objective, Weight
 
@@ -83,5 +83,6 @@ def cvae(net: Net, *, beta: Weight = 1.0) -> Method:
         sample=sample,
         posterior=posterior,
         log_weight=log_weight,
+        generative=generative(parts, base.prior.draw, base.prior.log_prob, code=lambda z, batch: told(z, batch.label)),
     )
     return method._replace(given=given)

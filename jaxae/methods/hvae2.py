@@ -4,7 +4,7 @@ from jaxae import bounds, densities, gaussian, random
 from jaxae.errors import at_least_one, known
 from jaxae.gaussian import reparameterise
 from jaxae.networks.heads import MLP, given, started
-from jaxae.parts import with_params
+from jaxae.parts import generative, with_params
 from jaxae.types import LogWeight, Method, Net, Normal, Objective
 
 DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
@@ -49,9 +49,12 @@ def hvae2(
         h1 = reparameterise(for_h1, q, shape)
         return (h1, reparameterise(for_h2, given(up, variables.params["up"], h1), shape)), (q, variables.params["up"])
 
+    def log_prior(variables, h):
+        return densities.standard_normal(h[1]) + densities.normal(h[0], given(down, variables.params["down"], h[1]))
+
     def score(variables, h, q, log_px):
-        log_p = densities.standard_normal(h[1]) + densities.normal(h[0], given(down, variables.params["down"], h[1]))
-        return LogWeight(log_px, log_p, densities.normal(h[0], q[0]) + densities.normal(h[1], given(up, q[1], h[0])))
+        log_q = densities.normal(h[0], q[0]) + densities.normal(h[1], given(up, q[1], h[0]))
+        return LogWeight(log_px, log_prior(variables, h), log_q)
 
     def loss(variables, keys, batch, step):
         def weigh(variables, h, q):
@@ -67,9 +70,16 @@ def hvae2(
         h, q = draw(variables, keys, batch)
         return score(variables, h, q, parts.log_prob(variables, h[0], batch))
 
-    def sample(variables, keys):
+    def draw_prior(variables, keys):
         for_h1, for_h2 = random.split(keys)
-        p = given(down, variables.params["down"], random.normal(for_h2, (top,)))
-        return parts.decode(variables, reparameterise(for_h1, p))
+        h2 = random.normal(for_h2, (top,))
+        return reparameterise(for_h1, given(down, variables.params["down"], h2)), h2
 
-    return base.method(loss, init=init, sample=sample, posterior=None, log_weight=log_weight)
+    return base.method(
+        loss,
+        init=init,
+        sample=lambda variables, keys: parts.decode(variables, draw_prior(variables, keys)[0]),
+        posterior=None,
+        log_weight=log_weight,
+        generative=generative(parts, draw_prior, log_prior, code=lambda h, batch: h[0]),
+    )

@@ -3,10 +3,10 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxae import densities, flows, random
+from jaxae import densities, flows, gaussian
 from jaxae.errors import at_least_one
 from jaxae.gaussian import reparameterise
-from jaxae.parts import bind, only_params, with_params
+from jaxae.parts import bind, generative, only_params, with_params
 from jaxae.schedules import at_step
 from jaxae.types import Batch, Codes, LogWeight, Method, Net, Normal, Objective, PyTree, Variables, Weight
 
@@ -46,7 +46,7 @@ def pushed(net: Net, context: int, push: Flow, beta: Weight, **own: Callable[[Ar
 
     The encoder makes `context` more numbers, h; `own` as in `with_params`.
     """
-    parts = bind(net, outputs=2 * net.latent + context)
+    parts, prior = bind(net, outputs=2 * net.latent + context), gaussian.standard(net.latent)
 
     def encode(variables, batch):
         mean, log_var, h = jnp.split(parts.encode(variables, batch), [net.latent, 2 * net.latent], axis=-1)
@@ -78,6 +78,7 @@ def pushed(net: Net, context: int, push: Flow, beta: Weight, **own: Callable[[Ar
         return parts.decode(variables, embed(variables, batch))
 
     def sample(variables, keys):
-        return parts.decode(variables, random.normal(keys, (net.latent,)))
+        return parts.decode(variables, prior.draw(variables, keys))
 
-    return Method(with_params(parts.init, **own), loss, embed, reconstruct, parts.decode, sample, log_weight=log_weight)
+    init, model = with_params(parts.init, **own), generative(parts, prior.draw, prior.log_prob)
+    return Method(init, loss, embed, reconstruct, parts.decode, sample, log_weight=log_weight, generative=model)

@@ -1,11 +1,10 @@
-import jax
 import jax.numpy as jnp
 
 from jaxae import densities, random
 from jaxae.errors import at_least_one
-from jaxae.gaussian import reparameterise
+from jaxae.gaussian import product, reparameterise
 from jaxae.networks.heads import MLP, given, started
-from jaxae.parts import bind, with_params
+from jaxae.parts import bind, generative, with_params
 from jaxae.schedules import at_step
 from jaxae.types import Codes, LogWeight, Method, Net, Normal, Objective, Weight
 
@@ -40,16 +39,19 @@ def ladder_vae(net: Net, *, levels: int = 3, hidden: int = 128, beta: Weight = 1
             found.append(given(head, variables.params[f"estimate_{i}"], d))
         return found
 
-    def descend(variables, batch, keys=None):
-        """(q's, p's, z's) of the levels from the bottom up, each given the z above; without keys each z is q's mean."""
-        seen, keys = estimates(variables, batch), None if keys is None else random.split(keys, levels)
-        q, p = seen[-1], Normal(*map(jnp.zeros_like, seen[-1]))
+    def prior(variables, level, above):
+        return given(heads[level], variables.params[f"prior_{level + 1}"], above)
+
+    def descend(variables, batch=None, keys=None):
+        """(q's, p's, z's) of the levels from the bottom up, each given the z above. Without a batch q is p; without
+        keys each z is q's mean."""
+        seen, noise = batch and estimates(variables, batch), None if keys is None else random.split(keys, levels)
+        top = jnp.zeros((len(batch.x if batch else keys), sizes[-1]))
         found: list[tuple[Normal, Normal, Codes]] = []
         for level in reversed(range(levels)):
-            if found:
-                p = given(heads[level], variables.params[f"prior_{level + 1}"], found[-1][2])
-                q = product(seen[level], p)
-            found.append((q, p, q.mean if keys is None else reparameterise(keys[level], q)))
+            p = prior(variables, level, found[-1][2]) if found else Normal(top, top)
+            q = (product(seen[level], p) if found else seen[level]) if batch else p
+            found.append((q, p, q.mean if noise is None else reparameterise(noise[level], q)))
         return tuple(zip(*reversed(found)))
 
     def loss(variables, keys, batch, step):
@@ -65,23 +67,20 @@ def ladder_vae(net: Net, *, levels: int = 3, hidden: int = 128, beta: Weight = 1
         log_p, log_q = (sum(map(densities.normal, zs, each), jnp.zeros(())) for each in (ps, qs))
         return LogWeight(parts.log_prob(variables, zs[0], batch), log_p, log_q)
 
-    def embed(variables, batch):
-        return descend(variables, batch)[2][0]
+    def log_prior(variables, zs):
+        ps = (prior(variables, level, above) for level, above in enumerate(zs[1:]))
+        return sum(map(densities.normal, zs, ps), densities.standard_normal(zs[-1]))
 
-    def sample(variables, keys):
-        *below, top = random.split(keys, levels)
-        z = random.normal(top, sizes[-1:])
-        for level in reversed(range(levels - 1)):
-            z = reparameterise(below[level], given(heads[level], variables.params[f"prior_{level + 1}"], z))
-        return parts.decode(variables, z)
+    def draw(variables, keys):
+        return descend(variables, keys=keys)[2]
 
-    def reconstruct(variables, batch):
-        return parts.decode(variables, embed(variables, batch))
-
-    return Method(with_params(parts.init, **own), loss, embed, reconstruct, parts.decode, sample, log_weight=log_weight)
-
-
-def product(one: Normal, other: Normal) -> Normal:
-    """The product of two Gaussians, normalised: precisions add, and weigh the means."""
-    share = jax.nn.sigmoid(other.log_var - one.log_var)
-    return Normal(share * one.mean + (1 - share) * other.mean, -jnp.logaddexp(-one.log_var, -other.log_var))
+    return Method(
+        init=with_params(parts.init, **own),
+        loss=loss,
+        embed=lambda variables, batch: descend(variables, batch)[2][0],
+        reconstruct=lambda variables, batch: parts.decode(variables, descend(variables, batch)[2][0]),
+        decode=parts.decode,
+        sample=lambda variables, keys: parts.decode(variables, draw(variables, keys)[0]),
+        log_weight=log_weight,
+        generative=generative(parts, draw, log_prior, code=lambda zs, batch: zs[0]),
+    )

@@ -77,5 +77,6 @@ def vae_gan(net: Net, *, features: int = 64, gamma: Weight = 1.0, discriminator_
         loss,
         init=with_params(base.parts.init, discriminator=start),
         log_weight=None,
+        generative=None,
         optimizers={"discriminator": {"learning_rate": discriminator_learning_rate, "b1": 0.5}},
     )

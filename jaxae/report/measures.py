@@ -4,9 +4,11 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from jaxae.compare.measures import MEASURES
 from jaxae.run import Trained, final_digest
 
-PLACES = {"nats": 3, "bits/dim": 4, "a pixel": 5}
+PLACES = {"nats": 3, "bits/dim": 4, "a pixel": 5, "": 3}
+NAMES = {"elbo": "ELBO", "bits_per_dim": "the same, a pixel"}
 
 
 class Row(NamedTuple):
@@ -21,35 +23,40 @@ class Row(NamedTuple):
 
 
 def headline(evaluation: Mapping[str, Any] | None, trained: Trained) -> dict[str, Any]:
-    """The held-out measures as rows, and whether they are of these very parameters."""
+    """The held-out measures as rows, what was said of them, and whether they are of these very parameters."""
     if evaluation is None:
-        return {"evaluation": None, "rows": [], "stale": False}
+        return {"evaluation": None, "rows": [], "notes": [], "settings": {}, "stale": False}
     e = evaluation
-    rows = []
-    if e.get("elbo") is not None:
-        rows.append(_row(e, "elbo", "ELBO", "nats"))
-    if e.get("nll") is not None:
-        note = f"importance-weighted, k = {e['samples']:,}"
-        rows.append(_row(e, "nll", "negative log-likelihood", "nats", note))
-    if e.get("bits_per_dim") is not None:
-        rows.append(_row(e, "bits_per_dim", "the same, a pixel", "bits/dim"))
-    rows.append(_row(e, "reconstruction", "reconstruction loss", "nats"))
-    if e.get("kl") is not None:
-        rows.append(_row(e, "kl", "KL divergence", "nats"))
-    rows.append(_row(e, "mse", "mean squared error", "a pixel"))
+    rows = [_row(e, name, NAMES.get(name, about.words), about.unit, _note(e, name)) for name, about in MEASURES.items()]
     return {
         "evaluation": dict(e),
         "rows": [row for row in rows if row],
+        "notes": [note for notes in e.get("notes", {}).values() for note in notes],
+        "settings": e.get("settings", {}),
         "stale": e.get("digest") != final_digest(trained),
     }
+
+
+def _note(e: Mapping[str, Any], name: str) -> str:
+    """What a number depends on."""
+    if name == "nll" and "samples" in e:
+        return f"importance-weighted, k = {e['samples']:,}"
+    if name == "ais_nll":
+        return "{examples:,} images, {chains} chains of {steps:,} steps".format(**e["settings"]["ais"])
+    if name == "frechet" and e.get("frechet_floor") is not None:
+        return f"{e['frechet_floor']:.3g} between real images"
+    if name == "mutual_information":
+        return f"at most {e['mutual_information_bound']:.2f}, the logarithm of the number of images"
+    return ""
 
 
 def _row(e: Mapping[str, Any], key: str, name: str, unit: str, note: str = "") -> Row | None:
     if e.get(key) is None:
         return None
-    errors = [e.get(f"{key}_{kind}_se") for kind in ("mc", "data")]
+    errors = [e.get(f"{key}_mc_se"), e.get(f"{key}_data_se", e.get(f"{key}_se"))]
     monte_carlo, data = ("" if error is None else f"{error:.2g}" for error in errors)
-    return Row(name, _number(e[key], PLACES[unit]), unit, monte_carlo, data, note)
+    value = f"{e[key]:,}" if isinstance(e[key], int) else _number(e[key], PLACES[unit])
+    return Row(name, value, unit, monte_carlo, data, note)
 
 
 def _number(value: float, places: int) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxae import artifacts, log, methods
 from jaxae.artifacts.images import beside, table
-from jaxae.artifacts.units import Units
+from jaxae.evaluate.units import Units
 from jaxae.folder import read_json
 from jaxae.report import curves as drawn
 from jaxae.report import latent, measures, plots

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Circle
 from matplotlib.ticker import MaxNLocator
 
-from jaxae.artifacts.units import ACTIVE, Units
+from jaxae.evaluate.units import ACTIVE, Units
 from jaxae.report.svg import ACCENT, INK, MUTED, PAGE, PAPER, new_figure, style, to_svg
 
 MANY = 1000  # points from which a scatter is a bitmap inside the plot

@@ -37,6 +37,12 @@ class SweepFolder:
     def base(self) -> Config:
         return from_dict(self.read()["base"], str(self.sweep_file))
 
+    def plan(self) -> Plan:
+        """What the sweep here was asked to be."""
+        kept = self.read()
+        grid = {name: tuple(values) for name, values in kept["grid"].items()}
+        return Plan(self.base(), tuple(kept["seeds"]), grid, kept["shared_batches"])
+
     def member(self, name: str) -> RunFolder:
         """The folder of the member of that very name."""
         return RunFolder(member_folder(self.path, name))

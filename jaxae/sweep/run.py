@@ -1,11 +1,11 @@
 """A sweep in its folder: wave after wave of members trained as one compiled program, each then a run of its own."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -14,7 +14,8 @@ import pandas as pd
 from jaxae import compare, own, run
 from jaxae import folder as folders
 from jaxae.build import Setup, build
-from jaxae.errors import Interrupted
+from jaxae.errors import InputError, Interrupted
+from jaxae.evaluate.bench import USUAL, Settings
 from jaxae.parallel import Layout, make_mesh
 from jaxae.progress import Bar, Progress
 from jaxae.sweep import lanes as lane_rules
@@ -189,13 +190,56 @@ class Sweep:
     def measure(self) -> None:
         """Each member's evaluation.json, where it is not there yet."""
         for setup, group in zip(self.setups, self.plan.groups):
-            by = run.evaluation(setup, samples=self.plan.base.samples)
-            for member in group:
-                kept = self.folder.member(member.name)
-                outcome = self.folder.outcome(member.name)
-                if kept.evaluation_file.is_file() or outcome is None or outcome["outcome"] == "diverged":
-                    continue
-                trained = run.load(kept.path, setup=setup.like(member.config))
-                run.store(trained, run.evaluate_run(trained, samples=self.plan.base.samples, by=by))
+            missing = [m for m in group if not self.folder.member(m.name).evaluation_file.is_file()]
+            settings = Settings(self.plan.base.samples)
+            found = measured(self.folder, setup, missing, settings=settings, lanes=self.kind, block=self.block)
+            for _ in found:
                 if self.asked:
                     raise Interrupted(self.asked[0], "stopped while measuring: the same command goes on from there")
+
+
+def measured(
+    folder: SweepFolder,
+    setup: Setup,
+    members: Sequence[Member],
+    names: Sequence[str] = ("likelihood",),
+    split: str = "test",
+    settings: Settings = USUAL,
+    *,
+    lanes: str,
+    block: int,
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Measures the members of a group, `block` at a time where lanes lie side by side, and keeps the numbers of the
+    test split in each one's folder. Those that diverged, or are not trained, are passed over."""
+    ended = {m.name: (folder.outcome(m.name) or {}).get("outcome") for m in members}
+    there = [m for m in members if ended[m.name] not in (None, "diverged")]
+    on, at_once = run.bench(setup, split, settings, lanes, block), block if lanes == "vmap" else 1
+    for start in range(0, len(there), at_once):
+        some = there[start : start + at_once]
+        trained = [run.load(folder.member(m.name).path, setup=setup.like(m.config)) for m in some]
+        for member, of, found in zip(some, trained, run.evaluate_runs(trained, names, on)):
+            if run.kept(found):
+                run.store(of, found)
+            yield member.name, found
+
+
+def evaluate(
+    path: str | Path,
+    names: Sequence[str] = ("likelihood",),
+    split: str = "test",
+    settings: Settings = USUAL,
+    progress: Progress | None = None,
+) -> dict[str, dict[str, Any]]:
+    """The measures of every trained member of the sweep in `path`, by its name: see `jaxae.run.evaluate_runs`. Those of
+    the test split are kept in the members' folders, as they come."""
+    folder, progress = SweepFolder(path), progress or Progress(quiet=True)
+    plan, kept = folder.plan(), folder.read()
+    how = {"lanes": kept["lanes"], "block": kept["block"]}
+    found: dict[str, dict[str, Any]] = {}
+    for setup, group in zip(_setups(plan), plan.groups):
+        for name, measures in measured(folder, setup, group, names, split, settings, **how):
+            found[name] = measures
+            progress.say(f"measured {name}, {len(found):,} of up to {len(plan.members):,}")
+    if not found:
+        raise InputError(f"{folder.path}: no member has been trained to its end: `jaxae sweep --run {folder.path}`")
+    return found

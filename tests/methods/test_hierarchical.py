@@ -125,6 +125,13 @@ def test_hvae2_kl_and_reconstruction_in_closed_form():
         np.testing.assert_array_less(np.abs(found[name].mean(axis=0) - exact), 4 * se)
 
 
+def test_hvae2_prior_of_both_layers_is_their_joint_gaussian():
+    h1, h2 = two().generative.draw(LINEAR, same_keys())
+    exact = scipy.stats.multivariate_normal(*DOWN.joint(np.zeros(TOP), np.eye(TOP)))
+    found = two().generative.log_prior(LINEAR, (h1, h2))
+    np.testing.assert_allclose(found, exact.logpdf(np.concatenate([h2, h1], axis=1)), rtol=1e-5)
+
+
 def test_hvae2_with_one_sample_is_minus_its_log_weight_whatever_the_bound():
     log_w = two().log_weight(LINEAR, same_keys(), BATCH)
     for bound in ("elbo", "iwae"):
@@ -263,6 +270,8 @@ def test_ladder_of_two_levels_by_the_formulas_of_the_paper():
     np.testing.assert_allclose(log_w.prior, densities.normal(z1, p1) + densities.standard_normal(z2), rtol=1e-4)
     np.testing.assert_allclose(log_w.posterior, densities.normal(z1, q1) + densities.normal(z2, q2), rtol=1e-4)
     np.testing.assert_allclose(log_w.likelihood, -metrics["reconstruction"], rtol=1e-4)
+    np.testing.assert_allclose(method.generative.log_prior(v, (z1, z2)), log_w.prior, rtol=1e-4)
+    np.testing.assert_allclose(method.generative.log_likelihood(v, (z1, z2), BATCH), log_w.likelihood, rtol=1e-4)
 
 
 def test_ladder_of_one_level_is_a_vae():

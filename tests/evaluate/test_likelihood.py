@@ -12,7 +12,8 @@ from jaxae import random
 from jaxae.data import pixels
 from jaxae.data.source import Split
 from jaxae.data.view import View
-from jaxae.evaluate.likelihood import evaluate, importance
+from jaxae.evaluate.bench import Bench, Model, Settings
+from jaxae.evaluate.likelihood import importance, likelihood
 from jaxae.types import Variables
 
 N, SCALE = 23, 0.5
@@ -27,6 +28,11 @@ WIDER = 0.8  # of the log-variance: the q that is not the posterior
 
 def view(chunk=10):
     return View(SPLIT, GREY, KEY, chunk)
+
+
+def evaluate(method, variables, view, samples, step):
+    bench = Bench(lambda numbers: method, None, lambda split: view, settings=Settings(samples))
+    return likelihood(bench)([Model({}, variables, step)])[0]
 
 
 @cache

@@ -1,0 +1,177 @@
+"""The ledger: published numbers beside ours, in experiments/ledger.json, and the tables made from it.
+
+    python -m experiments.ledger            # writes experiments/ledger.md and the README's tables afresh
+    python -m experiments.ledger --check    # exit code 1 where they are not what ledger.json says
+
+An experiment (burda2015 and its neighbours) gives `measure` its settings; each is one sweep over seeds in runs/, which
+goes on where it was stopped. A row is added, or takes the place of the one of the same table, setting and budget.
+`interval` is the t interval of the mean over seeds; a row's `values` are the seeds', so that two settings of one table
+and budget are compared over the seeds that both have.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxae import Config, compare, sweep
+from jaxae.compare.statistics import paired_difference, t_interval
+from jaxae.folder import read_json, write_json
+from jaxae.progress import Progress
+
+HERE = Path(__file__).parent
+FILE, PAGE, README = HERE / "ledger.json", HERE / "ledger.md", HERE.parent / "README.md"
+START, END = "<!-- ledger: made by python -m experiments.ledger -->", "<!-- end of ledger -->"
+READ, RECALLED = "read in the authors' code or a reproducing source", "recalled from the paper, not checked"
+
+
+class Setting(NamedTuple):
+    table: str
+    name: str
+    config: Config
+    """Its steps and optimiser are the budget's; `samples` those of the closing NLL."""
+    published: float | None
+    provenance: str
+
+
+def measure(settings: Sequence[Setting], seeds: tuple[int, ...], budget: str, runs: Path, command: str) -> None:
+    """Trains and measures every setting in turn, and keeps its row as soon as it is there."""
+    for setting in settings:
+        folder = runs / budget / f"{setting.table}, {setting.name}".replace(" ", "-").replace(",", "").replace("=", "")
+        begun, kept = time.time(), folder / "wall.json"
+        progress = Progress()
+        swept = sweep.sweep(sweep.Plan(setting.config, seeds, {}), folder, progress=progress)
+        sweep.evaluate(folder, ("latents",), progress=progress)
+        before = read_json(kept)["wall_s"] if kept.is_file() else 0.0
+        write_json(kept, {"wall_s": before + time.time() - begun})
+        add(row(setting, swept, budget, read_json(kept)["wall_s"], command))
+
+
+def row(setting: Setting, swept: sweep.Swept, budget: str, wall: float, command: str) -> dict[str, Any]:
+    table = compare.table(swept.folder.path).sort_values("seed")
+    there = table[table["nll"].notna()]
+    values = there["nll"].to_numpy(np.float64)
+    record = read_json(swept.folder.member(swept.plan.members[0].name).record_file)
+    return {
+        "table": setting.table,
+        "setting": setting.name,
+        "seeds": len(values),
+        "ours": float(values.mean()),
+        "interval": list(t_interval(values)),
+        "published": setting.published,
+        "provenance": setting.provenance,
+        "budget": budget,
+        "wall_s": round(wall, 1),
+        "device": f"{record['device']}, {record['threads']} threads",
+        "command": command,
+        "commit": commit(),
+        "values": dict(zip(map(str, there["seed"]), values.tolist())),
+        "diverged": int((table["outcome"] == "diverged").sum()),
+        "mc_se": float(np.sqrt(np.sum(there["nll_mc_se"].to_numpy(np.float64) ** 2)) / len(values)),
+        "effective_samples": float(there["effective_samples"].median()),
+        "elbo": float(there["elbo"].mean()),
+        "active_units": active(there),
+    }
+
+
+def active(there: Any) -> float | None:
+    return float(there["active_units"].mean()) if "active_units" in there else None
+
+
+def commit() -> str:
+    """Of this checkout, with + where it has changes that are not committed."""
+    words = ["git", "-C", str(HERE), "describe", "--always", "--dirty=+", "--exclude=*"]
+    found = subprocess.run(words, capture_output=True, text=True)
+    return found.stdout.strip() or "unknown"
+
+
+def add(new: dict[str, Any], file: Path = FILE) -> None:
+    rows = read_json(file)["rows"] if file.is_file() else []
+    same = [n for n, old in enumerate(rows) if key(old) == key(new)]
+    if same:
+        rows[same[0]] = new
+    else:
+        rows.append(new)
+    write_json(file, {"rows": rows})
+
+
+def key(row: dict[str, Any]) -> tuple[str, str, str]:
+    return row["table"], row["setting"], row["budget"]
+
+
+def tables(rows: Sequence[dict[str, Any]]) -> str:
+    """Markdown: a table of rows for each (table, budget), and under it the paired differences of neighbours."""
+    parts = []
+    for table, budget in dict.fromkeys((row["table"], row["budget"]) for row in rows):
+        mine = [row for row in rows if (row["table"], row["budget"]) == (table, budget)]
+        parts.append("\n".join([f"**{table}**, budget `{budget}`", "", *_head(), *map(_line, mine)]))
+        if differences := [_difference(one, other) for one, other in pairwise(mine)]:
+            parts.append("Paired over seeds, nats: " + "; ".join(differences) + ".")
+    return "\n\n".join(parts)
+
+
+def _head() -> list[str]:
+    return ["| setting | ours, 95 % interval | seeds | published | ours - published | active units | wall |",
+            "| --- | --- | --- | --- | --- | --- | --- |"]  # fmt: skip
+
+
+def _line(row: dict[str, Any]) -> str:
+    low, high = row["interval"]
+    ours = f"{row['ours']:.2f}" + ("" if low is None else f" ({low:.2f} to {high:.2f})")
+    mark = {READ: "", RECALLED: " [recalled]"}.get(row["provenance"], f" [{row['provenance']}]")
+    published, gap = "–", "–"
+    if row["published"] is not None:
+        published = f"{row['published']:.2f}{mark}"
+        gap = f"{row['ours'] - row['published']:+.2f}".replace("-", "−")
+    units = "–" if row.get("active_units") is None else f"{row['active_units']:.1f}"
+    wall = f"{row['wall_s'] / 60:.0f} min"
+    return f"| {row['setting']} | {ours} | {row['seeds']} | {published} | {gap} | {units} | {wall} |"
+
+
+def _difference(one: dict[str, Any], other: dict[str, Any]) -> str:
+    """The later setting minus the earlier."""
+    common = [seed for seed in one["values"] if seed in other["values"]]
+    x, y = (np.array([of["values"][seed] for seed in common]) for of in (other, one))
+    d = paired_difference(x, y)
+    said = "no common seeds" if d.mean is None else f"{d.mean:+.2f}"
+    if d.low is not None:
+        said += f" ({d.low:+.2f} to {d.high:+.2f}, n = {d.n})"
+    return f"{other['setting']} less {one['setting']} {said}".replace("-0", "−0").replace("-", "−")
+
+
+def page(rows: Sequence[dict[str, Any]]) -> str:
+    commands = "\n".join(f"    {command}" for command in dict.fromkeys(row["command"] for row in rows))
+    where = "; ".join(dict.fromkeys(f"{row['device']}, commit {row['commit']}" for row in rows))
+    about = (
+        "Test NLL in nats, lower is better, on the 10,000 test images. Published numbers that were only recalled are "
+        f"marked. Made by\n\n{commands}\n\non {where}."
+    )
+    return f"{tables(rows)}\n\n{about}\n"
+
+
+def main() -> None:
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("--check", action="store_true", help="write nothing; exit code 1 where a page is out of date")
+    args = words.parse_args()
+    rows = read_json(FILE)["rows"]
+    text = README.read_text()
+    first, rest = text.split(START)
+    last = rest.split(END)[1]
+    wanted = {PAGE: f"# The ledger\n\n{page(rows)}", README: f"{first}{START}\n{tables(rows)}\n{END}{last}"}
+    stale = [file for file, content in wanted.items() if not file.is_file() or file.read_text() != content]
+    if args.check:
+        print(*(f"{file.name} is not what {FILE.name} says" for file in stale), sep="\n")
+        sys.exit(1 if stale else 0)
+    for file in stale:
+        file.write_text(wanted[file])
+        print(file)
+
+
+if __name__ == "__main__":
+    main()

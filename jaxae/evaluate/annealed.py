@@ -1,0 +1,124 @@
+"""log p(x) by annealed importance sampling, and from above on simulated images: no encoder enters.
+
+Neal 2001 (arXiv:physics/9803008); for decoders, Wu et al. 2016 (arXiv:1611.04273). A chain starts at z ~ p(z) and goes
+through the distributions proportional to p(z) p(x|z)^beta, beta from 0 to 1, by Hamiltonian transitions that leave each
+of them as it is. Its weight w is the product of p(x|z)^(change of beta) over the points where beta changes: E[w] = p(x)
+whatever the number of steps, so that log w is on average below log p(x). A chain that goes back, from an exact draw of
+p(z|x), has E[1/w] = 1 / p(x), and log w on average above it: bidirectional Monte Carlo, Grosse et al. 2015
+(arXiv:1511.02543). The exact draw is the z that x was simulated from. Step sizes are tuned by chains of their own and
+then fixed (`chains`), so that both bounds are true ones.
+"""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxae import random
+from jaxae.evaluate import chains as chains_of
+from jaxae.evaluate.chains import Walked
+from jaxae.types import Batch, Generative, Keys, PyTree, Variables
+
+Estimates = dict[str, Float[Array, " batch"]]
+
+
+def annealed(
+    generative: Generative, steps: int, chains: int, leapfrogs: int = 10, schedule: str = "sigmoid"
+) -> Callable[[Variables, Keys, Batch], Estimates]:
+    """(variables, keys, batch) -> per-example estimates of log p(x) in nats.
+
+    log_p: log (1/k) sum w over the k chains of an example, on average below log p(x). log_p_var: its Monte Carlo
+    variance by the delta method; too small where ess, (sum w)^2 / sum w^2, is near 1, and NaN for one chain.
+    acceptance: the mean probability of the chains' moves.
+
+    steps: in which beta goes from 0 to 1; one is importance sampling from the prior, with a move that changes nothing
+    leapfrogs: steps of a trajectory, each with the gradients of log p(x|z) and log p(z)
+    schedule: of beta: linear, or sigmoid (Grosse et al. 2015), which is finer near 0 and 1
+
+    Memory is that of decoding the batch `chains` times, with its gradient, whatever the number of steps. The tuning
+    costs what 4 more chains of at most 500 steps cost. Raises InputError for a number below 1, an unknown schedule.
+    """
+    plan = chains_of.plan(generative, steps, chains, leapfrogs, schedule)
+
+    def estimate(variables, keys, batch):
+        for_sizes, for_chains = random.split(keys)
+        sizes = chains_of.step_sizes(plan, variables, for_sizes, batch)
+        return _average(chains_of.forward(plan, variables, for_chains, batch, sizes))
+
+    return estimate
+
+
+def reverse(
+    generative: Generative, steps: int, chains: int, leapfrogs: int = 10, schedule: str = "sigmoid"
+) -> Callable[[Variables, Keys, PyTree, Batch], Estimates]:
+    """(variables, keys, latents, batch) -> as `annealed`, but on average above log p(x), where the latents are exact
+    draws of p(z|x): what x was simulated from.
+
+    log_p: -log (1/k) sum 1/w. All k chains start at the same latents: log_p_var leaves out what another draw of them
+    would change, and only the spread over examples holds all of the error.
+    """
+    plan = chains_of.plan(generative, steps, chains, leapfrogs, schedule)
+
+    def estimate(variables, keys, latents, batch):
+        for_sizes, for_chains = random.split(keys)
+        sizes = chains_of.step_sizes(plan, variables, for_sizes, batch)
+        return _average(chains_of.backward(plan, variables, for_chains, latents, batch, sizes), back=True)
+
+    return estimate
+
+
+def bdmc(
+    generative: Generative, steps: int, chains: int, leapfrogs: int = 10, schedule: str = "sigmoid"
+) -> Callable[[Variables, Keys, Batch], Estimates]:
+    """(variables, keys, batch) -> both bounds of log p(x) in nats, for images that the model makes: of `batch` the
+    labels alone are read.
+
+    lower, upper: log_p of `annealed` and of `reverse` for the same image, by the same step sizes; beside each its _var,
+    _ess and _acceptance. gap: upper - lower, on average above 0. It is how far `annealed` may be off on real images, as
+    far as those are like the simulated ones. For means over examples, and their errors: `summary`.
+    """
+    plan = chains_of.plan(generative, steps, chains, leapfrogs, schedule)
+
+    def estimate(variables, keys, batch):
+        for_z, for_x, for_sizes, up, down = random.split(keys, 5)
+        latents = generative.draw(variables, for_z)
+        batch = batch._replace(x=generative.simulate(variables, for_x, latents, batch))
+        sizes = chains_of.step_sizes(plan, variables, for_sizes, batch)
+        lower = _average(chains_of.forward(plan, variables, up, batch, sizes))
+        upper = _average(chains_of.backward(plan, variables, down, latents, batch, sizes), back=True)
+        both = {f"lower_{name}": value for name, value in lower.items()}
+        both |= {f"upper_{name}": value for name, value in upper.items()}
+        gap = upper["log_p"] - lower["log_p"]
+        return {name.replace("_log_p", ""): value for name, value in both.items()} | {"gap": gap}
+
+    return estimate
+
+
+def summary(of: dict[str, np.ndarray]) -> dict[str, float | None]:
+    """Means over examples of what `bdmc` found, with their standard errors (None for one example).
+
+    Examples are independent, and their spread holds all that is random, the chains' part too. Of lower_se and upper_se
+    most is how the images differ, which cancels in gap_se.
+    """
+    result: dict[str, float | None] = {}
+    for name in ("lower", "upper", "gap"):
+        value = np.asarray(of[name], np.float64)
+        result[name] = float(value.mean())
+        result[f"{name}_se"] = float(value.std(ddof=1) / math.sqrt(len(value))) if len(value) > 1 else None
+    return result
+
+
+def _average(walked: Walked, back: bool = False) -> Estimates:
+    """Over the chains: the mean of w, or of 1/w, and what it tells of log p(x)."""
+    k, sign = len(walked.log_w), -1 if back else 1
+    log_w = sign * walked.log_w
+    ess = 1 / jnp.sum(jnp.square(jax.nn.softmax(log_w, axis=0)), axis=0)
+    return {
+        "log_p": sign * (jax.nn.logsumexp(log_w, axis=0) - math.log(k)),
+        "log_p_var": jnp.maximum(k / ess - 1, 0.0) / (k - 1),
+        "ess": ess,
+        "acceptance": jnp.mean(walked.acceptance, axis=0),
+    }

@@ -1,0 +1,114 @@
+"""Where trained models are measured: the data, the settings, and programs compiled once for all models of one shape."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from jaxae.data.source import Source
+from jaxae.data.view import View
+from jaxae.types import Method, PyTree, Variables
+
+
+class Model(NamedTuple):
+    """A trained model. `numbers`: its learning rate and weights, where they are arguments of the compiled program."""
+
+    numbers: dict[str, Any]
+    variables: Variables
+    step: int
+
+
+class Settings(NamedTuple):
+    """What an evaluation costs, and in which feature space samples are judged."""
+
+    samples: int = 128
+    """Importance samples an example."""
+    ais_examples: int = 100
+    """Of the split, evenly spread; and as many simulated ones for the bound from above."""
+    ais_chains: int = 16
+    ais_steps: int = 500
+    """Intermediate distributions."""
+    features: str = "classifier"
+    """Of the samples' scores: "classifier", "pixels", or the user's own, FILE:FUNCTION."""
+    seed: int = 0
+
+
+USUAL = Settings()
+Each = Callable[..., PyTree]
+"""(method, variables, keys, batch, step) -> arrays [batch, ...]"""
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """`make` gives the method for a model's numbers; `view` a split, by its name, as evaluation sees it."""
+
+    name: str
+    """Of the method."""
+    make: Callable[[dict[str, Any]], Method]
+    source: Source
+    view: Callable[[str], View]
+    split: str = "test"
+    settings: Settings = USUAL
+    lanes: str = "map"
+    """How models share the device: "map", one after the other, or "vmap", `block` of them side by side."""
+    block: int = 8
+
+    @property
+    def method(self) -> Method:
+        """For what it has and lacks; its numbers are the defaults."""
+        return self.make({})
+
+    def program(self, fn: Callable[..., PyTree]) -> Callable[..., list[PyTree]]:
+        """compiled(models, *shared) -> fn(method, variables, step, *shared) of each model, on the host.
+
+        The programs of lanes "map" are those of a model alone. Shared keys are the same for every model, on purpose:
+        what models differ in is then not the noise that they were measured with.
+        """
+
+        def one(model, *shared):
+            numbers, variables, step = model
+            return fn(self.make(numbers), variables, step, *jax.tree.map(_again, shared))
+
+        if self.lanes == "map":
+            alone = jax.jit(one)
+            return lambda models, *shared: [jax.device_get(alone(_own(m), *shared)) for m in models]
+        beside = jax.jit(lambda own, *shared: jax.vmap(one, (0, *[None] * len(shared)))(own, *shared))
+
+        def blocks(models: Sequence[Model], *shared: Any) -> list[PyTree]:
+            found: list[PyTree] = []
+            for start in range(0, len(models), self.block):
+                some = list(models[start : start + self.block])
+                filled = [_own(m) for m in some + [some[0]] * (self.block - len(some))]
+                made = jax.device_get(beside(jax.tree.map(lambda *x: jnp.stack(x), *filled), *shared))
+                found += [jax.tree.map(lambda x, n=n: x[n], made) for n in range(len(some))]
+            return found
+
+        return blocks
+
+    def over(self, fn: Each, noise: str = "noise") -> Callable[..., list[PyTree]]:
+        """compiled(models, view) -> fn of the whole view for each model: arrays [len(view), ...] on the host. `noise`
+        names the stream of evaluation keys, one an example."""
+        compiled = self.program(lambda method, variables, step, keys, batch: fn(method, variables, keys, batch, step))
+
+        def whole(models: Sequence[Model], view: View) -> list[PyTree]:
+            parts = [compiled(models, view.keys(batch, noise), batch) for batch in view.batches()]
+            return [_joined([part[n] for part in parts], len(view)) for n in range(len(models))]
+
+        return whole
+
+
+def _own(model: Model) -> tuple[dict[str, Any], Variables, Array]:
+    return model.numbers, model.variables, jnp.asarray(model.step)
+
+
+def _again(leaf: Any) -> Any:
+    is_key = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jax.random.clone(leaf) if is_key else leaf
+
+
+def _joined(parts: list[PyTree], count: int) -> PyTree:
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *parts)

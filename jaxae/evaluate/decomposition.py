@@ -1,0 +1,110 @@
+"""What the ELBO's KL divergence over a whole split is made of, by the exact mixture of the split's posteriors."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from jaxae import densities, random
+from jaxae.errors import InputError, at_least_one
+from jaxae.gaussian import reparameterise
+from jaxae.types import Codes, Normal
+
+ROWS = 64  # codes at once
+NUMBERS = 2**18  # of the table codes x posteriors x latent at once: 1 MB, which a core's cache holds
+SCORED = 500  # codes at once whose log p(z) is asked for
+
+Terms = dict[str, np.ndarray]
+
+
+def decompose(
+    mean: Float[np.ndarray, "n latent"] | Codes,
+    log_var: Float[np.ndarray, "n latent"] | Codes,
+    key: Key[Array, ""],
+    log_prior: Callable[[Codes], Float[Array, " rows"]] | None = None,
+    draws: int = 1,
+) -> dict[str, float | None]:
+    """KL(q(z|x) || p(z)), mean over n examples, and its parts, in nats an example; each with its `_mc_se`.
+
+    kl = mutual_information + aggregated_kl: I_q(n; z) of example and code, and KL(q(z) || p(z)), where q(z) is the mean
+    of all n posteriors: Hoffman and Johnson 2016 (ELBO surgery). aggregated_kl = total_correlation + dimension_wise_kl,
+    KL(q(z) || prod_j q(z_j)) and sum_j KL(q(z_j) || p(z_j)): Chen et al. 2018 (arXiv:1802.04942), eq. 2; only for the
+    prior N(0, 1), which is a product over units: for others give `log_prior`, z -> log p(z).
+
+    Every term is the mean over the same `draws` codes z ~ q(z|x) an example, so that the sums hold to rounding; q(z) at
+    each is exact. The errors are those of the draws, the split held fixed; with one draw they are at most that, since
+    the examples' own differences are then part of them. mutual_information cannot exceed log n,
+    `mutual_information_bound`: near it, it tells the split's size and not what the code could carry.
+
+    The cost is draws n^2 latent exponentials, about 1 ns each on one core; the memory is some 64 MB whatever n is.
+    Raises InputError where mean and log_var are not of one shape [n, latent].
+    """
+    if len(mean.shape) != 2 or mean.shape != log_var.shape or not mean.size:
+        raise InputError(f"mean {mean.shape} and log_var {log_var.shape}: expected the same shape [n, latent]")
+    at_least_one(draws=draws)
+    q, z, log_qz = _drawn(Normal(jnp.asarray(mean), jnp.asarray(log_var)), key, draws)
+    rows = z.reshape(-1, z.shape[-1])
+    joint, marginals = (_to_host(x, z) for x in _aggregate(rows, q, log_prior is None))
+    log_pz = _to_host(densities.standard_normal(rows) if log_prior is None else _by_pieces(log_prior, rows), z)
+    log_qz = np.asarray(log_qz, np.float64)
+    terms = {"kl": log_qz - log_pz, "mutual_information": log_qz - joint, "aggregated_kl": joint - log_pz}
+    if log_prior is None:
+        terms |= {"total_correlation": joint - marginals, "dimension_wise_kl": marginals - log_pz}
+    found: dict[str, float | None] = {"mutual_information_bound": math.log(len(mean))}
+    for name, term in terms.items():
+        found |= {name: float(term.mean()), f"{name}_mc_se": _error(term)}
+    return found
+
+
+@partial(jax.jit, static_argnums=2)
+def _drawn(q: Normal, key: Key[Array, ""], draws: int) -> tuple[Normal, Array, Array]:
+    """(q, z [draws, n, latent], log q(z|x) [draws, n]): an example's codes are those of its own key."""
+    keys = random.example_keys(key, 0, jnp.arange(len(q.mean)))
+    z = reparameterise(keys, q, (draws,))
+    return q, z, densities.normal(z, q)
+
+
+@partial(jax.jit, static_argnums=2)
+def _aggregate(z: Codes, q: Normal, marginals: bool) -> tuple[Array, Array]:
+    """(log q(z), sum_j log q(z_j)) of every row, [rows]; the second is zero unless it is asked for."""
+    (rows, latent), n = z.shape, len(q.mean)
+    width = max(1, min(n, NUMBERS // (ROWS * latent)))
+    fill = ((0, -n % width), (0, 0))
+    mean = jnp.pad(q.mean, fill).reshape(-1, 1, width, latent)
+    log_var = jnp.pad(q.log_var, fill, constant_values=jnp.inf).reshape(mean.shape)  # no density anywhere: not counted
+
+    def of_rows(z):
+        def add(total, block):
+            log_q = -0.5 * (densities.LOG_2PI + block.log_var + jnp.square(z - block.mean) * jnp.exp(-block.log_var))
+            parts = (jnp.sum(log_q, axis=-1), log_q) if marginals else (jnp.sum(log_q, axis=-1),)
+            return [jnp.logaddexp(old, jax.nn.logsumexp(part, axis=1)) for old, part in zip(total, parts)], None
+
+        start = [jnp.full((ROWS, *shape), -jnp.inf) for shape in ([(), (latent,)] if marginals else [()])]
+        joint, *each = jax.lax.scan(add, start, Normal(mean, log_var))[0]
+        return joint - math.log(n), jnp.sum(each[0] - math.log(n), axis=-1) if marginals else jnp.zeros(ROWS)
+
+    joint, product = jax.lax.map(of_rows, jnp.pad(z, ((0, -rows % ROWS), (0, 0))).reshape(-1, ROWS, 1, latent))
+    return joint.reshape(-1)[:rows], product.reshape(-1)[:rows]
+
+
+def _by_pieces(log_prior: Callable[[Codes], Array], z: Codes) -> np.ndarray:
+    """The last piece wraps round, so that all are of one shape."""
+    size = min(SCORED, len(z))
+    pieces = [(start + np.arange(size)) % len(z) for start in range(0, len(z), size)]
+    return np.concatenate([np.asarray(log_prior(z[index])) for index in pieces])[: len(z)]
+
+
+def _to_host(x: Array | np.ndarray, z: Array) -> np.ndarray:
+    """[draws, n] in float64."""
+    return np.asarray(x, np.float64).reshape(z.shape[:2])
+
+
+def _error(term: np.ndarray) -> float | None:
+    draws, n = term.shape
+    if draws > 1:
+        return float(np.sqrt(np.sum(term.var(axis=0, ddof=1)) / draws) / n)
+    return float(term.std(ddof=1) / math.sqrt(n)) if n > 1 else None

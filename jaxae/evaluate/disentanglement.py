@@ -1,0 +1,96 @@
+"""Disentanglement scores of codes whose data have known factors, by the protocol of Locatello et al. 2019.
+
+arXiv:1811.12359 and the program of its authors, disentanglement_lib, whose settings are the defaults. Every score is at
+most 1, the higher the better, and is taken from tables of codes and factor values. Each docstring says what deviates.
+"""
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.special import entr
+
+from jaxae.errors import InputError
+from jaxae.evaluate.factors import Factors, Table, binned, check, draw, encode, every, rivalled, usable
+from jaxae.evaluate.interventions import beta_vae_score, factor_vae_score, irs
+from jaxae.evaluate.prediction import dci, sap
+
+
+def scores(
+    factors: Factors, seed: int, train: int = 10_000, test: int = 5_000, *, grid: bool = False, batch: int = 1000
+) -> dict[str, float]:
+    """Every score, from `train` and `test` examples and as many votes; `batch` rows are encoded at a time.
+
+    The interventional scores need 192 codes a vote, 2.88 million in all. Here they are drawn from a pool that is
+    encoded once: the train and test examples themselves (15,000 codes), or with `grid` every combination of the
+    factors (737,280 for sprites), which is exact.
+    Raises InputError for factors, numbers or codes that cannot be scored.
+    """
+    check(factors)
+    if seed < 0 or min(train, test) < 2:
+        raise InputError(f"seed {seed}, train {train}, test {test}: expected at least 0, 2 and 2")
+    rngs = np.random.default_rng(seed).spawn(4)
+    drawn = (draw(factors, rng, count) for rng, count in zip(rngs, (train, test)))
+    if grid:
+        pool = every(factors, batch)
+        at = (np.ravel_multi_index(tuple(rows.T), factors.sizes) for rows in drawn)
+        seen, held = (Table(pool.codes[rows], pool.factors[rows]) for rows in at)
+        pools = pool, pool
+    else:
+        seen, held = pools = tuple(encode(factors, rows, batch) for rows in drawn)
+    found = {
+        "beta_vae_score": beta_vae_score(*pools, rngs[2], (train, test)),
+        "factor_vae_score": factor_vae_score(*pools, rngs[3], (train, test)),
+        "mig": mig(seen),
+    }
+    found |= {f"dci_{name}": value for name, value in dci(seen, held)._asdict().items()}
+    return found | {"sap": sap(seen, held), "modularity": modularity(seen), "irs": irs(seen)}
+
+
+def mutual_information(
+    codes: Int[np.ndarray, "n latent"], factors: Int[np.ndarray, "n k"]
+) -> Float[np.ndarray, "latent k"]:
+    """I(code; factor) in nats, of the empirical distribution of whole numbers from 0. Biased upwards by about
+    (values of the code - 1) (values of the factor - 1) / 2 n."""
+    information = np.zeros((codes.shape[1], factors.shape[1]))
+    for j, factor in enumerate(factors.T):
+        size = factor.max() + 1
+        for i, code in enumerate(codes.T):
+            information[i, j] = _entropy(code) + _entropy(factor) - _entropy(code * size + factor)
+    return np.where(information > 1e-12, information, 0.0)  # rounding is no information
+
+
+def _entropy(column: Int[np.ndarray, " n"]) -> float:
+    """In nats."""
+    return float(entr(np.bincount(column) / len(column)).sum())
+
+
+def _numbered(factors: Int[np.ndarray, "n k"]) -> Int[np.ndarray, "n k"]:
+    """The values of each factor as 0, 1, ..."""
+    return np.stack([np.unique(column, return_inverse=True)[1] for column in factors.T], axis=1)
+
+
+def mig(table: Table, bins: int = 20) -> float:
+    """The mutual information gap: for each factor, how much more the best code knows of it than the second best.
+
+    Chen et al. 2018 (arXiv:1802.04942), section 4: (I(z_1; v) - I(z_2; v)) / H(v), the mean over factors; with codes in
+    `bins` bins of equal width, so a code of 20 bins knows at most log 20 nats. Of a single code the gap is to a
+    constant one. Raises InputError for an unusable table.
+    """
+    codes, factors = rivalled(usable(table)[0])
+    factors = _numbered(factors)
+    second, best = np.sort(mutual_information(binned(codes, bins), factors), axis=0)[-2:]
+    return float(np.mean((best - second) / [_entropy(column) for column in factors.T]))
+
+
+def modularity(table: Table, bins: int = 20) -> float:
+    """Whether each code knows of one factor only: the mean over codes of 1 - sum of I(z; v)^2 over the factors but the
+    best / ((k - 1) I(z; best)^2).
+
+    Ridgeway and Mozer 2018 (arXiv:1802.05312), section 3. A code that knows nothing counts 0; where it is noise, what
+    it seems to know by chance makes its value anything from 0 to 1.
+    Raises InputError for an unusable table or fewer than two factors that vary.
+    """
+    codes, factors = usable(table, least=2)[0]
+    squared = np.square(mutual_information(binned(codes, bins), _numbered(factors)))
+    best = squared.max(axis=1)
+    others = (squared.sum(axis=1) - best) / (factors.shape[1] - 1)
+    return float(np.mean(1 - np.divide(others, best, out=np.ones_like(best), where=best > 0)))

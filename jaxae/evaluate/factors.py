@@ -1,0 +1,110 @@
+"""Data with known factors of variation, and tables of their codes: what the disentanglement scores are taken from."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from jaxae.errors import InputError, at_least_one
+
+
+class Factors(NamedTuple):
+    """Independent factors with finitely many values, and the encoder to be scored."""
+
+    names: tuple[str, ...]
+    sizes: tuple[int, ...]
+    """How many values each factor has: 0 to size - 1, all equally likely."""
+    encode: Callable[[np.ndarray], np.ndarray]
+    """Values [n, k] int64 -> codes [n, latent], the posterior means. A row's code may depend on that row only."""
+
+
+class Table(NamedTuple):
+    """Codes, and the values of the factors that they are codes of."""
+
+    codes: Float[np.ndarray, "n latent"]
+    factors: Int[np.ndarray, "n k"]
+
+
+def draw(factors: Factors, rng: np.random.Generator, count: int) -> Int[np.ndarray, "count k"]:
+    """`count` independent draws, uniform over every factor's values."""
+    return np.stack([rng.integers(size, size=count) for size in factors.sizes], axis=1)
+
+
+def encode(factors: Factors, wanted: Int[np.ndarray, "n k"], batch: int = 1000) -> Table:
+    """The codes of these values. Every call of `encode` has the same number of rows, `batch` or n where that is less,
+    so that a jitted one compiles once; the rows that fill up the last are dropped. Raises InputError for codes that are
+    no finite table."""
+    at_least_one(batch=batch)
+    batch = min(batch, len(wanted))
+    parts = []
+    for first in range(0, len(wanted), batch):
+        rows = wanted[first : first + batch]
+        found = np.asarray(factors.encode(np.pad(rows, ((0, batch - len(rows)), (0, 0)), mode="edge")))
+        if found.ndim != 2 or len(found) != batch or found.shape[1] == 0:
+            raise InputError(f"encode gave shape {list(found.shape)} for {batch} rows: expected [{batch}, latent]")
+        parts.append(found[: len(rows)].astype(np.float32))
+    codes = np.concatenate(parts)
+    if not np.isfinite(codes).all():
+        raise InputError(f"encode gave {np.sum(~np.isfinite(codes))} codes that are not finite")
+    return Table(codes, wanted)
+
+
+def every(factors: Factors, batch: int = 1000) -> Table:
+    """All combinations of the factors, in the order of np.ravel_multi_index."""
+    return encode(factors, np.indices(factors.sizes).reshape(len(factors.sizes), -1).T, batch)
+
+
+def check(factors: Factors) -> None:
+    """Raises InputError for factors that cannot be scored."""
+    if len(factors.names) != len(factors.sizes):
+        raise InputError(f"{len(factors.names)} names and {len(factors.sizes)} sizes of factors: expected one of each")
+    for name, size in zip(factors.names, factors.sizes):
+        if size < 1:
+            raise InputError(f"factor {name} has {size} values: expected at least 1")
+    if sum(size > 1 for size in factors.sizes) < 2:
+        raise InputError(f"factors of sizes {list(factors.sizes)}: expected at least 2 with more than one value")
+
+
+def usable(*tables: Table, least: int = 1) -> tuple[Table, ...]:
+    """The tables in double precision, less the factors that have one value only in the first of them.
+
+    Raises InputError for tables that do not fit together, and where fewer than `least` factors are left.
+    """
+    for table in tables:
+        codes, factors = table
+        if codes.ndim != 2 or factors.ndim != 2 or len(codes) != len(factors):
+            shapes = f"{list(codes.shape)} and {list(factors.shape)}"
+            raise InputError(f"codes and factors of shapes {shapes}: expected [n, latent] and [n, k], with one n")
+        if len(codes) < 2 or codes.shape[1] == 0:
+            raise InputError(f"codes of shape {list(codes.shape)}: expected at least 2 rows and 1 column")
+        if not np.isfinite(codes).all():
+            raise InputError(f"{np.sum(~np.isfinite(codes))} codes are not finite")
+        if codes.shape[1] != tables[0].codes.shape[1] or factors.shape[1] != tables[0].factors.shape[1]:
+            raise InputError("tables of different numbers of codes or factors: expected the same columns in both")
+    kept = varying(tables[0].factors)
+    if kept.sum() < least:
+        raise InputError(f"{kept.sum()} factors vary: expected at least {least} with more than one value")
+    return tuple(Table(codes.astype(np.float64), factors[:, kept]) for codes, factors in tables)
+
+
+def varying(factors: Int[np.ndarray, "n k"]) -> Bool[np.ndarray, " k"]:
+    """Which factors have more than one value."""
+    return factors.min(axis=0) < factors.max(axis=0)
+
+
+def rivalled(table: Table) -> Table:
+    """A single code joined by a constant one: a score that compares a code with the next best has one to compare to."""
+    codes, factors = table
+    return Table(np.pad(codes, ((0, 0), (0, 1))), factors) if codes.shape[1] == 1 else table
+
+
+def binned(columns: Float[np.ndarray, "n m"], bins: int = 20) -> Int[np.ndarray, "n m"]:
+    """The number of the bin, 0 to bins - 1, among bins of equal width from each column's least to its greatest value.
+
+    Raises InputError for fewer than one bin.
+    """
+    at_least_one(bins=bins)
+    edges = np.linspace(columns.min(axis=0), columns.max(axis=0), bins + 1)[1:-1]
+    found = [np.searchsorted(edge, column, side="right") for edge, column in zip(edges.T, columns.T)]
+    return np.stack(found, axis=1)

@@ -1,0 +1,92 @@
+"""`jaxae evaluate`: of a run, a member and a whole sweep; what it prints, keeps and refuses."""
+
+import json
+
+import pandas
+import pytest
+
+from jaxae import run, sweep
+from jaxae.cli import status
+from jaxae.folder import read_json
+from tests.runs import small
+
+WANTED = (
+    "elbo", "nll", "ais", "active_units", "mutual_information", "linear_probe", "frechet", "precision", "recall",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """Two members of a sweep."""
+    plan = sweep.Plan(small(steps=20), (0, 1), {})
+    return sweep.sweep(plan, tmp_path_factory.mktemp("evaluate") / "s").folder
+
+
+def say(capsys, *words):
+    """(exit code, standard output, standard error) of `jaxae WORDS`."""
+    code = status(["evaluate", *map(str, words)])
+    return code, *capsys.readouterr()
+
+
+def test_a_whole_sweep_is_measured_member_by_member_and_kept(swept, capsys):
+    before = read_json(swept.member("seed=0").evaluation_file)
+    code, out, _ = say(capsys, swept.path, "--metrics", "latents,probes", "--json")
+    found = json.loads(out)["members"]
+    assert code == 0 and list(found) == ["seed=0", "seed=1"]
+    kept = read_json(swept.member("seed=0").evaluation_file)
+    both = {kind: before[kind] | found["seed=0"][kind] for kind in ("notes", "settings")}
+    assert {**before, **found["seed=0"], **both} == kept  # beside the likelihood of the same parameters
+    assert found["seed=0"]["digest"] != found["seed=1"]["digest"]
+    table = pandas.read_csv(swept.table)
+    assert table["linear_probe"].tolist() == [measures["linear_probe"] for measures in found.values()]
+    assert not {"notes", "settings", "kl_of_units"} & set(table)
+
+
+def test_a_member_is_measured_as_it_is_in_its_sweep(swept, capsys):
+    words = "--metrics", "latents", "--json"
+    whole = json.loads(say(capsys, swept.path, *words)[1])["members"]["seed=1"]
+    assert json.loads(say(capsys, swept.path, "--member", "seed=1", *words)[1]) == whole
+
+
+def test_measures_of_other_parameters_are_not_kept_beside_new_ones(swept, tmp_path):
+    trained = run.load(swept.member("seed=0").path)
+    trained = trained._replace(folder=type(trained.folder)(tmp_path))
+    now = {"split": "test", "evaluation_seed": 0, "step": 20, "digest": "new", "elbo": -1.0}
+    empty = {"notes": {}, "settings": {}}
+    run.store(trained, {**now, "digest": "old", "nll": 1.0, "notes": {"likelihood": ["too few"]}})
+    run.store(trained, now)
+    assert read_json(tmp_path / "evaluation.json") == {**now, **empty}
+    run.store(trained, {**now, "mse": 0.5, "notes": {"likelihood": ["too few"]}})
+    run.store(trained, {**now, "notes": {"likelihood": []}})
+    assert read_json(tmp_path / "evaluation.json") == {**now, "mse": 0.5, **empty, "notes": {"likelihood": []}}
+
+
+@pytest.mark.slow
+def test_all_of_a_run_has_the_keys_that_scripts_rely_on(swept, capsys):
+    words = "--metrics", "all", "--samples", 8, "--ais-examples", 5, "--ais-steps", 10
+    code, out, _ = say(capsys, swept.path, "--member", "seed=0", *words, "--json")
+    found = json.loads(out)
+    assert code == 0
+    for wanted in WANTED:
+        assert any(wanted in name and found[name] is not None for name in found), wanted
+    assert "classifier of digits" in found["settings"]["samples"]["feature_space"]
+    assert "FID" not in out and "Inception" not in out
+    said = say(capsys, swept.path, "--member", "seed=0", *words)[1]
+    assert "disentanglement: not measured: digits has no known factors" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--metrics", "latnts"], "unknown metrics 'latnts': did you mean 'latents'?"),
+        (["--metrics", "codebook"], "vae has no finite latent space"),
+        (["--metrics", "disentanglement"], "digits has no known factors: choose data that has, such as sprites"),
+        (["--ais-chains", "1"], "ais-chains 1: expected at least 2"),
+        (["--checkpoint", "5"], "of a sweep's members the usual one is measured: name a --member"),
+        (["--metrics", "samples", "--features", "nowhere.py:of"], "nowhere.py"),
+    ],
+)
+def test_what_cannot_be_is_one_line(swept, capsys, words, said):
+    code, out, err = say(capsys, swept.path, *words)
+    assert (code, out) == (2, "")
+    assert said in err and err.strip().count("\n") == 0 and "Traceback" not in err

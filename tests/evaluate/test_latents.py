@@ -1,0 +1,79 @@
+"""Diagnosis in words, probes and codebook counts, on codes whose answer is known."""
+
+import numpy as np
+import pytest
+
+from jaxae.evaluate import latents
+from jaxae.evaluate.units import units
+
+RNG = np.random.default_rng(0)
+COUNT = 400
+
+
+def gaussian(*spreads):
+    """Codes whose unit j has posterior means of standard deviation `spreads[j]`, and the variance that makes the
+    aggregate N(0, 1)."""
+    spreads = np.array(spreads)
+    mean = spreads * np.sign(RNG.normal(size=(COUNT, len(spreads))))
+    return units({"z": mean, "mean": mean, "log_var": np.log(np.broadcast_to(1 - spreads**2, mean.shape))})
+
+
+@pytest.mark.parametrize(
+    ("spreads", "said"),
+    [
+        ((0.0, 0.0), "posterior collapse: all 2 latent units have gone back to the prior"),
+        ((0.9, 0.0, 0.8), "1 of 3 latent units have gone back to the prior"),
+        ((0.9, 0.8), "no collapse: all 2 latent units are in use"),
+        ((0.0,), "posterior collapse: the one latent unit"),
+    ],
+)
+def test_the_diagnosis_of_posteriors(spreads, said):
+    assert latents.diagnosis(gaussian(*spreads), True).startswith(said)
+
+
+def test_a_unit_that_costs_nats_and_hardly_moves_is_named():
+    mean = np.stack([np.full(COUNT, 2.0), RNG.normal(size=COUNT)], axis=1)  # far from the prior, the same for all
+    of = units({"z": mean, "mean": mean, "log_var": np.full_like(mean, -1.0)})
+    assert "1 of 2 latent units hardly move" in latents.diagnosis(of, True)
+
+
+@pytest.mark.parametrize(
+    ("z", "said"),
+    [
+        (np.zeros((COUNT, 3)), "collapsed: the code of 3 latent units is the same for every example"),
+        (RNG.normal(size=(COUNT, 3)) * [1, 1, 0.01], "1 of 3 latent units vary less than a hundredth"),
+        (RNG.normal(size=(COUNT, 3)) * 1e-3, "no collapse: all 3 latent units vary"),
+    ],
+)
+def test_the_diagnosis_of_codes_without_a_prior_is_one_of_scale_alone(z, said):
+    assert latents.diagnosis(units({"z": z}), False).startswith(said)
+
+
+def classes(far):
+    """Two classes on a line, `far` standard deviations apart."""
+    label = np.arange(2 * COUNT) % 2
+    return far * label[:, None] + RNG.normal(size=(2 * COUNT, 1)), label
+
+
+def test_the_probe_reaches_the_best_a_line_can():
+    """Two unit Gaussians 2 apart: the best accuracy is Phi(1) = 0.841."""
+    found = latents.linear_probe(classes(2.0), classes(2.0))
+    assert found["linear_probe"] == pytest.approx(0.8413, abs=3 * found["linear_probe_se"])
+    assert found["linear_probe_se"] == pytest.approx(np.sqrt(0.8413 * 0.1587 / (2 * COUNT)), rel=0.1)
+
+
+def test_what_no_line_parts_its_neighbours_do():
+    """A class between two parts of the other."""
+    z = RNG.uniform(-3, 3, (2 * COUNT, 1))
+    both = z, (np.abs(z[:, 0]) > 1.5).astype(int)
+    assert latents.linear_probe(both, both)["linear_probe"] < 0.65
+    assert latents.nearest_neighbours(both, both)["nearest_neighbours"] > 0.97
+
+
+def test_use_and_perplexity_of_a_codebook():
+    """Position 0 uses codes 0 and 1 alike, position 1 code 2 alone: together 1/4, 1/4, 1/2 of 8."""
+    codes = np.stack([np.arange(COUNT) % 2, np.full(COUNT, 2)], axis=1)
+    found = latents.codebook_use(codes, 8)
+    assert found["codebook_use"] == 3 / 8
+    assert found["codebook_perplexity"] == pytest.approx(np.exp(0.5 * np.log(4) + 0.5 * np.log(2)))
+    assert found["position_perplexity"] == pytest.approx((2 + 1) / 2)

@@ -1,0 +1,163 @@
+"""The groups of measures on a bench: what is possible for whom, against closed forms, alone and side by side."""
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import small
+
+from jaxae import methods
+from jaxae.data import pixels
+from jaxae.data.source import Source, Split
+from jaxae.data.view import View
+from jaxae.errors import InputError
+from jaxae.evaluate import metrics
+from jaxae.evaluate.bench import Bench, Model, Settings
+from jaxae.names import METRICS
+
+N, SHAPE, LATENT = 60, (4, 4, 1), 4
+EVERY = list(methods.entries())
+SETTINGS = Settings(samples=8, ais_examples=4, ais_chains=4, ais_steps=10, features="pixels")
+
+
+@cache
+def source():
+    """Bright images of class 1, dark ones of class 0."""
+    rng = np.random.default_rng(0)
+
+    def split():
+        label = np.arange(N) % 2
+        rows = (rng.random((N, *SHAPE)) < 0.2 + 0.6 * label[:, None, None, None]).astype(np.float32)
+        return Split(rows, label.astype(np.int32))
+
+    return Source("made", SHAPE, split(), split(), split(), about="noise")
+
+
+def bench(name="vae", lanes="map", block=2, likelihood="bernoulli", **hyperparameters):
+    def view(split):
+        return View(source().split(split), pixels.make("none"), jax.random.key(3), 25)
+
+    def make(numbers):
+        return small.method(name, likelihood, LATENT, SHAPE, **{**hyperparameters, **numbers})
+
+    return Bench(name, make, source(), view, settings=SETTINGS, lanes=lanes, block=block)
+
+
+def models(of, count=3):
+    first = of.view("test").take(np.arange(12))
+    return [Model({}, small.variables(of.method, first, seed), 5) for seed in range(count)]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_group_is_possible_where_the_method_has_what_it_needs(name):
+    of = bench(name)
+    method = of.method
+    lacks = {
+        "decomposition": method.posterior is None or method.generative is None,
+        "ais": method.generative is None,
+        "codebook": method.discrete is None,
+        "disentanglement": True,  # the data has no factors
+        "samples": method.sample is None,
+    }
+    for group in METRICS:
+        if lacks.get(group, False):
+            with pytest.raises(InputError):
+                metrics.measures([group], of)
+        else:
+            metrics.measures([group], of)
+    metrics.measures(["all"], of)  # leaves out the others
+
+
+def test_every_group_has_its_function():
+    assert tuple(metrics.GROUPS) == METRICS
+
+
+def test_a_wrong_name_is_answered_with_the_right_one():
+    with pytest.raises(InputError, match="unknown metrics 'latent': did you mean 'latents'"):
+        metrics.measures(["latent"], bench())
+
+
+@cache
+def alone():
+    of = bench()
+    return metrics.measures(["all"], of)(models(of))
+
+
+def test_all_of_a_vae_has_every_number_and_each_is_finite():
+    for found in alone():
+        numbers = {name: value for name, value in found.items() if name not in ("notes", "settings", "kl_of_units")}
+        assert found["notes"]["codebook"][0].startswith("not measured: vae has no finite latent space")
+        wanted = (
+            "elbo",
+            "nll",
+            "ais_nll",
+            "active_units",
+            "mutual_information",
+            "linear_probe",
+            "frechet",
+            "precision",
+        )
+        assert set(wanted) <= set(numbers)
+        assert all(np.isfinite(value) for value in numbers.values())
+        assert found["settings"]["samples"]["feature_space"].startswith("the pixels themselves")
+
+
+def test_models_side_by_side_are_measured_as_alone():
+    """Three models in blocks of two: the last block is filled up, and what fills it is not counted."""
+    of = bench(lanes="vmap")
+    beside = metrics.measures(["all"], of)(models(of))
+    assert len(beside) == 3
+    for one, other in zip(beside, alone()):
+        numbers = [name for name, value in other.items() if isinstance(value, float)]
+        small.assert_close(*({n: found[n] for n in numbers} for found in (one, other)), rtol=2e-3, atol=2e-3)
+
+
+def test_models_differ_and_share_their_noise():
+    """The same parameters give the same numbers; other parameters others."""
+    of = bench()
+    first = models(of, 1)[0]
+    one, again = metrics.measures(["likelihood", "ais"], of)([first, first])
+    assert one == again
+    assert one["nll"] != alone()[1]["nll"]
+
+
+def test_the_kl_is_its_parts_within_their_errors():
+    found = alone()[0]
+    parts = found["mutual_information"] + found["aggregated_kl"]
+    assert parts == pytest.approx(found["kl"], abs=4 * found["mutual_information_mc_se"] + 0.02)
+    whole = found["total_correlation"] + found["dimension_wise_kl"]
+    assert whole == pytest.approx(found["aggregated_kl"], abs=1e-5)
+
+
+def test_too_few_samples_are_warned_of():
+    """An encoder that knows nothing of a peaked posterior: few of eight samples count."""
+    of = bench(likelihood="gaussian")
+    warned = metrics.measures(["likelihood"], of)(models(of, 1))[0]
+    assert "8 importance samples are too few" in warned["notes"]["likelihood"][0]
+    assert warned["nll_bias"] > 0.05
+    first = models(of, 1)[0]
+    nothing = first._replace(variables=jax.tree.map(jnp.zeros_like, first.variables))  # q is the posterior: the prior
+    certain = metrics.measures(["likelihood"], of)([nothing])[0]
+    assert certain["nll_bias"] < 1e-6 and certain["notes"]["likelihood"] == []
+
+
+def test_discrete_codes_are_counted():
+    of = bench("vqvae", dim=2, codebook=4)
+    found = metrics.measures(["codebook"], of)(models(of, 1))[0]
+    codes = of.view("test").map(lambda batch: of.method.discrete.encode(models(of, 1)[0].variables, batch))
+    assert found["codebook_use"] == len(np.unique(codes)) / 4
+
+
+def test_a_part_of_a_view_keeps_each_examples_pixels_and_keys():
+    whole = View(source().test, pixels.make("dynamic"), jax.random.key(3), 25)
+    part = whole.spread(7)
+    every = whole.map(lambda batch: batch.x)
+    assert part.only.tolist() == [0, 10, 20, 30, 39, 49, 59]
+    np.testing.assert_array_equal(part.map(lambda batch: batch.x), every[part.only])
+    np.testing.assert_array_equal(part.labels, source().test.labels[part.only])
+    keys = whole.map(lambda batch: jax.random.key_data(whole.keys(batch, "noise")))
+    np.testing.assert_array_equal(
+        part.map(lambda batch: jax.random.key_data(part.keys(batch, "noise"))), keys[part.only]
+    )
