@@ -17,16 +17,14 @@ differs only in its epsilon, which is 20 times smaller here to make up for it), 
 with its correction, not at one. VAE k = 1 takes its KL in closed form; the authors sample it.
 paper: batch 20, 3,280 passes in eight stages of learning rates, Adam (0.99, 0.999).
 cpu: batch 500, 40 passes whatever the setting, Muon with a warm-up and a cosine: what two cores do in minutes (k of 1
-or 5) to an hour (k of 50); and 200 passes of the VAE with k = 1, to see what an hour of the cheapest can do. On one seed
-after ten passes, Muon at 0.015 had a validation ELBO of -101.0 where Adam at 0.003 had -109.6, both with batches of 500,
-and twenty passes of Adam at 0.001 with batches of 20 had -99.5.
+or 5) to an hour (k of 50); and 200 passes of the VAE with k = 1, to see what an hour of the cheapest can do. On one
+seed after ten passes, Muon at 0.015 had a validation ELBO of -101.0 where Adam at 0.003 had -109.6, both with batches
+of 500, and twenty passes of Adam at 0.001 with batches of 20 had -99.5.
 """
 
-import argparse
-from pathlib import Path
 from typing import Any
 
-from experiments.ledger import READ, Setting, measure
+from experiments.ledger import READ, Setting, command_line
 from jaxae import Config
 
 CPU_EPOCHS, LONG = 40, 200
@@ -101,17 +99,7 @@ def settings(budget: str) -> list[Setting]:
 
 
 def main() -> None:
-    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("--budget", choices=list(BUDGETS), required=True)
-    words.add_argument("--only", action="append", metavar="TABLE, SETTING", help="may be given again [all]")
-    words.add_argument("--runs", type=Path, default=Path("runs/burda2015"))
-    args = words.parse_args()
-    every = {f"{s.table}, {s.name}": s for s in settings(args.budget)}
-    if unknown := [name for name in args.only or [] if name not in every]:
-        words.error(f"--only {unknown[0]!r}: expected one of {'; '.join(every)}")
-    chosen = [every[name] for name in args.only or every]
-    command = f"python -m experiments.burda2015 --budget {args.budget}"
-    measure(chosen, SEEDS[args.budget], args.budget, args.runs, command)
+    command_line("burda2015", __doc__, settings, SEEDS)
 
 
 if __name__ == "__main__":

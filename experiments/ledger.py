@@ -13,7 +13,7 @@ import argparse
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,6 +51,22 @@ def measure(settings: Sequence[Setting], seeds: tuple[int, ...], budget: str, ru
         before = read_json(kept)["wall_s"] if kept.is_file() else 0.0
         write_json(kept, {"wall_s": before + time.time() - begun})
         add(row(setting, swept, budget, read_json(kept)["wall_s"], command))
+
+
+def command_line(
+    name: str, about: str | None, settings: Callable[[str], list[Setting]], seeds: dict[str, tuple[int, ...]]
+) -> None:
+    """What the experiment `name` is run by: --budget, one of those that have `seeds`, and which settings."""
+    words = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("--budget", choices=list(seeds), required=True)
+    words.add_argument("--only", action="append", metavar="TABLE, SETTING", help="may be given again [all]")
+    words.add_argument("--runs", type=Path, default=Path("runs") / name)
+    args = words.parse_args()
+    every = {f"{s.table}, {s.name}": s for s in settings(args.budget)}
+    if unknown := [one for one in args.only or [] if one not in every]:
+        words.error(f"--only {unknown[0]!r}: expected one of {'; '.join(every)}")
+    command = f"python -m experiments.{name} --budget {args.budget}"
+    measure([every[one] for one in args.only or every], seeds[args.budget], args.budget, args.runs, command)
 
 
 def row(setting: Setting, swept: sweep.Swept, budget: str, wall: float, command: str) -> dict[str, Any]:

@@ -26,6 +26,13 @@ CHECKED = [f"jaxae.{name}" for name in MODULES]
 install_import_hook(CHECKED, "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def compiled_briefly(request):
+    """Most tests compile much and run it once: LLVM's passes are left out, which halves their time. Modules that are
+    marked `optimised` promise bits, or run for long, and compile as the user's programs do."""
+    jax.config.update("jax_disable_most_optimizations", request.node.get_closest_marker("optimised") is None)
+
+
 @pytest.fixture(scope="session")
 def digits():
     """The embedded data set, read once."""

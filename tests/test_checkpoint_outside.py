@@ -22,6 +22,8 @@ from jaxae.digest import digest
 from jaxae.errors import InputError
 from tests.states import assert_same
 
+pytestmark = pytest.mark.optimised
+
 ROOT = Path(__file__).parents[1]
 
 

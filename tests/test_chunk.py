@@ -18,6 +18,8 @@ from jaxae.names import LIKELIHOODS
 from jaxae.train import init_state, make_train_chunk, make_train_step
 from jaxae.types import Method, Objective, TrainState, Variables
 
+pytestmark = pytest.mark.optimised
+
 KEY = jax.random.key(5)
 BATCH = small.batch()
 STEPS, CAPACITY, ADAM = 24, 24, optax.adam(1e-2)

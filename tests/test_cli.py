@@ -9,6 +9,8 @@ import pytest
 from jaxae import cli, methods
 from tests.runs import SMALL, digest_of, flags
 
+pytestmark = pytest.mark.optimised
+
 
 def say(capsys, *args):
     """(exit code, standard output, standard error) of `jaxae ARGS`, in this process."""

@@ -13,6 +13,8 @@ import pytest
 from jaxae import run
 from tests.runs import SMALL, digest_of, flags, small
 
+pytestmark = pytest.mark.optimised
+
 SGD = {"optimizer": "sgd", "learning_rate": 1e-2, "steps": 20, "batch_size": 96, "checkpoint_every": 10}
 
 

@@ -11,6 +11,8 @@ from jaxae import axis, exact
 from jaxae.parallel import make_mesh
 from jaxae.train import make_train_step
 
+pytestmark = pytest.mark.optimised
+
 KEY = jax.random.key(5)
 BATCH = small.batch(16)
 STEP = jnp.zeros((), jnp.int32)

@@ -21,6 +21,8 @@ from jaxae.cli.supervise import LOST, End, verdict
 from jaxae.errors import InputError
 from jaxae.join import Hosts, join
 
+pytestmark = pytest.mark.optimised
+
 ROOT = Path(__file__).parents[1]
 PEER_TIMEOUT = 10
 BOUND = PEER_TIMEOUT + 5

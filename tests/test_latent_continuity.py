@@ -14,6 +14,8 @@ from experiments.continuity.measures import Images, Model
 from jaxae import run
 from jaxae.config import Config
 
+pytestmark = pytest.mark.optimised
+
 
 def line(t):
     """Images of 1 x 2 pixels on the straight line (t, 1 - t)."""

@@ -11,6 +11,8 @@ from jaxae.config import Config
 from jaxae.errors import InputError
 from tests.runs import SMALL, digest_of, flags
 
+pytestmark = pytest.mark.optimised
+
 README = (Path(__file__).parent.parent / "README.md").read_text()
 MINE = next(block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if block.startswith("# mine.py"))
 

@@ -8,6 +8,8 @@ from click.testing import CliRunner
 
 from jaxae import cli
 
+pytestmark = pytest.mark.optimised
+
 README = (Path(__file__).parent.parent / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 

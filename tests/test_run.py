@@ -15,6 +15,8 @@ from jaxae.data.view import View
 from jaxae.errors import Diverged, InputError
 from tests.runs import SMALL, digest_of, flags, kill_at, small, start
 
+pytestmark = pytest.mark.optimised
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):

@@ -12,6 +12,8 @@ from jaxae import optim, parallel, random
 from jaxae.train import init_state, make_eval_step, make_train_step
 from jaxae.types import Method, Objective, Variables
 
+pytestmark = pytest.mark.optimised
+
 KEY = jax.random.key(5)
 P = PartitionSpec
 BATCH = small.batch()

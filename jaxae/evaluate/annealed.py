@@ -26,7 +26,7 @@ Estimates = dict[str, Float[Array, " batch"]]
 
 
 def annealed(
-    generative: Generative, steps: int, chains: int, leapfrogs: int = 10, schedule: str = "sigmoid"
+    generative: Generative, steps: int, chains: int, leapfrog: int = 10, schedule: str = "sigmoid"
 ) -> Callable[[Variables, Keys, Batch], Estimates]:
     """(variables, keys, batch) -> per-example estimates of log p(x) in nats.
 
@@ -35,13 +35,13 @@ def annealed(
     acceptance: the mean probability of the chains' moves.
 
     steps: in which beta goes from 0 to 1; one is importance sampling from the prior, with a move that changes nothing
-    leapfrogs: steps of a trajectory, each with the gradients of log p(x|z) and log p(z)
+    leapfrog: steps of a trajectory, each with the gradients of log p(x|z) and log p(z)
     schedule: of beta: linear, or sigmoid (Grosse et al. 2015), which is finer near 0 and 1
 
     Memory is that of decoding the batch `chains` times, with its gradient, whatever the number of steps. The tuning
     costs what 4 more chains of at most 500 steps cost. Raises InputError for a number below 1, an unknown schedule.
     """
-    plan = chains_of.plan(generative, steps, chains, leapfrogs, schedule)
+    plan = chains_of.plan(generative, steps, chains, leapfrog, schedule)
 
     def estimate(variables, keys, batch):
         for_sizes, for_chains = random.split(keys)
@@ -52,7 +52,7 @@ def annealed(
 
 
 def reverse(
-    generative: Generative, steps: int, chains: int, leapfrogs: int = 10, schedule: str = "sigmoid"
+    generative: Generative, steps: int, chains: int, leapfrog: int = 10, schedule: str = "sigmoid"
 ) -> Callable[[Variables, Keys, PyTree, Batch], Estimates]:
     """(variables, keys, latents, batch) -> as `annealed`, but on average above log p(x), where the latents are exact
     draws of p(z|x): what x was simulated from.
@@ -60,7 +60,7 @@ def reverse(
     log_p: -log (1/k) sum 1/w. All k chains start at the same latents: log_p_var leaves out what another draw of them
     would change, and only the spread over examples holds all of the error.
     """
-    plan = chains_of.plan(generative, steps, chains, leapfrogs, schedule)
+    plan = chains_of.plan(generative, steps, chains, leapfrog, schedule)
 
     def estimate(variables, keys, latents, batch):
         for_sizes, for_chains = random.split(keys)
@@ -71,7 +71,7 @@ def reverse(
 
 
 def bdmc(
-    generative: Generative, steps: int, chains: int, leapfrogs: int = 10, schedule: str = "sigmoid"
+    generative: Generative, steps: int, chains: int, leapfrog: int = 10, schedule: str = "sigmoid"
 ) -> Callable[[Variables, Keys, Batch], Estimates]:
     """(variables, keys, batch) -> both bounds of log p(x) in nats, for images that the model makes: of `batch` the
     labels alone are read.
@@ -80,7 +80,7 @@ def bdmc(
     _ess and _acceptance. gap: upper - lower, on average above 0. It is how far `annealed` may be off on real images, as
     far as those are like the simulated ones. For means over examples, and their errors: `summary`.
     """
-    plan = chains_of.plan(generative, steps, chains, leapfrogs, schedule)
+    plan = chains_of.plan(generative, steps, chains, leapfrog, schedule)
 
     def estimate(variables, keys, batch):
         for_z, for_x, for_sizes, up, down = random.split(keys, 5)

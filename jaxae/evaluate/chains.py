@@ -36,7 +36,7 @@ class Plan(NamedTuple):
     generative: Generative
     steps: int
     chains: int
-    leapfrogs: int
+    leapfrog: int
     schedule: str
 
 
@@ -58,10 +58,10 @@ class Walked(NamedTuple):
     acceptance: Float[Array, "*chains batch"]
 
 
-def plan(generative: Generative, steps: int, chains: int, leapfrogs: int, schedule: str) -> Plan:
-    at_least_one(steps=steps, chains=chains, leapfrogs=leapfrogs)
+def plan(generative: Generative, steps: int, chains: int, leapfrog: int, schedule: str) -> Plan:
+    at_least_one(steps=steps, chains=chains, leapfrog=leapfrog)
     known("schedule", schedule, SCHEDULES)
-    return Plan(generative, steps, chains, leapfrogs, schedule)
+    return Plan(generative, steps, chains, leapfrog, schedule)
 
 
 def betas(schedule: str, steps: int) -> Float[np.ndarray, " ends"]:
@@ -80,10 +80,8 @@ def step_sizes(plan: Plan, variables: Variables, keys: Keys, batch: Batch) -> Si
 
         def move(carry, level):
             point, log_size = carry
-            size = jnp.exp(log_size)
-            point, probability = transition(
-                at, _numbered(for_moves, level.number), point, level.beta, size, plan.leapfrogs
-            )
+            own, size = _numbered(for_moves, level.number), jnp.exp(log_size)
+            point, probability = transition(at, own, point, level.beta, size, plan.leapfrog)
             return (point, log_size + RATE * (probability - TARGET)), log_size
 
         start = at(plan.generative.draw(variables, for_start))
@@ -116,7 +114,7 @@ def _walk(plan: Plan, at: Locate, keys: Keys, start: Point, levels: Level, sizes
         point, log_w, accepted = carry
         log_w = log_w + level.before * point.log_likelihood
         own, size = _numbered(keys, level.number), sizes[level.pilot]
-        point, probability = transition(at, own, point, level.beta, size, plan.leapfrogs)
+        point, probability = transition(at, own, point, level.beta, size, plan.leapfrog)
         return (point, log_w + level.after * point.log_likelihood, accepted + probability), None
 
     zero = jnp.zeros_like(start.log_prior)

@@ -18,12 +18,12 @@ ROWS = 64  # codes at once
 NUMBERS = 2**18  # of the table codes x posteriors x latent at once: 1 MB, which a core's cache holds
 SCORED = 500  # codes at once whose log p(z) is asked for
 
-Terms = dict[str, np.ndarray]
+Table = Float[np.ndarray, "_ _"] | Float[Array, "_ _"]
 
 
 def decompose(
-    mean: Float[np.ndarray, "n latent"] | Codes,
-    log_var: Float[np.ndarray, "n latent"] | Codes,
+    mean: Table,
+    log_var: Table,
     key: Key[Array, ""],
     log_prior: Callable[[Codes], Float[Array, " rows"]] | None = None,
     draws: int = 1,
@@ -36,22 +36,23 @@ def decompose(
     prior N(0, 1), which is a product over units: for others give `log_prior`, z -> log p(z).
 
     Every term is the mean over the same `draws` codes z ~ q(z|x) an example, so that the sums hold to rounding; q(z) at
-    each is exact. The errors are those of the draws, the split held fixed; with one draw they are at most that, since
-    the examples' own differences are then part of them. mutual_information cannot exceed log n,
-    `mutual_information_bound`: near it, it tells the split's size and not what the code could carry.
+    each is exact. The errors are those of the draws, the split held fixed; those stated for one draw are too large, by
+    what the examples differ. mutual_information cannot exceed log n, `mutual_information_bound`: near it, it tells the
+    size of the split, and what the codes say beyond that is counted in aggregated_kl and total_correlation.
 
-    The cost is draws n^2 latent exponentials, about 1 ns each on one core; the memory is some 64 MB whatever n is.
-    Raises InputError where mean and log_var are not of one shape [n, latent].
+    The cost is draws n^2 latent exponentials, about 1 ns each on one core; the memory, a few MB beside what is given.
+    Raises InputError where mean and log_var are not of one shape [n, latent], or draws is below 1.
     """
     if len(mean.shape) != 2 or mean.shape != log_var.shape or not mean.size:
         raise InputError(f"mean {mean.shape} and log_var {log_var.shape}: expected the same shape [n, latent]")
     at_least_one(draws=draws)
-    q, z, log_qz = _drawn(Normal(jnp.asarray(mean), jnp.asarray(log_var)), key, draws)
+    q = Normal(jnp.asarray(mean), jnp.asarray(log_var))
+    z, log_qz = _drawn(q, key, draws)
     rows = z.reshape(-1, z.shape[-1])
     joint, marginals = (_to_host(x, z) for x in _aggregate(rows, q, log_prior is None))
     log_pz = _to_host(densities.standard_normal(rows) if log_prior is None else _by_pieces(log_prior, rows), z)
-    log_qz = np.asarray(log_qz, np.float64)
-    terms = {"kl": log_qz - log_pz, "mutual_information": log_qz - joint, "aggregated_kl": joint - log_pz}
+    own = _to_host(log_qz, z)
+    terms = {"kl": own - log_pz, "mutual_information": own - joint, "aggregated_kl": joint - log_pz}
     if log_prior is None:
         terms |= {"total_correlation": joint - marginals, "dimension_wise_kl": marginals - log_pz}
     found: dict[str, float | None] = {"mutual_information_bound": math.log(len(mean))}
@@ -61,11 +62,11 @@ def decompose(
 
 
 @partial(jax.jit, static_argnums=2)
-def _drawn(q: Normal, key: Key[Array, ""], draws: int) -> tuple[Normal, Array, Array]:
-    """(q, z [draws, n, latent], log q(z|x) [draws, n]): an example's codes are those of its own key."""
+def _drawn(q: Normal, key: Key[Array, ""], draws: int) -> tuple[Array, Array]:
+    """(z [draws, n, latent], log q(z|x) [draws, n]): an example's codes are those of its own key."""
     keys = random.example_keys(key, 0, jnp.arange(len(q.mean)))
     z = reparameterise(keys, q, (draws,))
-    return q, z, densities.normal(z, q)
+    return z, densities.normal(z, q)
 
 
 @partial(jax.jit, static_argnums=2)

@@ -19,26 +19,28 @@ def scores(
 ) -> dict[str, float]:
     """Every score, from `train` and `test` examples and as many votes; `batch` rows are encoded at a time.
 
-    The interventional scores need 192 codes a vote, 2.88 million in all. Here they are drawn from a pool that is
-    encoded once: the train and test examples themselves (15,000 codes), or with `grid` every combination of the
-    factors (737,280 for sprites), which is exact.
+    The protocol's votes encode 2.88 million new examples. Here they draw from a pool that is encoded once: with `grid`
+    every combination of the factors (737,280 for sprites), which is exact; else, the deviation, the train and test
+    examples themselves, 15,000. On two simulated sets of codes of sprites that left the beta-VAE score as it was and
+    lowered the FactorVAE score from 0.994 to 0.992 and from 0.816 to 0.808 (12 seeds, standard deviations 0.002 and
+    0.009). With 10 codes the whole takes 25 s of CPU, nearly all of it DCI, and what `encode` takes.
     Raises InputError for factors, numbers or codes that cannot be scored.
     """
     check(factors)
     if seed < 0 or min(train, test) < 2:
         raise InputError(f"seed {seed}, train {train}, test {test}: expected at least 0, 2 and 2")
     rngs = np.random.default_rng(seed).spawn(4)
-    drawn = (draw(factors, rng, count) for rng, count in zip(rngs, (train, test)))
+    rows = [draw(factors, rng, count) for rng, count in zip(rngs, (train, test))]
     if grid:
         pool = every(factors, batch)
-        at = (np.ravel_multi_index(tuple(rows.T), factors.sizes) for rows in drawn)
-        seen, held = (Table(pool.codes[rows], pool.factors[rows]) for rows in at)
-        pools = pool, pool
+        at = [np.ravel_multi_index(tuple(part.T), factors.sizes) for part in rows]
+        seen, held = (Table(pool.codes[index], pool.factors[index]) for index in at)
     else:
-        seen, held = pools = tuple(encode(factors, rows, batch) for rows in drawn)
+        pool = encode(factors, np.concatenate(rows), batch)
+        seen, held = Table(pool.codes[:train], rows[0]), Table(pool.codes[train:], rows[1])
     found = {
-        "beta_vae_score": beta_vae_score(*pools, rngs[2], (train, test)),
-        "factor_vae_score": factor_vae_score(*pools, rngs[3], (train, test)),
+        "beta_vae_score": beta_vae_score(pool, rngs[2], (train, test)),
+        "factor_vae_score": factor_vae_score(pool, rngs[3], (train, test)),
         "mig": mig(seen),
     }
     found |= {f"dci_{name}": value for name, value in dci(seen, held)._asdict().items()}

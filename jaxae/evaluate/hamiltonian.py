@@ -4,7 +4,7 @@ Neal 2011 (arXiv:1206.1901), sections 5.2.3 (the leapfrog) and 5.3.2 (the transi
 p(z) p(x|z)^beta, whose two parts are kept apart, so that beta may change from one transition to the next.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float
 from jaxae import random
 from jaxae.types import Batch, Generative, Keys, PyTree, Variables
 
-JITTER = 0.2  # of a step size, either way: without, a trajectory may be a whole period and end where it began
+JITTER = 0.5  # of a step size, either way: else a trajectory may be half a period, or a whole one, and tell nothing new
 
 Rows = Float[Array, " batch"]
 Scalar = Float[Array, ""]
@@ -57,13 +57,14 @@ def locate(generative: Generative, variables: Variables, batch: Batch) -> Locate
 
 def transition(at: Locate, keys: Keys, point: Point, beta: Scalar, size: Rows, leapfrogs: int) -> tuple[Point, Rows]:
     """(the next Point, the probability with which the move to it was accepted). It leaves p(z) p(x|z)^beta as it is."""
-    for_size, for_momentum, for_choice = random.split(keys, 3)
-    size = size * (1 + JITTER * (2 * _uniform(for_size) - 1))
+    for_uniform, *for_momentum = random.split(keys, 1 + len(jax.tree.leaves(point.z)))
+    stretch, choice = jax.vmap(lambda key: jax.random.uniform(key, (2,)))(for_uniform).T
+    size = size * (1 + JITTER * (2 * stretch - 1))
     momentum = _normal_like(for_momentum, point.z)
     proposal, turned = leapfrog(at, point, momentum, beta, size, leapfrogs)
     log_ratio = proposal.log_p(beta) - _kinetic(turned) - point.log_p(beta) + _kinetic(momentum)
     probability = jnp.where(jnp.isnan(log_ratio), 0.0, jnp.exp(jnp.minimum(log_ratio, 0.0)))  # NaN: it ran to infinity
-    return _choose(_uniform(for_choice) < probability, proposal, point), probability
+    return _choose(choice < probability, proposal, point), probability
 
 
 def leapfrog(at: Locate, point: Point, momentum: PyTree, beta: Scalar, size: Rows, steps: int) -> tuple[Point, PyTree]:
@@ -86,14 +87,9 @@ def _kinetic(momentum: PyTree) -> Rows:
     return sum(squares[1:], squares[0]) / 2
 
 
-def _normal_like(keys: Keys, z: PyTree) -> PyTree:
+def _normal_like(keys: Sequence[Keys], z: PyTree) -> PyTree:
     leaves, tree = jax.tree.flatten(z)
-    noise = [random.normal(own, leaf.shape[1:]) for own, leaf in zip(random.split(keys, len(leaves)), leaves)]
-    return jax.tree.unflatten(tree, noise)
-
-
-def _uniform(keys: Keys) -> Rows:
-    return jax.vmap(jax.random.uniform)(keys)
+    return jax.tree.unflatten(tree, [random.normal(own, leaf.shape[1:]) for own, leaf in zip(keys, leaves)])
 
 
 def _choose(accepted: Bool[Array, " batch"], one: Point, other: Point) -> Point:

@@ -22,21 +22,19 @@ COLLAPSED = 0.05  # a code with a lower standard deviation has no vote
 AT_ONCE = 2**22  # numbers gathered from a pool at a time: memory is bounded whatever the number of votes
 
 
-def beta_vae_score(
-    train: Table, test: Table, rng: np.random.Generator, votes: Votes = (10_000, 5_000), group: int = 64
-) -> float:
+def beta_vae_score(pool: Table, rng: np.random.Generator, votes: Votes = (10_000, 5_000), group: int = 64) -> float:
     """How well a linear classifier tells which factor is shared within pairs: test accuracy, 1 / k by chance.
 
     Higgins et al. 2017 (openreview.net/forum?id=Sy2fzU9gl), section 3. What it sees, a vote, is the mean |z - z'| over
     `group` pairs of codes. It is scikit-learn's logistic regression with the defaults, as in Locatello et al. 2019
     (today multinomial, then one against the rest); its L2 penalty makes the score depend on the scale of the codes.
     Codes that leave out one factor can score 1: no other one is left when none of theirs is shared.
-    Raises InputError for unusable tables, fewer than two factors that vary, or fewer than one vote or pair.
+    Raises InputError for an unusable pool, fewer than two factors that vary, or fewer than one vote or pair.
     """
-    train, test = usable(train, test, least=2)
+    pool = usable(pool, least=2)[0]
     at_least_one(train_votes=votes[0], test_votes=votes[1], group=group)
-    points, shared = _differences(train, rng, votes[0], group)
-    held, expected = _differences(test, rng, votes[1], group)
+    points, shared = _differences(pool, rng, votes[0], group)
+    held, expected = _differences(pool, rng, votes[1], group)
     if votes[0] == 1:  # a classifier of one class
         return float(np.mean(expected == shared[0]))
     with warnings.catch_warnings():
@@ -57,28 +55,25 @@ def _differences(
     return np.concatenate(points), np.concatenate(shared)
 
 
-def factor_vae_score(
-    train: Table, test: Table, rng: np.random.Generator, votes: Votes = (10_000, 5_000), group: int = 64
-) -> float:
+def factor_vae_score(pool: Table, rng: np.random.Generator, votes: Votes = (10_000, 5_000), group: int = 64) -> float:
     """How well the code that varies least tells which factor is fixed: test accuracy, 1 / k by chance.
 
     Kim and Mnih 2018 (arXiv:1802.05983), section 4. A vote is for the code with the least variance in a group with one
-    factor fixed, as a share of its variance in `train`; a code stands for the factor fixed in most of its training
+    factor fixed, as a share of its variance in the pool; a code stands for the factor fixed in most of its training
     votes. As in the program of Locatello et al. 2019, codes with a standard deviation below 0.05 get no votes; where
     there are no others, the score is 0.
-    Raises InputError for unusable tables, fewer than two factors that vary or two rows a group, or no votes.
+    Raises InputError for an unusable pool, fewer than two factors that vary or two rows a group, or no votes.
     """
-    train, test = usable(train, test, least=2)
+    pool = usable(pool, least=2)[0]
     at_least_one(train_votes=votes[0], test_votes=votes[1])
     if group < 2:
         raise InputError(f"group {group}: expected at least 2, whose variance is taken")
-    spread = train.codes.std(axis=0, ddof=1)
+    spread = pool.codes.std(axis=0, ddof=1)
     active = spread >= COLLAPSED
     if not active.any():
         return 0.0
-    train, test = (Table(codes[:, active] / spread[active], factors) for codes, factors in (train, test))
-    seen = _least_varied(train, rng, votes[0], group)
-    held = _least_varied(test, rng, votes[1], group)
+    pool = Table(pool.codes[:, active] / spread[active], pool.factors)
+    seen, held = (_least_varied(pool, rng, count, group) for count in votes)
     return float(held[seen.argmax(axis=0), np.arange(len(held.T))].sum() / votes[1])
 
 
@@ -122,8 +117,8 @@ def irs(table: Table, bins: int = 20, quantile: float = 0.99) -> float:
     over all rows), for each code the largest over the factors, averaged with the maxima as weights. Their program puts
     a factor's values into 20 bins of equal width, so a factor of more values never is quite fixed: a perfect code of it
     scores less than 1. Codes independent of all factors score above 0 where their maximum lies beyond the quantile:
-    0.3 for a Gaussian. Constant codes have no weight; where all are, the score is 0.
-    Raises InputError for unusable tables, fewer than one bin, or a quantile outside 0 to 1.
+    about a third for a Gaussian. Constant codes have no weight; where all are, the score is 0.
+    Raises InputError for an unusable table, fewer than one bin, or a quantile outside 0 to 1.
     """
     codes, factors = usable(table)[0]
     if not 0 <= quantile <= 1:

@@ -117,8 +117,8 @@ def ais(bench: Bench) -> Measure:
                 **{f"bdmc_{name}": value for name, value in bounds.items()},
             }
             notes = [
-                f"AIS: on {len(view)} simulated images log p(x) lies between {bounds['lower']:.3f} and "
-                f"{bounds['upper']:.3f} nats on average: so far may the AIS estimate be off on images like these"
+                f"on {len(view)} simulated images the two bounds of AIS lie {bounds['gap']:.3f} nats apart on average: "
+                "so far may its estimate be off on images like these"
             ]
             found.append({**known, "settings": settings, "notes": notes})
         return found

@@ -25,14 +25,14 @@ class Row(NamedTuple):
 def headline(evaluation: Mapping[str, Any] | None, trained: Trained) -> dict[str, Any]:
     """The held-out measures as rows, what was said of them, and whether they are of these very parameters."""
     if evaluation is None:
-        return {"evaluation": None, "rows": [], "notes": [], "settings": {}, "stale": False}
+        return {"evaluation": None, "rows": [], "notes": [], "sample_space": None, "stale": False}
     e = evaluation
     rows = [_row(e, name, NAMES.get(name, about.words), about.unit, _note(e, name)) for name, about in MEASURES.items()]
     return {
         "evaluation": dict(e),
         "rows": [row for row in rows if row],
-        "notes": [note for notes in e.get("notes", {}).values() for note in notes],
-        "settings": e.get("settings", {}),
+        "notes": [n for notes in e.get("notes", {}).values() for n in notes if not n.startswith("not measured")],
+        "sample_space": e.get("settings", {}).get("samples"),
         "stale": e.get("digest") != final_digest(trained),
     }
 

@@ -5,6 +5,8 @@ import pytest
 
 from jaxae.networks.conv2d import Conv, ConvTranspose
 
+pytestmark = pytest.mark.optimised
+
 MODULES = {"conv": Conv, "transpose": ConvTranspose}
 CASES = [
     *((kernel, stride, (7, 5)) for kernel in (3, 4, 5) for stride in (1, 2)),

@@ -22,6 +22,8 @@ from jaxae.samplers.density import standardised
 from jaxae.types import Discrete
 from tests import made, small
 
+pytestmark = pytest.mark.optimised
+
 SHARES, MEANS, SD = np.array([0.3, 0.7]), np.array([[-2.0, 1.0], [1.0, 4.0]]), np.array([0.6, 0.3])
 TRAINED = {"flow": flow, "two-stage": two_stage, "autoregressive": autoregressive}
 

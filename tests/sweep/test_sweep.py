@@ -18,6 +18,8 @@ from jaxae.sweep.folder import SweepFolder, member_path
 from jaxae.sweep.lanes import wave_size
 from tests.runs import SMALL, digest_of, flags, kill_at, small, start
 
+pytestmark = pytest.mark.optimised
+
 GRID = {"beta": (1.0, 4.0)}
 CLOCK = {"examples_per_second"}
 

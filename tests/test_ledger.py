@@ -1,0 +1,111 @@
+"""The ledger's rows and tables, and the experiments' settings: what is claimed is what ledger.json says."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import burda2015, ledger, vampprior
+from jaxae import schedules
+from jaxae.build import build
+from jaxae.compare.statistics import t_interval
+
+ROOT = Path(__file__).parents[1]
+
+
+def row(setting, values, published=86.76, table="one layer", budget="cpu", provenance=ledger.READ):
+    return {
+        "table": table, "setting": setting, "seeds": len(values), "ours": float(np.mean(values)),
+        "interval": list(t_interval(np.array(values))), "published": published, "provenance": provenance,
+        "budget": budget, "wall_s": 90.0, "device": "a CPU", "command": "python it", "commit": "abc",
+        "values": {str(seed): value for seed, value in enumerate(values)}, "active_units": 19.5,
+    }  # fmt: skip
+
+
+def test_a_row_takes_the_place_of_its_like(tmp_path):
+    file = tmp_path / "ledger.json"
+    one, other, again = row("VAE", [90.0, 91.0]), row("IWAE", [88.0, 89.0]), row("VAE", [80.0, 81.0])
+    for each in (one, other, again):
+        ledger.add(each, file)
+    assert json.loads(file.read_text())["rows"] == [again, other]
+
+
+def test_the_table_tells_misses_and_marks_what_was_only_recalled():
+    text = ledger.tables([row("VAE", [90.0, 92.0]), row("old", [80.0], 88.56, provenance=ledger.RECALLED)])
+    assert "| VAE | 91.00 (78.29 to 103.71) | 2 | 86.76 | +4.24 | 19.5 | 2 min |" in text
+    assert "| old | 80.00 | 1 | 88.56 [recalled] | −8.56 |" in text
+
+
+def test_neighbours_are_compared_over_their_common_seeds():
+    text = ledger.tables([row("VAE", [90.0, 91.0, 92.0]), row("IWAE", [88.0, 89.1, 90.1])])
+    assert "IWAE less VAE −1.93 (−2.08 to −1.79, n = 3)" in text
+
+
+def test_tables_and_budgets_are_kept_apart():
+    text = ledger.tables([row("VAE", [90.0, 91.0]), row("VAE", [86.0, 87.0], budget="paper")])
+    assert "budget `cpu`" in text and "budget `paper`" in text and "Paired" not in text
+
+
+def test_the_pages_are_what_the_ledger_says():
+    words = [sys.executable, "-m", "experiments.ledger", "--check"]
+    found = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_every_row_has_the_names_that_scripts_rely_on():
+    names = {
+        "table", "setting", "seeds", "ours", "interval", "published", "provenance", "budget", "wall_s", "device",
+        "command", "commit",
+    }  # fmt: skip
+    for each in json.loads((ROOT / "experiments" / "ledger.json").read_text())["rows"]:
+        assert names <= set(each)
+        values = np.array(list(each["values"].values()))
+        assert each["ours"] == pytest.approx(values.mean())
+        assert each["seeds"] == len(values) >= 3
+
+
+def test_the_papers_schedule_is_the_papers():
+    """Eight stages of 3^i passes, 3,280 in all."""
+    rate = schedules.make(burda2015.stages(), total=3280, epoch=1)
+    at = [sum(3**i for i in range(stage)) for stage in range(8)]
+    expected = [1e-3, 7.2e-4, 5.2e-4, 3.7e-4, 2.7e-4, 1.9e-4, 1.4e-4, 1e-4]
+    np.testing.assert_allclose([rate(step) for step in at], expected, rtol=1e-5)
+    np.testing.assert_allclose([rate(step - 1) for step in at[1:]], expected[:-1], rtol=1e-5)
+    assert sum(3**i for i in range(8)) == 3280
+
+
+@pytest.mark.parametrize("module", [burda2015, vampprior])
+@pytest.mark.parametrize("budget", ["cpu", "paper"])
+def test_settings_differ_in_what_they_are_about_and_share_the_budget(module, budget):
+    settings = module.settings(budget)
+    names = [(s.table, s.name) for s in settings]
+    assert len(set(names)) == len(names)
+    for setting in settings:
+        assert setting.config.samples == 5000
+        assert setting.published is not None
+    steps = {s.config.steps for s in settings if "longer" not in s.table}
+    assert len(steps) == 1 and len({s.config.optimizer for s in settings}) == 1
+
+
+def test_the_two_layers_are_those_of_the_paper(digits):
+    """Of each weight matrix: 784-200-200-100, 100-100-100-50 and back; here 64 pixels for 784."""
+    two = {s.name: s.config for s in burda2015.settings("cpu") if s.table == "two layers"}
+    config = two["IWAE k=50"]
+    assert (config.hyperparameters["k"], config.hyperparameters["bound"]) == (50, "iwae")
+    values = {**config.to_dict(), "data": "digits", "validation": None, "batch_size": 100, "steps": 1}
+    setup = build(type(config)(**values), source=digits)
+    params = setup.init().variables.params
+    shapes = [leaf.shape for name in ("encoder", "up", "down", "decoder") for leaf in matrices(params[name])]
+    assert shapes == [
+        (64, 200), (200, 200), (200, 200), (100, 100), (100, 100), (100, 100),
+        (50, 100), (100, 100), (100, 200), (100, 200), (200, 200), (200, 64),
+    ]  # fmt: skip
+
+
+def matrices(tree):
+    import jax
+
+    return [leaf for leaf in jax.tree.leaves(tree) if leaf.ndim == 2]
