@@ -27,6 +27,11 @@ ALWAYS = {"vae", *(name for name, entry in ENTRIES.items() if entry.couples)}
 coupled_first = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in ALWAYS else pytest.mark.slow) for name in ENTRIES]
 )
+# A plain one, a codebook, an adversary, a multiplier: the others are like one of these.
+RICH = ("vae", "vqvae", "factor_vae", "geco_vae")
+rich_first = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in RICH else pytest.mark.slow) for name in ENTRIES]
+)
 
 
 @cache
@@ -71,6 +76,7 @@ def assert_same_training(one, other):
     small.assert_close(one, other, rtol=2e-3, atol=2e-5)
 
 
+@pytest.mark.slow
 @every
 def test_every_parameter_has_a_gradient(name):
     """One that none reaches is a mistake of the loss; an adversary's is of a loss of its own. The momentum tells."""
@@ -105,7 +111,7 @@ def test_sharded_jit_over_two_devices_is_one_device(name):
     assert_same_training(jax.device_get((state.variables, state.opt_state, seen)), alone(name))
 
 
-@coupled_first
+@rich_first
 def test_vmap_over_learning_rates_is_each_alone(name):
     def steps(rate, state):
         step = make_train_step(*made(name, rate))
@@ -121,7 +127,7 @@ def test_vmap_over_learning_rates_is_each_alone(name):
     assert any(not np.array_equal(a, b) for a, b in zip(jax.tree.leaves(one[0].params), jax.tree.leaves(two[0].params)))
 
 
-@coupled_first
+@rich_first
 def test_a_chunk_cut_in_two_is_the_chunk(name):
     """Bitwise: what a method keeps is in its state, and all of it."""
     chunk = small.jit(make_train_chunk(make_train_step(*made(name)), lambda key, step, data, row: data))

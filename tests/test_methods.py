@@ -180,8 +180,9 @@ def test_init_is_deterministic_and_its_key_matters(name):
 
 
 @every
-def test_loss_falls(name):
-    """Or, where an adversary pulls the other way, the reconstruction's part of it."""
+def test_loss_falls_and_every_parameter_moves(name):
+    """The loss, or, where an adversary pulls the other way, the reconstruction's part of it. A parameter that no
+    gradient reaches is a mistake: Adam leaves it where it was."""
     of = method(name)
     tx = optim.make("adam", 1e-2, own=of.optimizers)
     start = small.variables(of, batch(), size=0.1)
@@ -190,6 +191,8 @@ def test_loss_falls(name):
     done = chunk(KEY, state, batch(), jnp.zeros(STEPS), STEPS)
     losses = np.asarray(done.metrics["reconstruction" if of.optimizers else "loss"])
     assert int(done.done) == STEPS
+    moved = jax.tree.map(lambda a, b: bool(np.any(a != b)), start.params, done.state.variables.params)
+    assert not [jax.tree_util.keystr(path) for path, way in jax.tree_util.tree_leaves_with_path(moved) if not way]
     middle = STEPS // 2
     assert losses[-10:].mean() < 0.8 * losses[0]
     assert losses[-10:].mean() < losses[middle - 5 : middle + 5].mean()

@@ -41,11 +41,11 @@ def _note(e: Mapping[str, Any], name: str) -> str:
     """What a number depends on."""
     if name == "nll" and "samples" in e:
         return f"importance-weighted, k = {e['samples']:,}"
-    if name == "ais_nll":
+    if name == "ais_nll" and "ais" in e.get("settings", {}):
         return "{examples:,} images, {chains} chains of {steps:,} steps".format(**e["settings"]["ais"])
     if name == "frechet" and e.get("frechet_floor") is not None:
         return f"{e['frechet_floor']:.3g} between real images"
-    if name == "mutual_information":
+    if name == "mutual_information" and "mutual_information_bound" in e:
         return f"at most {e['mutual_information_bound']:.2f}, the logarithm of the number of images"
     return ""
 

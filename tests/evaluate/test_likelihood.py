@@ -10,7 +10,7 @@ import small
 
 from jaxae import random
 from jaxae.data import pixels
-from jaxae.data.source import Split
+from jaxae.data.source import Source, Split
 from jaxae.data.view import View
 from jaxae.evaluate.bench import Bench, Model, Settings
 from jaxae.evaluate.likelihood import importance, likelihood
@@ -20,6 +20,7 @@ N, SCALE = 23, 0.5
 ROWS = np.random.default_rng(1).random((N, *small.SHAPE)).astype(np.float32)
 FLAT = ROWS.reshape(N, -1).astype(np.float64)
 SPLIT = Split(ROWS, np.zeros(N, np.int32))
+SOURCE = Source("noise", small.SHAPE, SPLIT, SPLIT, SPLIT, about="noise")
 GREY = pixels.make("none")
 KEY = jax.random.key(4)
 LATENTS = [1, 4]
@@ -31,7 +32,7 @@ def view(chunk=10):
 
 
 def evaluate(method, variables, view, samples, step):
-    bench = Bench(lambda numbers: method, None, lambda split: view, settings=Settings(samples))
+    bench = Bench("it", lambda numbers: method, SOURCE, lambda split: view, settings=Settings(samples))
     return likelihood(bench)([Model({}, variables, step)])[0]
 
 

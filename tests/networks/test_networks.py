@@ -10,8 +10,6 @@ from jaxae import likelihoods, networks
 from jaxae.errors import InputError
 from jaxae.networks import catalogue, layers
 
-pytestmark = pytest.mark.optimised
-
 SHAPES = [(28, 28, 1), (64, 64, 3), (9, 7, 3), (1, 1, 1), (2, 33, 5)]
 LATENT = 3
 KEY = jax.random.key(2, impl="unsafe_rbg")  # threefry takes many times as long to compile

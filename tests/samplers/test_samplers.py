@@ -230,7 +230,9 @@ SETTINGS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", list(samplers.entries()))
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in ("flow", "two-stage"))) for n in samplers.entries()]
+)
 def test_a_sample_does_not_depend_on_the_count_and_is_the_same_of_a_fit_that_was_kept(discrete, name, monkeypatch):
     use(monkeypatch, 20)
     make = samplers.factory(name)

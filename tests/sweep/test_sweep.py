@@ -99,6 +99,7 @@ def test_waves_order_and_company_change_no_bit(whole, tmp_path):
     assert digests(tmp_path / "other", other)["seed=2,beta=4"] == expected["seed=2,beta=4"]
 
 
+@pytest.mark.slow
 def test_beside_each_other_neither(tmp_path, alone):
     """vmap: the same among any members, and the run alone to rounding."""
     how = sweep.How(lanes="vmap", block=4)
