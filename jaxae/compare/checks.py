@@ -64,6 +64,11 @@ def comparable(frame: pandas.DataFrame, measure: str) -> None:
             one, other = (there[there[column] == value]["run"].iloc[0] for value in values[:2])
             shown = " and ".join(str(v)[:12] for v in values[:2])
             raise InputError(f"{one} and {other} are {what} ({shown}): {todo}")
+    if measure in measures.OF_SAMPLES and len(spaces := _distinct(there, "feature_space")) > 1:
+        raise InputError(
+            f"measure {measure!r}: taken in different feature spaces ({'; '.join(spaces[:2])}): evaluate the runs in "
+            "the same one: `jaxae evaluate RUN --metrics samples --features SPACE`"
+        )
     if clash := _apart(frame, measure):
         raise InputError(
             f"measure {measure!r}: the likelihoods {clash[0]} and {clash[1]} count different things: "

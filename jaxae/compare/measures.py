@@ -51,6 +51,7 @@ NOT_MEASURES = (
     "samples", "examples", "step", "split", "digest", "evaluation_seed", "effective_samples", "nll_bias",
     "ais_acceptance", "bdmc_lower", "bdmc_upper", "mutual_information_bound", "frechet_floor", "coverage_expected",
 )  # fmt: skip
+OF_SAMPLES = ("frechet", "precision", "recall", "density", "coverage")  # of one feature space, or no comparison
 NOT_NUMBERS = ("settings", "notes", "kl_of_units")
 """Of evaluation.json: for readers, and no columns of a table."""
 

@@ -39,6 +39,7 @@ def render(paths: Iterable[str | Path], measure: str | None, baseline: str | Non
         "strip": contrasts.strip(found, colours, f"{found.words} of every seed, by setting"),
         "carlo": carlo(frame, found.measure),
         "others": rows.other_measures(frame, every),
+        "spaces": list(frame["feature_space"].dropna().unique()) if "feature_space" in frame else [],
         "families": families(found),
         "few": FEW,
         "plane": plane(every, colours) if trajectories.has_plane(frame, known) else None,

@@ -153,3 +153,15 @@ def test_a_baseline_that_was_never_measured(tmp_path):
         compare(table(where))
     found = compare(table(where), baseline="beta=2")
     assert found.settings[0].summary is None and found.against[0].improvement is None
+
+
+def test_samples_judged_in_different_spaces_are_no_comparison(tmp_path):
+    of = {1.0: "one", 2.0: "another"}
+    for beta, space in of.items():
+        kept = compared.measures(20.0, frechet=3.0, settings={"samples": {"feature_space": space}}, notes={})
+        compared.run(tmp_path / space, 0, kept, beta=beta)
+    frame = table([tmp_path / space for space in of.values()])
+    assert frame["feature_space"].tolist() == ["one", "another"] and "settings" not in frame
+    with pytest.raises(InputError, match=r"'frechet': taken in different feature spaces \(one; another\)"):
+        compare(frame, "frechet")
+    assert compare(frame, "nll").measure == "nll"
