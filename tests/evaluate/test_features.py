@@ -81,7 +81,7 @@ def test_a_damaged_file_is_made_again_with_one_line(damage, brief, place, caplog
     file.write_bytes(DAMAGE[damage](whole := file.read_bytes()))
     with caplog.at_level(logging.WARNING, "jaxae"):
         assert bits(features.classifier(source)) == before
-    (record,) = [record for record in caplog.records if record.name.startswith("jaxae")]
+    (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert "damaged and made again" in record.getMessage() and "\n" not in record.getMessage()
     assert place() == [file] and len(file.read_bytes()) == len(whole)
 
