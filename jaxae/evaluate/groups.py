@@ -1,0 +1,217 @@
+"""The groups of measures, one function each: bench -> (models -> one dict of numbers a model).
+
+A group compiles once, whatever the number of models, and raises InputError, before anything is computed, where the
+method or the data lack what it needs. Beside numbers its dicts may hold "notes", sentences for whoever reads them, and
+"settings", what the numbers depend on.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxae import random
+from jaxae.data import pixels
+from jaxae.data.source import Split
+from jaxae.data.view import View
+from jaxae.errors import InputError
+from jaxae.evaluate import annealed, decomposition, disentanglement, features, latents, samples
+from jaxae.evaluate.bench import Bench, Model
+from jaxae.evaluate.likelihood import Measure
+from jaxae.evaluate.units import units
+from jaxae.types import Batch
+
+PROBED = 10_000  # examples of a split that probes are fitted to and tried on, at most, evenly spread
+AGGREGATED = 10_000  # posteriors that make up q(z), at most, evenly spread
+DRAWN = 10_000  # samples that are judged, at most
+PIECE = 500  # samples at once
+COMPARED = "the decoder's means against the split's grey levels"
+LEAPFROG = 2  # at equal cost, more distributions do better than longer moves: 500 x 2 is worth 500 x 10 (MNIST, z = 50)
+ANNEALED = 50  # examples whose chains run side by side
+
+
+def decomposed(bench: Bench) -> Measure:
+    """The parts of the ELBO's KL over the split: see `decomposition.decompose`."""
+    method = bench.method
+    if method.posterior is None or method.generative is None:
+        raise InputError(f"{bench.name} has no Gaussian posterior under a prior with a density: nothing to take apart")
+    posteriors = bench.over(lambda method, variables, keys, batch, step: method.posterior(variables, batch)._asdict())
+
+    def log_prior(method, variables, step, z):
+        return method.generative.log_prior(variables, z)
+
+    prior = None if method.standard_prior else replace(bench, lanes="map").program(log_prior)  # each at its own z
+
+    def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
+        view, found = bench.view(bench.split).spread(AGGREGATED), []
+        key = random.stream(view.key, "decomposition")
+        for model, q in zip(models, posteriors(models, view)):
+            of = None if prior is None else lambda z, model=model: prior([model], z)[0]
+            parts = decomposition.decompose(q["mean"], q["log_var"], jax.random.clone(key), of)
+            found.append({name: part for name, part in parts.items() if name not in ("kl", "kl_mc_se")})
+        return found
+
+    return measure
+
+
+def annealing(bench: Bench) -> Measure:
+    """-log p(x) by annealed importance sampling on some of the split, and both bounds on as many simulated images."""
+    if bench.method.generative is None:
+        raise InputError(f"{bench.name} has no density p(x|z) p(z) over real vectors z: nothing to anneal")
+    s = bench.settings
+
+    def anneal(method, variables, keys, batch, step):
+        return annealed.annealed(method.generative, s.ais_steps, s.ais_chains, LEAPFROG)(variables, keys, batch)
+
+    def bound(method, variables, keys, batch, step):
+        return annealed.bdmc(method.generative, s.ais_steps, s.ais_chains, LEAPFROG)(variables, keys, batch)
+
+    real, simulated = bench.over(anneal, "ais"), bench.over(bound, "bdmc")
+
+    def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
+        view = bench.view(bench.split).spread(s.ais_examples, ANNEALED)
+        settings = {"examples": len(view), "chains": s.ais_chains, "steps": s.ais_steps}
+        found = []
+        for of, both in zip(real(models, view), simulated(models, view)):
+            bounds = annealed.summary(both)
+            known = {
+                "ais_nll": -_mean(of["log_p"]),
+                "ais_nll_mc_se": float(np.sqrt(np.sum(of["log_p_var"], dtype=np.float64)) / len(view)),
+                "ais_nll_data_se": _error(of["log_p"]),
+                "ais_acceptance": _mean(of["acceptance"]),
+                **{f"bdmc_{name}": value for name, value in bounds.items()},
+            }
+            notes = [
+                f"on {len(view)} simulated images the two bounds of AIS lie {bounds['gap']:.3f} nats apart on average: "
+                "so far may its estimate be off on images like these"
+            ]
+            found.append({**known, "settings": settings, "notes": notes})
+        return found
+
+    return measure
+
+
+def codes_in_use(bench: Bench) -> Measure:
+    """Active units and the KL of each unit; whether the posterior has collapsed, in words."""
+    codes, method = bench.over(_codes), bench.method
+
+    def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
+        found = []
+        for of in codes(models, bench.view(bench.split)):
+            statistics = units(of, method.standard_prior)
+            dense = method.log_weight is not None and method.discrete is None
+            kl = None if statistics.kl is None else [float(value) for value in statistics.kl]
+            told = statistics.kl is not None
+            found.append(
+                {
+                    "active_units": statistics.active if dense else None,
+                    **({"kl_of_units": kl} if told else {}),
+                    "notes": [latents.diagnosis(statistics, told)],
+                }
+            )
+        return found
+
+    return measure
+
+
+def probes(bench: Bench) -> Measure:
+    """What a linear probe and the nearest neighbours read off the codes: fitted to the training split."""
+    train, test = (bench.view(split).spread(PROBED) for split in ("train", bench.split))
+    if min(train.labels.min(), test.labels.min()) < 0:
+        raise InputError(f"{bench.source.name} has no labels to probe the codes for")
+    codes = bench.over(lambda method, variables, keys, batch, step: method.embed(variables, batch))
+
+    def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
+        found = []
+        for fitted, tried in zip(codes(models, train), codes(models, test)):
+            both = (fitted, train.labels), (tried, test.labels)
+            found.append(latents.linear_probe(*both) | latents.nearest_neighbours(*both))
+        return found
+
+    return measure
+
+
+def codebook(bench: Bench) -> Measure:
+    """How much of a finite latent space the split uses."""
+    if (discrete := bench.method.discrete) is None:
+        raise InputError(f"{bench.name} has no finite latent space: no codebook whose use could be counted")
+    codes = bench.over(lambda method, variables, keys, batch, step: method.discrete.encode(variables, batch))
+
+    def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
+        return [latents.codebook_use(of, discrete.size) for of in codes(models, bench.view(bench.split))]
+
+    return measure
+
+
+def disentangled(bench: Bench) -> Measure:
+    """The disentanglement scores, on the data's whole grid of factors."""
+    names, sizes = bench.source.factor_names, bench.source.factor_sizes
+    if not names or bench.source.decode is None:
+        raise InputError(f"{bench.source.name} has no known factors: choose data that has, such as sprites")
+    codes = bench.over(lambda method, variables, keys, batch, step: method.embed(variables, batch))
+
+    def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
+        grid = np.indices(sizes, dtype=np.uint8).reshape(len(sizes), -1).T
+        labels = np.full(len(grid), -1, np.int32)
+        view, found = bench.view(bench.split).like(Split(grid, labels)), []
+        for table in codes(models, view):
+            encode = partial(_looked_up, table, sizes)
+            factors = disentanglement.Factors(names, sizes, encode)
+            found.append(disentanglement.scores(factors, bench.settings.seed, grid=True))
+        return found
+
+    return measure
+
+
+def _looked_up(table: np.ndarray, sizes: tuple[int, ...], factors: np.ndarray) -> np.ndarray:
+    return table[np.ravel_multi_index(tuple(factors.T), sizes)]
+
+
+def sampled(bench: Bench) -> Measure:
+    """Fréchet distance, precision, recall, density and coverage of draws from the prior, in a stated feature space."""
+    if bench.method.sample is None:
+        raise InputError(f"{bench.name} has no prior to draw samples from")
+    space = feature_space(bench)
+    count = min(DRAWN, len(bench.source.split(bench.split)))
+    index = jnp.arange(count, dtype=jnp.int32)
+    draw = bench.program(lambda method, variables, step, keys: method.sample(variables, keys))
+
+    def images(split: str) -> np.ndarray:
+        grey = View(bench.source.split(split), pixels.make("none", bench.source.decode), jax.random.key(0))
+        return grey.spread(count).map(lambda batch: space.of(batch.x))
+
+    def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
+        real, other = images(bench.split), images("train")
+        key, made = random.stream(jax.random.key(bench.settings.seed), "sample"), []
+        for start in range(0, count, PIECE):
+            keys = random.example_keys(jax.random.clone(key), 0, index[start : start + PIECE])
+            made.append([np.asarray(space.of(drawn)) for drawn in draw(models, keys)])
+        settings = {"feature_space": space.space, "drawn": count, "images": COMPARED}
+        each = (np.concatenate(of) for of in zip(*made))
+        return [samples.sample_scores(real, of, other) | {"settings": settings} for of in each]
+
+    return measure
+
+
+def feature_space(bench: Bench) -> features.Features:
+    wanted = bench.settings.features
+    if wanted == "classifier":
+        return features.classifier(bench.source)
+    return features.pixels() if wanted == "pixels" else features.own(wanted)
+
+
+def _codes(method: Any, variables: Any, keys: Any, batch: Batch, step: Any) -> dict[str, Any]:
+    of = {"z": method.embed(variables, batch)}
+    return of if method.posterior is None else of | method.posterior(variables, batch)._asdict()
+
+
+def _mean(x: np.ndarray) -> float:
+    return float(np.mean(x, dtype=np.float64))
+
+
+def _error(x: np.ndarray) -> float | None:
+    return float(np.std(x, ddof=1, dtype=np.float64) / np.sqrt(len(x))) if len(x) > 1 else None
