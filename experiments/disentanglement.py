@@ -49,8 +49,8 @@ BUDGETS: dict[str, dict[str, Any]] = {
 }
 SEEDS = {"paper": tuple(range(50)), "cpu": tuple(range(5))}
 COMMON: dict[str, Any] = {
-    "data": "sprites", "latent": 10, "batch_size": 64, "likelihood": "bernoulli", "binarize": "none", "samples": 16,
-    "validate_every": "50%", "checkpoint_every": "10%",
+    "data": "sprites", "latent": 10, "batch_size": 64, "likelihood": "bernoulli", "binarize": "none", "samples": 4,
+    "validate_every": "100%", "checkpoint_every": "20%",
 }  # fmt: skip
 
 
