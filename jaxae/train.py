@@ -39,7 +39,7 @@ def make_train_step(
     def update(grads, kept, metrics, state):
         updates, opt_state = tx.update(grads, state.opt_state, state.variables.params)
         params = optax.apply_updates(state.variables.params, updates)
-        metrics = {**metrics, "grad_norm": optax.tree.norm(grads)}
+        metrics = {**metrics, "grad_norm": global_norm(grads)}
         return TrainState(state.step + 1, Variables(params, kept), opt_state), metrics
 
     def train_step(key: Key[Array, ""], state: TrainState, batch: Batch):
@@ -53,6 +53,24 @@ def make_train_step(
             return update(grads, kept, metrics, state)
 
     return train_step
+
+
+FOLD = 16  # slices that a long vector is summed in
+
+
+def global_norm(tree: PyTree) -> Float[Array, ""]:
+    """The Euclidean norm of all leaves together. XLA's CPU adds up one number after the other; slices added to each
+    other are sums of vectors, several times faster: with small batches the norm is a fifth of the step otherwise."""
+    return jnp.sqrt(sum(_sum_of(jnp.square, leaf.reshape(-1)) for leaf in jax.tree.leaves(tree)))
+
+
+def _sum_of(fn: Callable[[Array], Array], x: Float[Array, " size"]) -> Float[Array, ""]:
+    if x.size < FOLD**3:
+        return jnp.sum(fn(x))
+    cut = x.size // FOLD * FOLD
+    first, *rest = map(fn, jnp.split(x[:cut], FOLD))  # fn after the cut: before it, its values would be kept in memory
+    folded = sum(rest, first)
+    return _sum_of(lambda y: y, folded) + jnp.sum(fn(x[cut:]))
 
 
 def _exact_gradient(

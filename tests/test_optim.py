@@ -92,6 +92,14 @@ def test_rule_is_its_formula(name):
     np.testing.assert_allclose(updates(ours(name)), moments(FORMULAS[name]), rtol=1e-4, atol=1e-6)
 
 
+def test_adam_is_optaxs_but_for_rounding_at_any_size_of_gradient():
+    sizes = np.float32(10) ** np.arange(-12, 7)
+    grads = np.random.default_rng(0).normal(size=(30, len(sizes))).astype(np.float32) * sizes
+    params = jnp.zeros(len(sizes))
+    theirs = updates(optax.adamw(LR, B1, B2, EPS, weight_decay=WD), grads, params)
+    np.testing.assert_allclose(updates(ours("adamw"), grads, params), theirs, rtol=2e-6)
+
+
 @pytest.mark.parametrize("name", KEYWORDS)
 def test_rule_is_optaxs_by_keyword(name):
     np.testing.assert_allclose(updates(ours(name)), updates(KEYWORDS[name]()), rtol=1e-6)

@@ -9,7 +9,7 @@ import small
 from jax.sharding import PartitionSpec
 
 from jaxae import optim, parallel, random
-from jaxae.train import init_state, make_eval_step, make_train_step
+from jaxae.train import FOLD, global_norm, init_state, make_eval_step, make_train_step
 from jaxae.types import Method, Objective, Variables
 
 pytestmark = pytest.mark.optimised
@@ -171,3 +171,18 @@ def test_averaged_weights_are_what_is_evaluated():
         average = jax.tree.map(lambda a, p, d=now: d * a + (1 - d) * p, average, state.variables.params)
     small.assert_close(optim.evaluated(state).params, average, rtol=1e-4)
     assert optim.evaluated(state).state is state.variables.state
+
+
+@pytest.mark.parametrize("size", [1, FOLD**3 - 1, FOLD**3, FOLD**3 + 1, FOLD**4 + 5 * FOLD**2 + 7])
+def test_the_global_norm_is_the_root_of_all_squares(size):
+    rng = np.random.default_rng(size)
+    tree = {"vector": rng.normal(size=size), "scalar": rng.normal(), "matrix": rng.normal(size=(3, size))}
+    flat = np.concatenate([np.ravel(leaf) for leaf in tree.values()])
+    norm = jax.jit(global_norm)(jax.tree.map(jnp.float32, tree))
+    np.testing.assert_allclose(norm, np.linalg.norm(flat), rtol=1e-6)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("place", [0, FOLD**3, -1])
+def test_the_global_norm_hides_nothing_that_is_not_finite(value, place):
+    assert not np.isfinite(global_norm([jnp.zeros(FOLD**3 + 3).at[place].set(value)]))

@@ -15,14 +15,16 @@ from jaxae import random
 
 
 @partial(jax.jit, static_argnums=2)
-def _permutation(seed: Array, epoch: Array, size: int) -> Array:
+def _bits(seed: Array, epoch: Array, size: int) -> Array:
     key = random.stream(jax.random.key(seed), "order")
-    return jax.random.permutation(jax.random.fold_in(key, epoch), size)
+    return jax.random.bits(jax.random.fold_in(key, epoch), (2, size), np.uint32)
 
 
 def epoch_order(seed: int, epoch: int, size: int) -> np.ndarray:
-    """The permutation of that epoch, int32 [size]."""
-    return np.asarray(_permutation(np.uint32(seed), np.uint32(epoch), size), np.int32)
+    """The permutation of that epoch, int32 [size]: the places of 64 random bits an example, sorted. NumPy sorts them,
+    since `jax.random.permutation` takes a CPU ten times as long, a twentieth of an epoch of large batches."""
+    high, low = np.asarray(_bits(np.uint32(seed), np.uint32(epoch), size)).astype(np.uint64)
+    return np.argsort(high << np.uint64(32) | low, kind="stable").astype(np.int32)
 
 
 def batch_indices(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -74,9 +75,12 @@ class Bench:
             return fn(self.make(numbers), variables, step, *jax.tree.map(_again, shared))
 
         if self.lanes == "map":
-            alone = jax.jit(one)
+            alone = jax.jit(one, compiler_options=products())
             return lambda models, *shared: [jax.device_get(alone(_own(m), *shared)) for m in models]
-        beside = jax.jit(lambda own, *shared: jax.vmap(one, (0, *[None] * len(shared)))(own, *shared))
+
+        @partial(jax.jit, compiler_options=products())
+        def beside(own, *shared):
+            return jax.vmap(one, (0, *[None] * len(shared)))(own, *shared)
 
         def blocks(models: Sequence[Model], *shared: Any) -> list[PyTree]:
             found: list[PyTree] = []
@@ -99,6 +103,20 @@ class Bench:
             return [_joined([part[n] for part in parts], len(view)) for n in range(len(models))]
 
         return whole
+
+
+@cache
+def products() -> dict[str, str]:
+    """Options of programs that live by large matrix products: on a CPU, XLA's newer library for them (YNN) takes the
+    products of a thousand rows up to a third longer than its older one (Eigen)."""
+    options = {"xla_cpu_experimental_ynn_fusion_type": ""}
+    if jax.default_backend() != "cpu":
+        return {}
+    try:
+        jax.jit(jnp.negative, compiler_options=options).lower(0.0).compile()
+    except jax.errors.JaxRuntimeError:  # an XLA that does not know it
+        return {}
+    return options
 
 
 def _own(model: Model) -> tuple[dict[str, Any], Variables, Array]:

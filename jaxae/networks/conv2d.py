@@ -32,7 +32,7 @@ def conv_matmul(x: Maps, kernel: Kernel, stride: int) -> NewMaps:
     x = jnp.pad(x, ((0, 0), *edges, (0, 0)))
     high, wide = (stride * (-(-n // stride) - 1) + 1 for n in size)
     patches = [x[:, t : t + high : stride, u : u + wide : stride] for t in range(rows) for u in range(cols)]
-    return jnp.concatenate(patches, axis=-1) @ _flat(kernel).reshape(-1, outputs)
+    return _product(jnp.concatenate(patches, axis=-1), _flat(kernel).reshape(-1, outputs))
 
 
 def conv_transpose_lax(x: Maps, kernel: Kernel, stride: int) -> NewMaps:
@@ -42,7 +42,7 @@ def conv_transpose_lax(x: Maps, kernel: Kernel, stride: int) -> NewMaps:
 def conv_transpose_matmul(x: Maps, kernel: Kernel, stride: int) -> NewMaps:
     """out[stride i + before - t, stride j + before - u] += x[i, j] @ kernel[t, u], for every tap (t, u)."""
     rows, cols, inputs, _ = kernel.shape
-    taps = x @ _flat(kernel).reshape(kernel.shape).transpose(2, 1, 0, 3).reshape(inputs, -1)
+    taps = _product(x, _flat(kernel).reshape(kernel.shape).transpose(2, 1, 0, 3).reshape(inputs, -1))
     wide = overlap_add(jnp.split(taps, cols, axis=-1), 2, stride)
     return overlap_add(jnp.split(wide, rows, axis=-1), 1, stride)
 
@@ -68,6 +68,12 @@ def _shift(x: Array, by: int, axis: int) -> Array:
     edges = [(0, 0, 0)] * x.ndim
     edges[axis] = (-by, by, 0)
     return lax.pad(x, jnp.zeros((), x.dtype), edges)
+
+
+def _product(x: Maps, matrix: Float[Array, "inputs outputs"]) -> NewMaps:
+    """x @ matrix, as a product of two matrices: for the gradient of one with more axes XLA would first copy x's whole
+    gradient, transposed."""
+    return (x.reshape(-1, x.shape[-1]) @ matrix).reshape(*x.shape[:-1], -1)
 
 
 def _flat(kernel: Kernel) -> Float[Array, " size"]:

@@ -1,0 +1,97 @@
+"""jaxae beside its peers: throughput at the same work, many seeds at once, start-up, evaluation, what its loop costs.
+
+    python -m experiments.benchmark                                     # everything: some four hours on two quiet cores
+    python -m experiments.benchmark --work mlp-128 conv --peer pythae   # in parts: rows are merged as they come
+    python -m experiments.benchmark --rounds 3 --seconds 5              # rougher
+    python -m experiments.benchmark --pages                             # only benchmark.md and the plot, afresh
+
+The peers and jaxae in one environment, made by one command in a checkout (Python 3.11 or later, with a C++ compiler for
+torch.compile; MNIST as `jaxae data prepare mnist` or TFDS_DATA_DIR has it):
+
+    python3.11 -m venv .venv-bench && .venv-bench/bin/pip install -e '.[bench]'
+
+How it is measured. Every program is a process of its own and has the machine to itself: ours, a peer's, ours, a peer's,
+for `--rounds` rounds; of each round the ratio of the two counts, and of the rounds the median, with the extremes beside
+it. A program imports, compiles and takes its first steps (3 in 10 of the seconds, 10 at least) before its `--seconds`
+begin. All train on the 60,000 images of MNIST, binarised once and handed over in memory, with Adam at 1e-3 in float32,
+from the same initial parameters; the seed of noise and order is the round's number.
+
+That nobody is fast by computing less, the loss curves tell: the mean over every 5,120 examples, of all rounds, may
+differ by `figures.TOLERANCE`, which says why; a row of which it differs by more is marked and is no "fastest peer".
+What each peer's program does, and why that is fair, is told at its head in `benchmark_peers`. The operations of a work
+are counted layer by layer (`works.Work.flops`), and the machine's own rate is that of a 2048 x 2048 product in float32,
+by JAX or by PyTorch, whichever is faster, in the same run.
+
+What other programs took of the machine meanwhile is in each row: PyTorch's threads wait for each other actively, so a
+peer that shares its cores with other work loses far more than a compiled program does. Believe quiet runs alone.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from experiments.benchmark_parts import pages, rows
+from experiments.benchmark_parts.cases import CASES, GROUPS, Case, chosen
+from experiments.benchmark_parts.rounds import measure, row_of
+from experiments.benchmark_parts.shop import Failed, Shop, device, others
+from experiments.benchmark_parts.works import TRAINING
+from experiments.ledger import commit
+
+FILE = Path(__file__).with_suffix(".json")
+
+
+def main() -> None:
+    args = arguments().parse_args()
+    failed = [] if args.pages else run(chosen(args.work, args.peer), args)
+    if args.json.is_file():
+        pages.write(args.json)
+    if failed:
+        sys.exit(f"not measured: {'; '.join(failed)}")
+
+
+def arguments() -> argparse.ArgumentParser:
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    works = list(dict.fromkeys([*GROUPS, *(case.work for case in CASES)]))
+    peers = list(dict.fromkeys(case.peer for case in CASES))
+    words.add_argument("--work", nargs="+", choices=works, metavar="NAME", help=f"of {', '.join(works)} [all]")
+    words.add_argument("--peer", nargs="+", choices=peers, metavar="NAME", help=f"of {', '.join(peers)} [all]")
+    words.add_argument("--rounds", type=int, default=5)
+    words.add_argument("--seconds", type=float, default=10.0, help="timed, of each program in each round [10]")
+    words.add_argument("--json", type=Path, default=FILE, help="the rows; the pages are written beside it")
+    words.add_argument("--pages", action="store_true", help="measure nothing: only make the pages from the rows")
+    return words
+
+
+def run(cases: list[Case], args: argparse.Namespace) -> list[str]:
+    """Measures the cases and keeps each row as it comes; what failed, in words."""
+    failed, rates = [], {}
+    with tempfile.TemporaryDirectory(prefix="jaxae-benchmark-") as folder:
+        shop = Shop(Path(folder), args.seconds)
+        if any(case.ours.module != "start" for case in cases):
+            shop.prepare()
+        for case in cases:
+            if case.ours.work in TRAINING and case.ours.work not in rates and case.group in TRAINING:
+                rates[case.ours.work] = shop.matmul(case.ours.work)
+            try:
+                made = one(case, shop, rates.get(case.ours.work), args)
+            except Failed as why:
+                print(why, file=sys.stderr)
+                failed.append(f"{case.work} against {case.peer}")
+                continue
+            rows.add(made, device(), args.json)
+            print(pages.line(made), flush=True)
+    return failed
+
+
+def one(case: Case, shop: Shop, matmul: float | None, args: argparse.Namespace) -> dict[str, Any]:
+    with others() as taken:
+        ours, theirs = measure(case, args.rounds, shop.rate)
+    command = f"python -m experiments.benchmark --work {case.work} --peer {case.peer}"
+    command += f" --rounds {args.rounds} --seconds {args.seconds:g}"
+    return row_of(case, ours, theirs, matmul, command=command, commit=commit(), others=taken[0])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""From the rows to what is read: benchmark.md, a plot of the ratios, and the table in the README."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.benchmark_parts.cases import CASES, GROUPS
+from experiments.benchmark_parts.rows import FASTEST, behind, disagrees
+from experiments.benchmark_parts.works import TRAINING
+from jaxae.folder import read_json
+
+README = Path(__file__).parents[2] / "README.md"
+START, END = "<!-- benchmark: made by python -m experiments.benchmark --pages -->", "<!-- end of benchmark -->"
+TITLES = {
+    "training": "Training beside the peers",
+    "loop": "The loop against the bare compiled scan of its step",
+    "data": "The ways of the data against the step alone",
+    "checkpoint": "Waiting for checkpoints",
+    "seeds": "Many runs as one program against as many runs one after the other",
+    "nll": "Likelihoods",
+    "start": "Start-up",
+}
+HEAD = ("work", "against", "ours / theirs", "target", "of matrix products", "losses agree", "memory", "others' share")
+LESS = {"s": " s", "share": ""}  # units, of which less is better
+NOISY = 0.1  # of the machine, taken by other programs: a row above it is marked
+
+
+def write(file: Path) -> None:
+    """The pages beside the rows' file; the README's table where the rows are the repository's own."""
+    kept = read_json(file)
+    file.with_suffix(".md").write_text(page(kept))
+    plot(kept["rows"], file.with_suffix(".svg"))
+    if file.resolve().parent == README.parent / "experiments":
+        first, rest = README.read_text().split(START)
+        README.write_text(f"{first}{START}\n{summary(kept['rows'])}\n{END}{rest.split(END)[1]}")
+
+
+def page(kept: dict[str, Any]) -> str:
+    groups = {case.work: _title(case.group) for case in CASES}
+    parts = ["# Benchmark", f"{kept['device']}. How it is measured: the head of `experiments/benchmark.py`."]
+    for title in TITLES.values():
+        mine = [row for row in kept["rows"] if groups.get(row["work"]) == title]
+        if mine:
+            abouts = "\n".join(f"- {about}" for about in dict.fromkeys(f"`{r['work']}`: {r['about']}" for r in mine))
+            parts += [f"## {title}", abouts, table(mine)]
+    parts += ["![ratios](benchmark.svg)", "## Commands", "\n".join(dict.fromkeys(map(_command, kept["rows"])))]
+    return "\n\n".join([*parts[:2], legend(), *parts[2:]]) + "\n"
+
+
+def _title(group: str) -> str:
+    return TITLES["training" if group in TRAINING else group]
+
+
+def legend() -> str:
+    return (
+        "A ratio is our throughput over theirs, above 1 where jaxae is faster: the median of the rounds, and their "
+        "range. Rows in seconds or in shares say so, and there less is better. **Bold** is behind: slower than a peer, "
+        "or a target missed. *Of matrix products*: our rate of floating-point operations over the machine's own rate "
+        "of 2048 x 2048 products. *Losses agree*: the largest relative difference of the loss curves' windows; what is "
+        "beyond the tolerance is marked with !, and is no fair comparison. *Memory*: our peak over theirs, of whole "
+        f"processes. *Others' share*: of the machine, taken by other programs meanwhile; above {NOISY:.0%} marked with "
+        "!, and not to be believed."
+    )
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    lines = [HEAD, ("---",) * len(HEAD), *map(_cells, rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    agreement = row["agreement"]
+    agrees = "–"
+    if agreement:
+        apart = "none in common" if agreement["difference"] is None else f"{agreement['difference']:.1%}"
+        agrees = apart + (" !" if disagrees(row) else "")
+    others = "–" if row["others"] is None else f"{row['others']:.0%}" + (" !" if row["others"] > NOISY else "")
+    memory = "–" if row["memory"] is None else f"{row['memory']:.2f}"
+    of = "–" if row["share_of_matmul"] is None else f"{row['share_of_matmul']:.0%}"
+    return f"`{row['work']}`", against(row), ratio(row), target(row), of, agrees, memory, others
+
+
+def against(row: dict[str, Any]) -> str:
+    if row["peer"] == FASTEST:
+        return f"the fastest peer, {row['which']}"
+    return "–" if row["peer"] == "none" else row["peer"]
+
+
+def ratio(row: dict[str, Any]) -> str:
+    low, high = row["range"]
+    unit = LESS.get(row["unit"], "")
+    said = f"{number(row['ratio'])}{unit}"
+    return f"{f'**{said}**' if behind(row) else said} ({number(low)} to {number(high)})"
+
+
+def target(row: dict[str, Any]) -> str:
+    if row["target"] is None:
+        return "–"
+    return f"{'at most' if row['unit'] else 'at least'} {number(row['target'])}{LESS.get(row['unit'], '')}"
+
+
+def number(value: float) -> str:
+    """Three digits, and no more than that of what is large."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _command(row: dict[str, Any]) -> str:
+    return f"    {row['command']}    # commit {row['commit']}, {row['rounds']} rounds"
+
+
+def line(row: dict[str, Any]) -> str:
+    """For the terminal."""
+    work, *cells = _cells(row)
+    said = zip(HEAD[1:], cells)
+    return f"{work.strip('`')}: " + ", ".join(f"{name} {cell}" for name, cell in said if cell != "–").replace("**", "")
+
+
+def summary(rows: Sequence[dict[str, Any]]) -> str:
+    """Every row that has a target, and the peers of the training works: what the README shows."""
+    peers = ("work", "against", "ours / theirs", "target")
+    shown = [row for row in rows if row["target"] is not None]
+    lines = [peers, ("---",) * len(peers), *((f"`{r['work']}`", against(r), ratio(r), target(r)) for r in shown)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def plot(rows: Sequence[dict[str, Any]], file: Path) -> None:
+    """The training works: each peer's ratio with its range, on a logarithmic axis."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    shown = [row for row in rows if row["work"] in TRAINING and row["peer"] not in ("matmul", FASTEST)]
+    if not shown:
+        return
+    works = list(dict.fromkeys(row["work"] for row in shown))
+    peers = list(dict.fromkeys(row["peer"] for row in shown))
+    figure = Figure(figsize=(7, 0.5 + 0.23 * (len(shown) + len(works))), layout="constrained")
+    axes, labels, place = figure.subplots(), {}, 0
+    for work in works:
+        for row in (row for row in shown if row["work"] == work):
+            (low, high), middle = row["range"], row["ratio"]
+            hollow = {"markerfacecolor": "none"} if disagrees(row) else {}
+            axes.errorbar(
+                middle, -place, xerr=[[middle - low], [high - middle]], fmt="o", markersize=4, capsize=2,
+                color=f"C{peers.index(row['peer'])}", **hollow,
+            )  # fmt: skip
+            labels[-place] = f"{work}, {row['peer']}"
+            place += 1
+        place += 1
+    axes.axvline(1, color="0.5", linewidth=1)
+    axes.set_xscale("log")
+    axes.set_yticks(list(labels), list(labels.values()), fontsize=8)
+    axes.set_xlabel("throughput of jaxae over the peer's (right of the line jaxae is faster; hollow: losses differ)")
+    with rc_context({"svg.hashsalt": "jaxae"}):
+        figure.savefig(file, metadata={"Date": None})
+
+
+assert set(GROUPS) - set(TRAINING) <= set(TITLES)

@@ -1,0 +1,116 @@
+"""jaxae itself, and what it is measured against inside: the same step without its loop.
+
+Variant `loop` is what `jaxae train` runs between two checkpoints: `jaxae.loop.Loop` with its adaptive compiled calls,
+its feed, its meter, and a log line every epoch (what the default `--log-every` is in the default run of 100 epochs) to
+metrics.jsonl and TensorBoard. Validation and checkpoints are off, for the peers have none. `stream` is the same with
+the rows streamed from the host. `lax-conv` is the loop with `lax.conv` in place of jaxae's matrix-product convolutions.
+
+`scan` is the bare compiled scan of the same step, data on the device, indices made beforehand. `alone` is that with one
+batch for all steps: the step and nothing else.
+
+`start` writes the parameters that all peers start from: jaxae's initial ones, for seed 0.
+"""
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.benchmark_parts.works import WINDOW
+from experiments.benchmark_peers import protocol
+from experiments.benchmark_peers.jaxae_setup import setup_of, start, started
+from experiments.benchmark_peers.protocol import Meter, Task
+from jaxae import log, random, run
+from jaxae.build import Setup
+from jaxae.data.order import batch_indices
+from jaxae.loop import Lane, Loop, Watch, make_feed
+from jaxae.networks import conv2d
+from jaxae.progress import Progress
+from jaxae.train import make_train_step
+from jaxae.types import TrainState
+
+
+class Heard(log.Meter):
+    """The run's own meter, which tells the benchmark's as well."""
+
+    def __init__(self, meter: Meter):
+        super().__init__()
+        self.heard = meter
+
+    def add(self, metrics: dict[str, np.ndarray]) -> None:
+        super().add(metrics)
+        self.heard.add(loss=metrics["loss"], minus_elbo=-metrics["elbo"])
+
+
+@contextlib.contextmanager
+def loop_of(
+    setup: Setup, state: TrainState, kind: type[Loop] = Loop, checkpoints: Callable[[Path], Any] = lambda folder: None
+) -> Iterator[Any]:
+    """A loop as `run.train` makes it, logging into a folder that goes with it."""
+    progress = Progress(quiet=True)
+    with tempfile.TemporaryDirectory() as name, progress.bar(setup, 0) as bar:
+        folder = Path(name)
+        with contextlib.closing(log.Log(folder / "metrics.jsonl", folder / "events", 0, None, {})) as written:
+            lanes = [Lane(setup, Watch(), written)]
+            kept = checkpoints(folder / "checkpoints")
+            loop = kind(lanes, run.layout_of(setup.config), state, 0, kept, progress, bar, [])
+            with contextlib.closing(loop):
+                yield loop
+
+
+def loop(task: Task, **changes: Any) -> dict[str, Any]:
+    setup = setup_of(task, **changes)
+    meter = Meter(task.training().batch, task.seconds, jax.block_until_ready)
+    with loop_of(setup, started(task, setup)) as running:
+        running.lanes[0].meter = Heard(meter)
+        call = 1
+        while meter.more(running.state):
+            call = running.advance(call)
+            if running.due("log"):
+                running.write_logs()
+    return meter.result()
+
+
+def with_lax_conv(task: Task) -> dict[str, Any]:
+    for kind, lax_one in ((conv2d.Conv, conv2d.conv_lax), (conv2d.ConvTranspose, conv2d.conv_transpose_lax)):
+        kind.implementations = (lax_one, lax_one)
+    return loop(task)
+
+
+def scan(task: Task, fixed: bool = False) -> dict[str, Any]:
+    """`fixed`: one batch for all steps."""
+    setup = setup_of(task)
+    feed = make_feed(setup, run.layout_of(setup.config))
+    method, tx = setup.make({})
+    step, key, size = make_train_step(method, tx), setup.key, len(setup.source.train)
+    rows = jnp.asarray(batch_indices(task.seed, 0, 2 * WINDOW // task.training().batch, task.training().batch, size))
+    same = feed.fetch(key, jnp.zeros((), jnp.int32), feed.data, rows[0])
+
+    @partial(jax.jit, donate_argnums=0)
+    def chunk(state, data, rows):
+        def one(state, row):
+            batch = same if fixed else feed.fetch(key, state.step, data, row)
+            state, metrics = step(random.stream(key, "noise"), state, batch)
+            return state, metrics["loss"]
+
+        return jax.lax.scan(one, state, rows)
+
+    state, meter = started(task, setup), Meter(task.training().batch, task.seconds, jax.block_until_ready)
+    while meter.more(state):
+        state, losses = chunk(state, feed.data, rows)
+        meter.add(loss=losses)
+    return meter.result()
+
+
+if __name__ == "__main__":
+    resident = partial(loop, stream="no")
+    protocol.main({
+        "start": start, "loop": resident, "stream": partial(loop, stream="yes"), "lax-conv": with_lax_conv,
+        "scan": scan, "alone": partial(scan, fixed=True),
+    })  # fmt: skip
