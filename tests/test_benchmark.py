@@ -1,6 +1,9 @@
 """The benchmark's own arithmetic: what it counts, what it compares, what it calls behind. No peer is imported."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -120,6 +123,15 @@ def test_the_meter_keeps_the_warm_up_apart_and_every_loss(monkeypatch):
     assert steps == 10 + 20  # nine after the first take 4.5 s, more than the share of 3 s; then 10 s
     assert found["curves"]["loss"] == [np.mean(range(n, n + 5)) for n in range(0, 30, 5)]  # 5,120 examples each
     assert len(waited) == 3
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="not a Linux")
+def test_the_peak_memory_is_the_processes_own():
+    command = [sys.executable, "-c", "from experiments.benchmark_peers.protocol import peak; print(peak()['peak_mb'])"]
+    grown = np.ones(2**26)  # 512 MB, which the child would count as its own by its parent's resource usage
+    child = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert child < 300 < protocol.peak()["peak_mb"]
+    assert len(grown)
 
 
 def test_the_parameters_that_all_start_from_are_jaxaes_own(tmp_path):
