@@ -5,8 +5,8 @@ its feed, its meter, and a log line every epoch (what the default `--log-every` 
 metrics.jsonl and TensorBoard. Validation and checkpoints are off, for the peers have none. `stream` is the same with
 the rows streamed from the host. `lax-conv` is the loop with `lax.conv` in place of jaxae's matrix-product convolutions.
 
-`scan` is the bare compiled scan of the same step, data on the device, indices made beforehand. `alone` is that with one
-batch for all steps: the step and nothing else.
+`scan` is the bare compiled scan of the same step, its metrics kept, data on the device, indices made beforehand.
+`alone` is that with one batch for all steps: the step and nothing else.
 
 `start` writes the parameters that all peers start from: jaxae's initial ones, for seed 0.
 """
@@ -90,21 +90,20 @@ def scan(task: Task, fixed: bool = False) -> dict[str, Any]:
     method, tx = setup.make({})
     step, key, size = make_train_step(method, tx), setup.key, len(setup.source.train)
     rows = jnp.asarray(batch_indices(task.seed, 0, 2 * WINDOW // task.training().batch, task.training().batch, size))
-    same = feed.fetch(key, jnp.zeros((), jnp.int32), feed.data, rows[0])
+    same = feed.fetch(key, jnp.zeros((), jnp.int32), feed.data, rows[0]) if fixed else None
 
     @partial(jax.jit, donate_argnums=0)
     def chunk(state, data, rows):
         def one(state, row):
             batch = same if fixed else feed.fetch(key, state.step, data, row)
-            state, metrics = step(random.stream(key, "noise"), state, batch)
-            return state, metrics["loss"]
+            return step(random.stream(key, "noise"), state, batch)
 
         return jax.lax.scan(one, state, rows)
 
     state, meter = started(task, setup), Meter(task.training().batch, task.seconds, jax.block_until_ready)
     while meter.more(state):
-        state, losses = chunk(state, feed.data, rows)
-        meter.add(loss=losses)
+        state, metrics = chunk(state, feed.data, rows)
+        meter.add(loss=metrics["loss"])
     return meter.result()
 
 
