@@ -3,6 +3,7 @@
 It trains one run, or the members of a sweep, each in its lane: with its own numbers, noise, data order and log.
 """
 
+import math
 import signal
 import time
 from collections.abc import Callable
@@ -16,16 +17,19 @@ import numpy as np
 from jaxae import axis, hosts, optim
 from jaxae.build import Setup
 from jaxae.checkpoint import Checkpoints
+from jaxae.config import Config
 from jaxae.data import feed as feeds
 from jaxae.errors import Diverged, Interrupted
 from jaxae.log import Log, Meter, NoLog, Rows
-from jaxae.parallel import Layout
+from jaxae.networks import NETWORKS
+from jaxae.parallel import Layout, products
 from jaxae.progress import Bar, Progress
 from jaxae.schedules import at_step
 from jaxae.train import Chunk, make_eval_step, make_train_chunk, make_train_step
 from jaxae.types import PyTree, TrainState
 
 CALL_SECONDS = 0.5  # about how long one compiled call takes: how soon a signal is seen
+WIDE = 500  # rows of a product
 FEED_BYTES = 2**26  # of the order of the data, in one call of all lanes
 
 
@@ -104,7 +108,8 @@ class Loop:
         self.numbers, keys = self.own(lambda setup: setup.numbers()), self.own(lambda setup: setup.key)
         self.keys = self.layout.put_rest(keys)
         self.state = self.layout.put(self.state if self.alone else _padded(self.state, self.padding))
-        self.chunk = self.layout.training(make_chunk(self.setup, self.feeds[0].fetch, self.layout.axis_name))
+        chunk = make_chunk(self.setup, self.feeds[0].fetch, self.layout.axis_name)
+        self.chunk = self.layout.training(chunk, products() if wide(config) else None)
         self.view = self.setup.view("validation")
         self.score = self.layout.reading(make_score(self.setup))
 
@@ -278,6 +283,14 @@ def make_chunk(setup: Setup, fetch: Callable, axis_name: str | None = None):
             return make_train_chunk(step, fetch)(key, state, data, feed, count)
 
     return chunk
+
+
+def wide(config: Config) -> bool:
+    """Whether a step lives by products of many rows in dense layers: then `products` are its compiler's options. Never
+    under --exact, whose bits are the same by pmap, which takes no options."""
+    assert config.network  # resolved
+    samples = math.prod(config.hyperparameters.get(name, 1) for name in ("k", "groups"))
+    return not config.exact and NETWORKS[config.network].file == "dense" and config.batch_size * samples >= WIDE
 
 
 def make_score(setup: Setup):

@@ -8,7 +8,7 @@ import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import jax
@@ -31,6 +31,20 @@ def virtual(count: int) -> None:
     if count > 1 and not said:
         with contextlib.suppress(RuntimeError):  # in use already
             jax.config.update("jax_num_cpu_devices", count)
+
+
+@cache
+def products() -> dict[str, str]:
+    """Compiler options of a program that lives by matrix products of many rows: on a CPU, XLA's newer library for them
+    (YNN) takes up to a third longer than its older one (Eigen)."""
+    options = {"xla_cpu_experimental_ynn_fusion_type": ""}
+    if jax.default_backend() != "cpu":
+        return {}
+    try:
+        jax.jit(jnp.negative, compiler_options=options).lower(0.0).compile()
+    except jax.errors.JaxRuntimeError:  # an XLA that does not know it
+        return {}
+    return options
 
 
 def make_mesh(seed: int = 1, data: int = 1) -> Mesh:
@@ -100,9 +114,11 @@ class Layout:
         """What the number of lanes must be a multiple of."""
         return self.mesh.shape["seed"] * (self.block if self.lanes == "vmap" else 1)
 
-    def training(self, fn: Callable[[Own, Shared], PyTree]) -> Callable[..., PyTree]:
+    def training(
+        self, fn: Callable[[Own, Shared], PyTree], options: dict[str, str] | None = None
+    ) -> Callable[..., PyTree]:
         """program(state, rest, feed, shared), of fn((state, rest, feed), shared), for what the `put`s below placed.
-        `state` is donated; the result lies as the state does."""
+        `state` is donated; the result lies as the state does. `options` are the compiler's; pmap takes none."""
         if self._by_pmap:
             devices = None if jax.process_count() > 1 else list(self.mesh.devices.flat)
             axes = (0, None, 0, 0)
@@ -110,7 +126,7 @@ class Layout:
         program = _spread(over_lanes(fn, self.lanes, self.block) if self.lanes else fn)
         if self.lanes or not self.whole:
             program = self._mapped(program, (self._lane_spec, self._lane_spec, self._feed_spec, P()))
-        return jax.jit(program, donate_argnums=0)
+        return jax.jit(program, donate_argnums=0, compiler_options=options)
 
     def reading(self, fn: Callable[[Own, Shared], PyTree]) -> Callable[[Own, Shared], PyTree]:
         """program(part, shared), of a function that needs no data axis, for each part of what `parts` gives. Where

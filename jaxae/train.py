@@ -37,6 +37,8 @@ def make_train_step(
     """
 
     def update(grads, kept, metrics, state):
+        # Only when every gradient is there: else XLA copies the parameters that the backward pass still reads.
+        grads = jax.lax.optimization_barrier(grads)
         updates, opt_state = tx.update(grads, state.opt_state, state.variables.params)
         params = optax.apply_updates(state.variables.params, updates)
         metrics = {**metrics, "grad_norm": global_norm(grads)}

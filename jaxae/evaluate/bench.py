@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +12,7 @@ from jaxtyping import Array
 
 from jaxae.data.source import Source
 from jaxae.data.view import View
+from jaxae.parallel import products
 from jaxae.types import Method, PyTree, Variables
 
 
@@ -103,20 +104,6 @@ class Bench:
             return [_joined([part[n] for part in parts], len(view)) for n in range(len(models))]
 
         return whole
-
-
-@cache
-def products() -> dict[str, str]:
-    """Options of programs that live by large matrix products: on a CPU, XLA's newer library for them (YNN) takes the
-    products of a thousand rows up to a third longer than its older one (Eigen)."""
-    options = {"xla_cpu_experimental_ynn_fusion_type": ""}
-    if jax.default_backend() != "cpu":
-        return {}
-    try:
-        jax.jit(jnp.negative, compiler_options=options).lower(0.0).compile()
-    except jax.errors.JaxRuntimeError:  # an XLA that does not know it
-        return {}
-    return options
 
 
 def _own(model: Model) -> tuple[dict[str, Any], Variables, Array]:
