@@ -28,11 +28,23 @@ NOISY = 0.1  # of the machine, taken by other programs: a row above it is marked
 def write(file: Path) -> None:
     """The pages beside the rows' file; the README's table where the rows are the repository's own."""
     kept = read_json(file)
+    kept["rows"] = in_order(kept["rows"])
     file.with_suffix(".md").write_text(page(kept))
     plot(kept["rows"], file.with_suffix(".svg"))
     if file.resolve().parent == README.parent / "experiments":
         first, rest = README.read_text().split(START)
         README.write_text(f"{first}{START}\n{summary(kept['rows'])}\n{END}{rest.split(END)[1]}")
+
+
+def in_order(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """As the cases are, whenever each was measured; behind a work's peers the fastest."""
+    places = {(case.work, case.peer): number for number, case in enumerate(CASES)}
+    works = {case.work: number for number, case in enumerate(reversed(CASES))}
+
+    def place(row: dict[str, Any]) -> tuple[int, int]:
+        return -works.get(row["work"], -1), places.get((row["work"], row["peer"]), len(CASES))
+
+    return sorted(rows, key=place)
 
 
 def page(kept: dict[str, Any]) -> str:
