@@ -139,6 +139,7 @@ def plot(rows: Sequence[dict[str, Any]], file: Path) -> None:
     """The training works: each peer's ratio with its range, on a logarithmic axis."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullLocator
 
     shown = [row for row in rows if row["work"] in TRAINING and row["peer"] not in ("matmul", FASTEST)]
     if not shown:
@@ -161,7 +162,10 @@ def plot(rows: Sequence[dict[str, Any]], file: Path) -> None:
     axes.axvline(1, color="0.5", linewidth=1)
     axes.set_xscale("log")
     axes.set_yticks(list(labels), list(labels.values()), fontsize=8)
-    axes.set_xlabel("throughput of jaxae over the peer's (right of the line jaxae is faster; hollow: losses differ)")
+    ticks = [tick for tick in (0.2, 0.5, 1, 2, 5, 10, 20, 50) if axes.get_xlim()[0] <= tick <= axes.get_xlim()[1]]
+    axes.set_xticks(ticks, list(map(str, ticks)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("throughput of jaxae over the peer's\n(right of the line jaxae is faster; hollow: losses differ)")
     with rc_context({"svg.hashsalt": "jaxae"}):
         figure.savefig(file, metadata={"Date": None})
 
