@@ -6,7 +6,7 @@
 An experiment (burda2015 and its neighbours) gives `measure` its settings; each is one sweep over seeds in runs/, which
 goes on where it was stopped. A row is added, or takes the place of the one of the same table, setting and budget.
 `interval` is the t interval of the mean over seeds; a row's `values` are the seeds', so that two settings of one table
-and budget are compared over the seeds that both have.
+and budget are compared over the seeds that both have. `wall_note` says where the wall time is an estimate.
 """
 
 import argparse
@@ -46,10 +46,13 @@ def measure(settings: Sequence[Setting], seeds: tuple[int, ...], budget: str, ru
         folder = runs / budget / f"{setting.table}, {setting.name}".replace(" ", "-").replace(",", "").replace("=", "")
         begun, kept = time.time(), folder / "wall.json"
         progress = Progress()
-        swept = sweep.sweep(sweep.Plan(setting.config, seeds, {}), folder, progress=progress)
-        sweep.evaluate(folder, ("latents",), progress=progress)
-        before = read_json(kept)["wall_s"] if kept.is_file() else 0.0
-        write_json(kept, {"wall_s": before + time.time() - begun})
+        try:
+            swept = sweep.sweep(sweep.Plan(setting.config, seeds, {}), folder, progress=progress)
+            sweep.evaluate(folder, ("latents",), progress=progress)
+        finally:  # also of what a signal ends, which goes on another time
+            if folder.is_dir():
+                before = read_json(kept)["wall_s"] if kept.is_file() else 0.0
+                write_json(kept, {"wall_s": before + time.time() - begun})
         add(row(setting, swept, budget, read_json(kept)["wall_s"], command))
 
 
@@ -146,7 +149,7 @@ def _line(row: dict[str, Any]) -> str:
         published = f"{row['published']:.2f}{mark}"
         gap = f"{row['ours'] - row['published']:+.2f}".replace("-", "−")
     units = "–" if row.get("active_units") is None else f"{row['active_units']:.1f}"
-    wall = f"{row['wall_s'] / 60:.0f} min"
+    wall = f"{'about ' if 'wall_note' in row else ''}{row['wall_s'] / 60:.0f} min"
     return f"| {row['setting']} | {ours} | {row['seeds']} | {published} | {gap} | {units} | {wall} |"
 
 

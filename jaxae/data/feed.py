@@ -51,8 +51,9 @@ class Feed:
         self.seed, self.batch_size, self.resident = seed, batch_size, resident
         per_step = batch_size * split.rows.nbytes // len(split)
         self.capacity = capacity if resident else max(1, min(capacity, STREAM_BYTES // max(lanes * per_step, 1)))
-        flat = split.rows.reshape(len(split), -1)  # a CPU gathers from one axis faster than from three
-        self.data: Any = (jnp.asarray(flat), jnp.asarray(split.labels)) if resident else ()
+        self.data: Any = ()
+        if resident:  # flat, for a CPU gathers from one axis faster than from three
+            self.data = jnp.asarray(split.rows.reshape(len(split), -1)), jnp.asarray(split.labels)
         self.columns = columns
         self._epoch = lru_cache(maxsize=2)(epoch_order)
         self._reader = ThreadPoolExecutor(1)
