@@ -28,6 +28,7 @@ from jaxae.progress import Progress
 HERE = Path(__file__).parent
 FILE, PAGE, README = HERE / "ledger.json", HERE / "ledger.md", HERE.parent / "README.md"
 START, END = "<!-- ledger: made by python -m experiments.ledger -->", "<!-- end of ledger -->"
+FLATTER, DEEPER = "one layer", "two layers"  # tables of the same data, whose settings are compared with each other
 READ, RECALLED = "read in the authors' code or a reproducing source", "recalled from the paper, not checked"
 
 
@@ -125,12 +126,18 @@ def key(row: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def tables(rows: Sequence[dict[str, Any]]) -> str:
-    """Markdown: a table of rows for each (table, budget), and under it the paired differences of neighbours."""
+    """Markdown: a table of rows for each (table, budget), and under it the paired differences of neighbours, and of two
+    layers from one."""
     parts = []
     for table, budget in dict.fromkeys((row["table"], row["budget"]) for row in rows):
         mine = [row for row in rows if (row["table"], row["budget"]) == (table, budget)]
         parts.append("\n".join([f"**{table}**, budget `{budget}`", "", *_head(), *map(_line, mine)]))
-        if differences := [_difference(one, other) for one, other in pairwise(mine)]:
+        differences = [_difference(one, other) for one, other in pairwise(mine)]
+        if table == DEEPER:
+            flat = {row["setting"]: row for row in rows if (row["table"], row["budget"]) == (FLATTER, budget)}
+            both = [(flat[row["setting"]], row) for row in mine if row["setting"] in flat]
+            differences += [_difference(one, other, f" of {FLATTER}") for one, other in both]
+        if differences:
             parts.append("Paired over seeds, nats: " + "; ".join(differences) + ".")
     return "\n\n".join(parts)
 
@@ -153,15 +160,15 @@ def _line(row: dict[str, Any]) -> str:
     return f"| {row['setting']} | {ours} | {row['seeds']} | {published} | {gap} | {units} | {wall} |"
 
 
-def _difference(one: dict[str, Any], other: dict[str, Any]) -> str:
-    """The later setting minus the earlier."""
+def _difference(one: dict[str, Any], other: dict[str, Any], of: str = "") -> str:
+    """The later setting minus the earlier (`of` which table, where that is another)."""
     common = [seed for seed in one["values"] if seed in other["values"]]
-    x, y = (np.array([of["values"][seed] for seed in common]) for of in (other, one))
+    x, y = (np.array([row["values"][seed] for seed in common]) for row in (other, one))
     d = paired_difference(x, y)
     said = "no common seeds" if d.mean is None else f"{d.mean:+.2f}"
     if d.low is not None:
         said += f" ({d.low:+.2f} to {d.high:+.2f}, n = {d.n})"
-    return f"{other['setting']} less {one['setting']} {said}".replace("-0", "−0").replace("-", "−")
+    return f"{other['setting']} less {one['setting']}{of} {said}".replace("-0", "−0").replace("-", "−")
 
 
 def page(rows: Sequence[dict[str, Any]]) -> str:

@@ -44,6 +44,15 @@ def test_neighbours_are_compared_over_their_common_seeds():
     assert "IWAE less VAE −1.93 (−2.08 to −1.79, n = 3)" in text
 
 
+def test_two_layers_are_compared_with_the_same_setting_of_one():
+    deep = {"table": ledger.DEEPER}
+    rows = [row("VAE", [89.0, 89.2, 89.4]), row("VAE", [86.0, 86.4, 86.5], **deep), row("IWAE", [1.0, 2.0], **deep),
+            row("VAE", [80.0, 80.1], budget="paper")]  # fmt: skip
+    text = ledger.tables(rows)
+    assert "VAE less VAE of one layer −2.90 (−3.15 to −2.65, n = 3)" in text  # 4.303 x 0.1 / sqrt(3) about it
+    assert text.count("of one layer") == 1
+
+
 def test_tables_and_budgets_are_kept_apart():
     text = ledger.tables([row("VAE", [90.0, 91.0]), row("VAE", [86.0, 87.0], budget="paper")])
     assert "budget `cpu`" in text and "budget `paper`" in text and "Paired" not in text
