@@ -29,7 +29,7 @@ from jaxae.train import Chunk, make_eval_step, make_train_chunk, make_train_step
 from jaxae.types import PyTree, TrainState
 
 CALL_SECONDS = 0.5  # about how long one compiled call takes: how soon a signal is seen
-WIDE = 500  # rows of a product
+WIDE = 500  # rows of a product, from which on `parallel.products` pays
 FEED_BYTES = 2**26  # of the order of the data, in one call of all lanes
 
 
@@ -289,8 +289,9 @@ def wide(config: Config) -> bool:
     """Whether a step lives by products of many rows in dense layers: then `products` are its compiler's options. Never
     under --exact, whose bits are the same by pmap, which takes no options."""
     assert config.network  # resolved
-    samples = math.prod(config.hyperparameters.get(name, 1) for name in ("k", "groups"))
-    return not config.exact and NETWORKS[config.network].file == "dense" and config.batch_size * samples >= WIDE
+    samples = (config.hyperparameters.get(name) for name in ("k", "groups"))
+    rows = config.batch_size * math.prod(n for n in samples if isinstance(n, int))
+    return not config.exact and NETWORKS[config.network].file == "dense" and rows >= WIDE
 
 
 def make_score(setup: Setup):

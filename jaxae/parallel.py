@@ -36,7 +36,7 @@ def virtual(count: int) -> None:
 @cache
 def products() -> dict[str, str]:
     """Compiler options of a program that lives by matrix products of many rows: on a CPU, XLA's newer library for them
-    (YNN) takes up to a third longer than its older one (Eigen)."""
+    (YNN) takes up to a quarter longer than its older one (Eigen)."""
     options = {"xla_cpu_experimental_ynn_fusion_type": ""}
     if jax.default_backend() != "cpu":
         return {}

@@ -102,6 +102,12 @@ def test_a_row_takes_the_place_of_its_like(tmp_path):
     assert (tmp_path / "rows.svg").read_bytes() == drawn
 
 
+def test_rows_are_shown_as_the_cases_are_and_the_fastest_peer_last():
+    kept = [row(work="conv", peer="torch"), row(peer="fastest"), row(peer="torch"), row(peer="pythae")]
+    shown = [(one["work"], one["peer"]) for one in pages.in_order(kept)]
+    assert shown == [("mlp-128", "pythae"), ("mlp-128", "torch"), ("mlp-128", "fastest"), ("conv", "torch")]
+
+
 def test_every_case_has_a_page_and_a_name_of_its_own():
     names = [(case.work, case.peer) for case in CASES]
     assert len(set(names)) == len(names)

@@ -1,5 +1,7 @@
 """Compiler options: which programs take them, and that they change rounding alone."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,6 +25,15 @@ IWAE = {"method": "iwae", "hyperparameters": {"k": 50}}
 )  # fmt: skip
 def test_products_of_many_rows_are_wide(values, expected):
     assert wide(Config(**values).resolved()) == expected
+
+
+@pytest.mark.parametrize("value", [None, 0.5, "linear(1, 2)"])
+def test_a_users_method_may_mean_something_else_by_k(value):
+    config = dataclasses.replace(Config(**IWAE).resolved(), batch_size=600)
+    object.__setattr__(config, "hyperparameters", {"k": value})
+    assert wide(config)
+    object.__setattr__(config, "batch_size", 100)
+    assert not wide(config)
 
 
 def test_the_options_change_rounding_alone():

@@ -39,10 +39,10 @@ def write(file: Path) -> None:
 def in_order(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """As the cases are, whenever each was measured; behind a work's peers the fastest."""
     places = {(case.work, case.peer): number for number, case in enumerate(CASES)}
-    works = {case.work: number for number, case in enumerate(reversed(CASES))}
+    works = list(dict.fromkeys(case.work for case in CASES))
 
     def place(row: dict[str, Any]) -> tuple[int, int]:
-        return -works.get(row["work"], -1), places.get((row["work"], row["peer"]), len(CASES))
+        return works.index(row["work"]), places.get((row["work"], row["peer"]), len(CASES))
 
     return sorted(rows, key=place)
 
