@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -77,7 +77,9 @@ class Setup:
         """The setup of a config that differs in its seeds and numbers alone: the data and the network are shared."""
         config = config.resolved()
         weights = _weights(config, self.total, self.epoch)
-        return dataclasses.replace(self, config=config, weights=weights, key=jax.random.key(config.seed))
+        made = dataclasses.replace(self, config=config, weights=weights, key=jax.random.key(config.seed))
+        vars(made)["_first"] = self._first  # compiled once for all of them
+        return made
 
     @cached_property
     def tx(self) -> optax.GradientTransformation:
@@ -95,9 +97,21 @@ class Setup:
 
     def init(self) -> TrainState:
         """The state before the first step, from a compiled program: pure in the seed."""
+        return self._first(self.numbers(), random.stream(self.key, "init"))
+
+    def shapes(self) -> TrainState:
+        """Shapes and types of `init`."""
+        first = self._first  # made here, where nothing is traced yet
+        return jax.eval_shape(first, self.numbers(), self.key)
+
+    @cached_property
+    def _first(self) -> Callable[..., TrainState]:
         batch = next(self.view("train").batches())
-        start = jax.jit(lambda key, batch: init_state(self.method, self.tx, key, batch))
-        return start(random.stream(self.key, "init"), batch)
+
+        def first(batch, numbers, key):
+            return init_state(*self.make(numbers), key, batch)
+
+        return partial(jax.jit(first), batch)
 
 
 def build(config: Config, net: Net | None = None, source: Source | None = None) -> Setup:

@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -79,6 +79,13 @@ class Lane:
         self.log.write(step, {"epoch": step / self.setup.epoch, **self.meter.flush(), **now, **speed})
 
 
+class Programs(NamedTuple):
+    """What the loop compiles, for any number of lanes: made once, they serve all waves of a sweep."""
+
+    chunk: Callable[..., Chunk]
+    score: Callable[[Any, Any], dict[str, jax.Array]]
+
+
 @dataclass
 class Loop:
     """Training from `state` to its end. `asked` collects the signals that would end it."""
@@ -86,6 +93,7 @@ class Loop:
     lanes: list[Lane]
     layout: Layout
     """Its `lanes` is None where there is one run alone; the state has no axis of lanes then."""
+    programs: Programs
     state: TrainState
     step: int
     checkpoints: Checkpoints
@@ -108,10 +116,7 @@ class Loop:
         self.numbers, keys = self.own(lambda setup: setup.numbers()), self.own(lambda setup: setup.key)
         self.keys = self.layout.put_rest(keys)
         self.state = self.layout.put(self.state if self.alone else _padded(self.state, self.padding))
-        chunk = make_chunk(self.setup, self.feeds[0].fetch, self.layout.axis_name)
-        self.chunk = self.layout.training(chunk, products() if wide(config) else None)
         self.view = self.setup.view("validation")
-        self.score = self.layout.reading(make_score(self.setup))
 
     def own(self, of: Callable[[Setup], PyTree]) -> PyTree:
         """What differs between the lanes, stacked."""
@@ -167,7 +172,7 @@ class Loop:
         if not self.alone:
             counts = np.concatenate([np.where(going, counts, 0), np.zeros(self.padding, np.int32)])
             feed = _padded(_stacked(feeds), self.padding)
-        return self.chunk(self.state, (self.numbers, self.keys, counts), self.layout.put_feed(feed), self.data)
+        return self.programs.chunk(self.state, (self.numbers, self.keys, counts), self.layout.put_feed(feed), self.data)
 
     def heed(self, lane: Lane, metrics: dict[str, np.ndarray]) -> None:
         """Adds the steps just made to the lane's meter, and ends it where the last is not finite."""
@@ -197,7 +202,7 @@ class Loop:
 
         def score(batch):
             keys = self.view.keys(batch, "noise")
-            scores = jax.device_get([self.score(part, (keys, batch, last)) for part in parts])
+            scores = jax.device_get([self.programs.score(part, (keys, batch, last)) for part in parts])
             return jax.tree.map(lambda *x: np.stack(x).reshape(-1, len(keys)).T, *scores)
 
         means = {name: _means(values) for name, values in self.view.map(score).items()}
@@ -267,6 +272,12 @@ def make_feed(setup: Setup, layout: Layout, lanes: int = 1) -> feeds.Feed:
         split, setup.pixels, seed, config.batch_size, capacity, resident=resident, lanes=lanes,
         place=layout.shard, columns=layout.columns(config.batch_size),
     )  # fmt: skip
+
+
+def make_programs(setup: Setup, layout: Layout) -> Programs:
+    chunk = make_chunk(setup, make_feed(setup, layout).fetch, layout.axis_name)
+    options = products() if wide(setup.config) else None
+    return Programs(layout.training(chunk, options), layout.reading(make_score(setup)))
 
 
 def make_chunk(setup: Setup, fetch: Callable, axis_name: str | None = None):

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxae.errors import InputError
@@ -80,7 +80,10 @@ def over_lanes(fn: Callable[[Own, Shared], PyTree], lanes: str, block: int) -> C
 
 
 def _spread(fn: Callable[[Own, Shared], PyTree]) -> Callable[..., PyTree]:
-    return lambda state, rest, feed, shared: fn((state, rest, feed), shared)
+    def training(state: PyTree, rest: PyTree, feed: PyTree, shared: Shared) -> PyTree:
+        return fn((state, rest, feed), shared)
+
+    return training
 
 
 @dataclass(frozen=True)
@@ -191,10 +194,14 @@ class Layout:
         over = NamedSharding(Mesh(local, ("data",)), P("data"))
         return jax.tree.map(lambda x: jax.device_put(jnp.broadcast_to(x, (len(local), *x.shape)), over), tree)
 
-    def _place(self, x: Any, spec: P, local: bool = False) -> jax.Array:
-        if self.mesh.size == 1:
-            return jax.device_put(x, self.mesh.devices.item())
-        sharding = NamedSharding(self.mesh, spec)
+    def _place(self, x: Any, spec: P, local: bool = False) -> Any:
+        """`x` where it belongs; of a shape, its description there."""
+        alone = self.mesh.size == 1
+        sharding = SingleDeviceSharding(self.mesh.devices.item()) if alone else NamedSharding(self.mesh, spec)
+        if isinstance(x, jax.ShapeDtypeStruct):
+            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+        if alone:
+            return jax.device_put(x, sharding)
         if jax.process_count() == 1:
             return jax.device_put(x, sharding)
         if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):

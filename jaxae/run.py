@@ -3,12 +3,11 @@
 import contextlib
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from jaxae import folder as folders
@@ -21,7 +20,7 @@ from jaxae.errors import InputError
 from jaxae.evaluate.bench import USUAL, Bench, Model, Settings
 from jaxae.folder import RunFolder
 from jaxae.log import Log, NoLog, import_wandb
-from jaxae.loop import Lane, Loop, Watch
+from jaxae.loop import Lane, Loop, Watch, make_programs
 from jaxae.parallel import Layout, make_mesh
 from jaxae.progress import Progress
 from jaxae.types import Net, TrainState, Variables
@@ -62,7 +61,8 @@ def train(
         state, watch = _start(setup, checkpoints, progress)
         step = int(state.step)
         with _log(setup, folder, config, record, step) as log, progress.bar(setup, step) as bar:
-            loop = Loop([Lane(setup, watch, log)], layout, state, step, checkpoints, progress, bar, asked)
+            lanes, programs = [Lane(setup, watch, log)], make_programs(setup, layout)
+            loop = Loop(lanes, layout, programs, state, step, checkpoints, progress, bar, asked)
             with contextlib.closing(loop):
                 loop.run()
     return load(folder.path, net=net, setup=setup)
@@ -96,7 +96,7 @@ def _checkpoints(setup: Setup, folder: RunFolder, progress: Progress) -> Checkpo
 
 def _start(setup: Setup, checkpoints: Checkpoints, progress: Progress) -> tuple[TrainState, Watch]:
     """The newest whole checkpoint's state, or the initial one."""
-    found = checkpoints.restore(jax.eval_shape(setup.init))
+    found = checkpoints.restore(setup.shapes())
     if found is None:
         return setup.init(), Watch()
     if found.meta["data"] != setup.source.digest:
@@ -143,7 +143,7 @@ def load(path: str | Path, checkpoint: str = "auto", *, net: Net | None = None, 
         checkpoint = "last" if setup.config.patience is None else "best"
     with Checkpoints(folder.checkpoints, warn=Progress().warn, write=False) as checkpoints:
         step = {"last": None, "best": checkpoints.best_step()}.get(checkpoint, checkpoint)
-        found = checkpoints.restore(jax.eval_shape(setup.init), None if step is None else int(step))
+        found = checkpoints.restore(setup.shapes(), None if step is None else int(step))
     if found is None:
         raise InputError(f"{folder.path}: no checkpoint yet: `jaxae train --run {folder.path}` makes one")
     return Trained(setup, folder, found.step, found.state, optim.evaluated(found.state))
@@ -162,16 +162,25 @@ def evaluate_runs(
 
     names: groups of `jaxae.names.METRICS`, or "all". Every number's meaning is told where it is made: `jaxae.evaluate`.
     """
+    return evaluator(on or bench(runs[0].setup), names)(runs)
+
+
+def evaluator(on: Bench, names: Sequence[str] = ("likelihood",)) -> Callable[[Sequence[Trained]], list[dict[str, Any]]]:
+    """`evaluate_runs`, compiled once for as many calls as are wanted."""
     from jaxae.evaluate import metrics  # scikit-learn's models and all: not before a run is trained
 
-    on = on or bench(runs[0].setup)
-    found = metrics.measures(names, on)([Model(of.setup.numbers(), of.variables, of.step) for of in runs])
-    for measures, of in zip(found, runs):
-        if measures.get("nll") is not None and of.setup.likelihood.discrete:
-            measures["bits_per_dim"] = measures["nll"] / int(np.prod(of.setup.source.shape)) / float(np.log(2))
-        measures |= {"step": of.step, "split": on.split, "evaluation_seed": on.settings.seed}
-        measures["digest"] = final_digest(of)
-    return found
+    measure = metrics.measures(names, on)
+
+    def evaluate(runs: Sequence[Trained]) -> list[dict[str, Any]]:
+        found = measure([Model(of.setup.numbers(), of.variables, of.step) for of in runs])
+        for measures, of in zip(found, runs):
+            if measures.get("nll") is not None and of.setup.likelihood.discrete:
+                measures["bits_per_dim"] = measures["nll"] / int(np.prod(of.setup.source.shape)) / float(np.log(2))
+            measures |= {"step": of.step, "split": on.split, "evaluation_seed": on.settings.seed}
+            measures["digest"] = final_digest(of)
+        return found
+
+    return evaluate
 
 
 def evaluate_run(trained: Trained, split: str = "test", samples: int = 128, seed: int = 0) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from experiments.benchmark_peers.protocol import Meter, Task
 from jaxae import log, random, run
 from jaxae.build import Setup
 from jaxae.data.order import batch_indices
-from jaxae.loop import Lane, Loop, Watch, make_feed
+from jaxae.loop import Lane, Loop, Watch, make_feed, make_programs
 from jaxae.networks import conv2d
 from jaxae.progress import Progress
 from jaxae.train import make_train_step
@@ -59,7 +59,8 @@ def loop_of(
         with contextlib.closing(log.Log(folder / "metrics.jsonl", folder / "events", 0, None, {})) as written:
             lanes = [Lane(setup, Watch(), written)]
             kept = checkpoints(folder / "checkpoints")
-            loop = kind(lanes, run.layout_of(setup.config), state, 0, kept, progress, bar, [])
+            layout = run.layout_of(setup.config)
+            loop = kind(lanes, layout, make_programs(setup, layout), state, 0, kept, progress, bar, [])
             with contextlib.closing(loop):
                 yield loop
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import jax
@@ -51,13 +51,18 @@ class Feed:
         self.seed, self.batch_size, self.resident = seed, batch_size, resident
         per_step = batch_size * split.rows.nbytes // len(split)
         self.capacity = capacity if resident else max(1, min(capacity, STREAM_BYTES // max(lanes * per_step, 1)))
-        self.data: Any = ()
-        if resident:  # flat, for a CPU gathers from one axis faster than from three
-            self.data = jnp.asarray(split.rows.reshape(len(split), -1)), jnp.asarray(split.labels)
         self.columns = columns
         self._epoch = lru_cache(maxsize=2)(epoch_order)
         self._reader = ThreadPoolExecutor(1)
         self._ahead: tuple[int, int, Future] | None = None
+
+    @cached_property
+    def data(self) -> tuple[jax.Array, ...]:
+        """Rows and labels on the device: placed when they are first asked for, since of many lanes one's serves all."""
+        if not self.resident:
+            return ()
+        rows = self.split.rows.reshape(len(self.split), -1)  # a CPU gathers from one axis faster than from three
+        return jnp.asarray(rows), jnp.asarray(self.split.labels)
 
     def at(self, step: int, count: int) -> Any:
         """The chunk's feed; a streamed one also starts to read the next `count` steps behind the program's back."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxae.build import Setup
 from jaxae.errors import InputError
-from jaxae.loop import Chunk, make_chunk, make_feed
+from jaxae.loop import Chunk, Programs, make_feed, make_programs
 from jaxae.parallel import Layout
 
 DEVICE_SHARE = 0.9  # of an accelerator's memory, at most, for a wave
@@ -29,8 +29,8 @@ def choose(setup: Setup, layout: Callable[[str], Layout], lanes: int) -> str:
 
 def seconds(setup: Setup, layout: Layout, lanes: int) -> float:
     """Wall time of a few steps of `lanes` members, the fastest of three."""
-    program, args = _program(setup, layout, lanes)
-    state, *rest = jax.tree.map(lambda s: _blank(s), args)
+    program = make_programs(setup, layout).chunk
+    state, *rest = jax.tree.map(_blank, _arguments(setup, layout, lanes))
     times = []
     for _ in range(4):  # the first compiles
         begun = time.perf_counter()
@@ -40,11 +40,12 @@ def seconds(setup: Setup, layout: Layout, lanes: int) -> float:
     return min(times[1:])
 
 
-def memory(setup: Setup, layout: Layout, lanes: int) -> int:
-    """Bytes that a device needs for a wave of `lanes` members, by the compiler's own account."""
-    program, args = _program(setup, layout, lanes)
+def memory(setup: Setup, layout: Layout, programs: Programs, lanes: int) -> int:
+    """Bytes that a device needs for a wave of `lanes` members, by the compiler's own account. A wave of so many trains
+    by what is compiled here."""
+    chunk: Any = programs.chunk  # jitted
     try:
-        found = program.lower(*args).compile().memory_analysis()
+        found = chunk.lower(*_arguments(setup, layout, lanes)).compile().memory_analysis()
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" in str(error):
             return 2**62
@@ -89,29 +90,29 @@ def _up(count: int, multiple: int) -> int:
     return -(-count // multiple) * multiple
 
 
-def _program(setup: Setup, layout: Layout, lanes: int) -> tuple[Any, tuple[Any, ...]]:
-    """The training program of a wave, and the shapes of its arguments."""
+def _arguments(setup: Setup, layout: Layout, lanes: int) -> tuple[Any, ...]:
+    """Shapes and places of the chunk's arguments, as the loop has them."""
     lanes = _up(lanes, layout.multiple())
     feed = make_feed(setup, layout, lanes)
-    state = jax.eval_shape(setup.init)
+    state, key = setup.shapes(), jax.eval_shape(lambda: jax.random.key(0))
 
     def many(tree: Any) -> Any:
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct((lanes, *x.shape), x.dtype), tree)
 
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    count = jax.ShapeDtypeStruct((), np.int32)
-    rest = many((setup.numbers(), key, count))
-    args = (many(state), rest, many(feed.at(0, 1)), jax.tree.map(lambda x: x, feed.data))
+    rest = many(setup.numbers()), layout.put_rest(many(key)), many(np.int32(0))
+    args = layout.put(many(state)), rest, layout.put_feed(many(feed.at(0, 1))), layout.put_shared(feed.data)
     feed.close()
-    return layout.training(make_chunk(setup, feed.fetch, layout.axis_name)), args
+    return args
 
 
 def _blank(shape: Any) -> Any:
-    """Zeros of that shape; keys are keys, and counts the trial's."""
+    """Zeros of that shape, in their place; keys are keys, and counts the trial's."""
     if not isinstance(shape, jax.ShapeDtypeStruct):
         return shape
     if jnp.issubdtype(shape.dtype, jax.dtypes.prng_key):
-        return jnp.stack([jax.random.key(0)] * shape.shape[0])
-    if shape.ndim == 1 and shape.dtype == np.int32:
-        return jnp.full(shape.shape, TRIAL, np.int32)
-    return jnp.zeros(shape.shape, shape.dtype)
+        made = jnp.stack([jax.random.key(0)] * shape.shape[0])
+    elif shape.ndim == 1 and shape.dtype == np.int32:
+        made = jnp.full(shape.shape, TRIAL, np.int32)
+    else:
+        made = jnp.zeros(shape.shape, shape.dtype)
+    return made if shape.sharding is None else jax.device_put(made, shape.sharding)

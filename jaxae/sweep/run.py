@@ -16,6 +16,7 @@ from jaxae import folder as folders
 from jaxae.build import Setup, build
 from jaxae.errors import InputError, Interrupted
 from jaxae.evaluate.bench import USUAL, Settings
+from jaxae.loop import Programs, make_programs
 from jaxae.parallel import Layout, make_mesh
 from jaxae.progress import Bar, Progress
 from jaxae.sweep import lanes as lane_rules
@@ -125,17 +126,20 @@ class Sweep:
         return self.folder.member(member.name).outcome_file.is_file()
 
     def run(self) -> None:
-        sizes = [self.wave_size(setup, group) for setup, group in zip(self.setups, self.plan.groups)]
+        layout = self.layout(self.kind)
+        programs = [make_programs(setup, layout) for setup in self.setups]
+        parts = list(zip(self.setups, programs, self.plan.groups))
+        sizes = [self.wave_size(layout, *part) for part in parts]
         self.say_plan(sizes)
         with self.progress.bar(self.setups[0], 0, len(self.plan.members)) as bar:
             for only in (self.begun(), None):  # a wave that was cut off goes on before any other begins
-                for setup, group, (size, _) in zip(self.setups, self.plan.groups, sizes):
+                for (setup, compiled, group), (size, _) in zip(parts, sizes):
                     left = [m for m in group if not self.ended(m) and (only is None or m.name in only)]
                     if only is not None:  # in the order in which its states are stacked on disk
                         left.sort(key=lambda m, only=only: only.index(m.name))  # type: ignore[misc]
                         size = max(size, len(left))
                     for start in range(0, len(left), size):
-                        self.train(setup, left[start : start + size], self.layout(self.kind), size, bar)
+                        self.train(setup, compiled, left[start : start + size], layout, size, bar)
         self.measure()
 
     def begun(self) -> list[str]:
@@ -148,12 +152,11 @@ class Sweep:
                 self.folder.member(name).outcome_file.unlink(missing_ok=True)
         return names
 
-    def wave_size(self, setup: Setup, group: Sequence[Member]) -> tuple[int, int]:
+    def wave_size(self, layout: Layout, setup: Setup, programs: Programs, group: Sequence[Member]) -> tuple[int, int]:
         """Lanes of each wave of the group, and the bytes that it needs."""
         if all(self.ended(member) for member in group):
             return len(group), 0
-        layout = self.layout(self.kind)
-        multiple, need = layout.multiple(), partial(lane_rules.memory, setup, layout)
+        multiple, need = layout.multiple(), partial(lane_rules.memory, setup, layout, programs)
         if self.how.wave is not None:
             size = -(-self.how.wave // multiple) * multiple
             return size, need(size)
@@ -178,13 +181,15 @@ class Sweep:
                 f"{need / 1e6:,.0f} MB expected on a device"
             )
 
-    def train(self, setup: Setup, members: Sequence[Member], layout: Layout, size: int, bar: Bar) -> None:
+    def train(
+        self, setup: Setup, programs: Programs, members: Sequence[Member], layout: Layout, size: int, bar: Bar
+    ) -> None:
         """One wave, from its beginning or its last checkpoint to the members' own folders."""
         self.folder.wave.mkdir(parents=True, exist_ok=True)
         folders.write_json(self.folder.wave_file, {"members": [member.name for member in members]})
         wave = Wave(self.folder, setup, members, self.progress)
         what = f"members {self.done + 1} to {self.done + len(members)} of {len(self.plan.members)}"
-        wave.train(layout, size, bar, self.done * setup.total, what, self.asked)
+        wave.train(layout, programs, size, bar, self.done * setup.total, what, self.asked)
         self.done += len(members)
 
     def measure(self) -> None:
@@ -213,11 +218,12 @@ def measured(
     test split in each one's folder. Those that diverged, or are not trained, are passed over."""
     ended = {m.name: (folder.outcome(m.name) or {}).get("outcome") for m in members}
     there = [m for m in members if ended[m.name] not in (None, "diverged")]
-    on, at_once = run.bench(setup, split, settings, lanes, block), block if lanes == "vmap" else 1
+    evaluate = run.evaluator(run.bench(setup, split, settings, lanes, block), names)
+    at_once = block if lanes == "vmap" else 1
     for start in range(0, len(there), at_once):
         some = there[start : start + at_once]
         trained = [run.load(folder.member(m.name).path, setup=setup.like(m.config)) for m in some]
-        for member, of, found in zip(some, trained, run.evaluate_runs(trained, names, on)):
+        for member, of, found in zip(some, trained, evaluate(trained)):
             if run.kept(found):
                 run.store(of, found)
             yield member.name, found

@@ -17,7 +17,7 @@ from jaxae.checkpoint import Checkpoints
 from jaxae.errors import InputError
 from jaxae.folder import RunFolder
 from jaxae.log import Rows
-from jaxae.loop import Lane, Loop, Watch
+from jaxae.loop import Lane, Loop, Programs, Watch
 from jaxae.parallel import Layout
 from jaxae.progress import Bar, Progress
 from jaxae.sweep.folder import SweepFolder
@@ -36,7 +36,9 @@ class Wave:
         self.runs = [folder.member(member.name) for member in members]
         self.source = setup.source
 
-    def train(self, layout: Layout, size: int, bar: Bar, done: int, what: str, asked: list[int]) -> None:
+    def train(
+        self, layout: Layout, programs: Programs, size: int, bar: Bar, done: int, what: str, asked: list[int]
+    ) -> None:
         """To the end, `size` lanes wide; `done` steps lie behind the sweep. Raises Interrupted, with all saved."""
         self.write_configs()
         keep = self.setups[0].config.keep
@@ -47,7 +49,7 @@ class Wave:
                 for setup, watch, run, member in zip(self.setups, watches, self.runs, self.members)
             ]
             bar.begin(what, done + step * len(lanes), step)
-            loop = Loop(lanes, layout, state, step, checkpoints, self.progress, bar, asked, size)
+            loop = Loop(lanes, layout, programs, state, step, checkpoints, self.progress, bar, asked, size)
             with contextlib.closing(loop):
                 loop.run()
             self.hand_out(loop.host_state(), [lane.watch for lane in lanes], loop.step)
@@ -60,7 +62,7 @@ class Wave:
 
     def begin(self, checkpoints: Checkpoints) -> tuple[TrainState, int, list[Watch]]:
         """The newest whole checkpoint's state, or the members' initial ones, stacked."""
-        one = jax.eval_shape(self.setups[0].init)
+        one = self.setups[0].shapes()
         like = jax.tree.map(lambda x: jax.ShapeDtypeStruct((len(self.members), *x.shape), x.dtype), one)
         found = checkpoints.restore(like)
         if found is None:

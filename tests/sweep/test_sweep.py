@@ -1,8 +1,10 @@
 """A member is the run alone, whatever shares its sweep, wherever the sweep was cut off."""
 
 import json
+import re
 import shutil
 import signal
+from collections import Counter
 
 import chex
 import jax
@@ -97,6 +99,20 @@ def test_waves_order_and_company_change_no_bit(whole, tmp_path):
     other = plan_of(seeds=(2, 5), grid={"beta": (8.0, 4.0)})
     sweep.sweep(other, tmp_path / "other", sweep.How(wave=3))
     assert digests(tmp_path / "other", other)["seed=2,beta=4"] == expected["seed=2,beta=4"]
+
+
+@pytest.mark.parametrize("lanes", ["map", "vmap"])
+def test_programs_are_compiled_once_whatever_the_number_of_members_and_waves(tmp_path, caplog, lanes):
+    def compiled(seeds):
+        caplog.clear()
+        with jax.log_compiles():
+            sweep.sweep(plan_of(seeds, {}, steps=4), tmp_path / str(len(seeds)), sweep.How(lanes, 2, wave=2))
+        found = [re.search(r"Finished XLA compilation of (\S+)", record.getMessage()) for record in caplog.records]
+        return Counter(match[1] for match in found if match)
+
+    few, many = compiled((0, 1)), compiled((0, 1, 2, 3, 4, 5))
+    assert few["jit(first)"] == few["jit(training)"] == 1
+    assert many <= few, many - few
 
 
 @pytest.mark.slow
