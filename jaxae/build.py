@@ -92,8 +92,9 @@ class Setup:
     def view(self, split: str, seed: int = EVALUATION_KEY) -> View:
         return View(self.source.split(split), self.pixels, random.stream(jax.random.key(seed), "evaluation"))
 
-    def steps(self, duration: int | str) -> int:
-        return schedules.duration(duration, self.total, self.epoch)
+    def every(self, duration: int | str) -> int:
+        """Steps from one log line, validation or checkpoint to the next."""
+        return schedules.duration(duration, self.total, self.epoch, up=True)
 
     def init(self) -> TrainState:
         """The state before the first step, from a compiled program: pure in the seed."""

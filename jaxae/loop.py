@@ -107,7 +107,7 @@ class Loop:
         self.setup, self.alone = self.lanes[0].setup, self.layout.lanes is None
         config = self.setup.config
         self.every = {
-            name: self.setup.steps(getattr(config, f"{name}_every")) for name in ("log", "validate", "checkpoint")
+            name: self.setup.every(getattr(config, f"{name}_every")) for name in ("log", "validate", "checkpoint")
         }
         width = max(self.size, len(self.lanes))
         self.padding = width + -width % self.layout.multiple() - len(self.lanes)

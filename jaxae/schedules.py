@@ -21,12 +21,14 @@ from typing import Any
 from jaxae.errors import InputError, unknown
 
 Number = Any  # float or array
+ROUNDING = 1e-6  # of a step: 0.1 * 1000 is not above 100
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?(?:[eE]\+?\d+)?)\s*(e|%)?\s*$")
 _CALL = re.compile(r"^\s*(\w+)\s*\((.*)\)\s*$")
 
 
-def duration(text: object, total: int | None, epoch: float | None) -> int:
-    """Steps in a duration: 500, "20e" (of `epoch` steps each), "5%" (of `total` steps); at least one."""
+def duration(text: object, total: int | None, epoch: float | None, *, up: bool = False) -> int:
+    """Steps in a duration: 500, "20e" (of `epoch` steps each), "5%" (of `total` steps); at least one. `up`: never fewer
+    than asked for, so that what comes every 10 % of a run comes ten times, and not once more just before its end."""
     found = _DURATION.match(str(text))
     if not found:
         raise InputError(f"duration {text!r}: expected steps (500), epochs (20e) or per cent of the run (5%)")
@@ -36,7 +38,7 @@ def duration(text: object, total: int | None, epoch: float | None) -> int:
         raise InputError(f"duration {text!r}: '{unit}' is not known here; expected a number of steps")
     if value * base <= 0:
         raise InputError(f"duration {text!r}: expected more than 0 steps")
-    return max(1, round(value * base))
+    return max(1, math.ceil(value * base - ROUNDING) if up else round(value * base))
 
 
 def check(text: str | float) -> None:

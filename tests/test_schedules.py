@@ -1,5 +1,7 @@
 """Every schedule by value at its boundaries; every duration; every mistake in one line."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -83,6 +85,20 @@ def test_a_number_stays_a_number():
 @pytest.mark.parametrize(("text", "steps"), DURATIONS)
 def test_duration(text, steps):
     assert schedules.duration(text, TOTAL, EPOCH) == steps
+
+
+@pytest.mark.parametrize(
+    ("text", "total", "steps"), [("10%", 982, 99), ("10%", 1000, 100), ("30%", 10, 3), ("2.5e", 982, 25), (98, 982, 98)]
+)
+def test_a_cadence_is_no_shorter_than_asked_for(text, total, steps):
+    assert schedules.duration(text, total, 9.82, up=True) == steps
+
+
+@pytest.mark.parametrize("total", [*range(1, 200), 982, 4768, 469_000, 9_815_625])
+@pytest.mark.parametrize("percent", [1, 3, 10, 33.4, 100])
+def test_what_comes_every_tenth_of_a_run_comes_ten_times(percent, total):
+    every = schedules.duration(f"{percent}%", total, None, up=True)
+    assert math.ceil(total / every) <= math.ceil(100 / percent)
 
 
 def test_epochs_follow_without_a_gap_where_the_batch_does_not_divide_the_data():

@@ -69,7 +69,7 @@ def curves(trained: Trained) -> dict[str, Any] | None:
         names.remove("loss")
     if not any(drawn.series(rows, name)[0] for name in names):
         return None
-    every = trained.setup.steps(trained.setup.config.log_every)
+    every = trained.setup.every(trained.setup.config.log_every)
     if 0 < trained.step % every < every / 2:  # the last mean is over too few steps to compare with the others
         rows = [row for row in rows if row["step"] < trained.step or "loss" not in row]
     alt = f"Training and validation curves of {', '.join(names)} against the step"
