@@ -126,11 +126,12 @@ def key(row: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def tables(rows: Sequence[dict[str, Any]]) -> str:
-    """Markdown: a table of rows for each (table, budget), and under it the paired differences of neighbours, and of two
-    layers from one."""
+    """Markdown: a table of rows for each (table, budget), in the order of the published values, and under it the paired
+    differences of neighbours, and of two layers from one."""
     parts = []
     for table, budget in dict.fromkeys((row["table"], row["budget"]) for row in rows):
         mine = [row for row in rows if (row["table"], row["budget"]) == (table, budget)]
+        mine.sort(key=lambda row: -(row["published"] or 0.0))
         parts.append("\n".join([f"**{table}**, budget `{budget}`", "", *_head(), *map(_line, mine)]))
         differences = [_difference(one, other) for one, other in pairwise(mine)]
         if table == DEEPER:

@@ -44,6 +44,12 @@ def test_neighbours_are_compared_over_their_common_seeds():
     assert "IWAE less VAE −1.93 (−2.08 to −1.79, n = 3)" in text
 
 
+def test_settings_stand_in_the_papers_order_whenever_they_were_measured():
+    text = ledger.tables([row("IWAE", [88.0, 89.1], 85.54), row("odd", [9.0], None), row("VAE", [90.0, 91.0], 86.47)])
+    assert text.index("| VAE |") < text.index("| IWAE |") < text.index("| odd |")
+    assert "IWAE less VAE −1.95" in text
+
+
 def test_two_layers_are_compared_with_the_same_setting_of_one():
     deep = {"table": ledger.DEEPER}
     rows = [row("VAE", [89.0, 89.2, 89.4]), row("VAE", [86.0, 86.4, 86.5], **deep), row("IWAE", [1.0, 2.0], **deep),
