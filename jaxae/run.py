@@ -167,7 +167,7 @@ def evaluate_runs(
 
 def evaluator(on: Bench, names: Sequence[str] = ("likelihood",)) -> Callable[[Sequence[Trained]], list[dict[str, Any]]]:
     """`evaluate_runs`, compiled once for as many calls as are wanted."""
-    from jaxae.evaluate import metrics  # scikit-learn's models and all: not before a run is trained
+    from jaxae.evaluate import metrics  # not before a run is trained
 
     measure = metrics.measures(names, on)
 

@@ -104,6 +104,11 @@ def test_what_must_answer_at_once_loads_no_jax():
     assert not {"jax", "flax", "optax", "tensorflow_datasets"} & found
 
 
+def test_training_on_digits_and_its_likelihood_load_no_scikit_learn():
+    code = "from jaxae import data, run\nfrom jaxae.evaluate import metrics\ndata.load('digits')"
+    assert "sklearn" not in loaded(code)
+
+
 def test_the_whole_package_loads_neither_tensorflow_nor_torch():
     names = [".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts) for file in FILES]
     modules = [name.removesuffix(".__init__") for name in names if not name.endswith("__main__")]

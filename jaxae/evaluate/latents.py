@@ -6,10 +6,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from jaxae.evaluate.units import ACTIVE, Units
 
@@ -54,6 +50,10 @@ def linear_probe(
 ) -> dict[str, float]:
     """Accuracy on `test` of a logistic regression fitted to standardised codes and labels (Alain and Bengio 2016,
     arXiv:1610.01644), and its binomial standard error."""
+    from sklearn.linear_model import LogisticRegression  # a second, which training and the likelihood do without
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=ROUNDS))
     return _accuracy("linear_probe", probe, train, test)
 
@@ -63,6 +63,8 @@ def nearest_neighbours(
     test: tuple[Float[np.ndarray, "m latent"], Int[np.ndarray, " m"]],
 ) -> dict[str, float]:
     """Accuracy on `test` of the vote of the nearest codes of `train`, in the code's own scale."""
+    from sklearn.neighbors import KNeighborsClassifier
+
     vote = KNeighborsClassifier(min(NEIGHBOURS, len(train[0])))
     return _accuracy("nearest_neighbours", vote, train, test)
 
