@@ -25,8 +25,8 @@ import pandas
 from experiments.ledger import commit
 from jaxae import Config, compare, sweep
 from jaxae.compare import statistics
-from jaxae.compare.measures import about
 from jaxae.compare.words import number
+from jaxae.evaluate.measures import about
 from jaxae.folder import read_json, write_json
 from jaxae.progress import Progress
 

@@ -104,9 +104,9 @@ def test_what_must_answer_at_once_loads_no_jax():
     assert not {"jax", "flax", "optax", "tensorflow_datasets"} & found
 
 
-def test_training_on_digits_and_its_likelihood_load_no_scikit_learn():
-    code = "from jaxae import data, run\nfrom jaxae.evaluate import metrics\ndata.load('digits')"
-    assert "sklearn" not in loaded(code)
+def test_a_run_its_likelihood_and_its_report_load_nothing_that_only_others_need():
+    code = "from jaxae import data, run\nfrom jaxae.evaluate import metrics\nfrom jaxae.report import page\n"
+    assert not {"sklearn", "pandas", "scipy.stats"} & loaded(f"{code}data.load('digits')")
 
 
 def test_the_whole_package_loads_neither_tensorflow_nor_torch():

@@ -5,10 +5,10 @@ from typing import Any
 
 import pandas
 
-from jaxae.compare import measures
 from jaxae.compare.collect import DIVERGED, MISSING
 from jaxae.compare.varied import Group
 from jaxae.errors import InputError, unknown
+from jaxae.evaluate import measures
 
 SAME = {
     "split": ("evaluated on different splits", "evaluate them on the same one: `jaxae evaluate RUN` measures test"),

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import pandas
 
-from jaxae.compare.measures import NOT_NUMBERS
 from jaxae.compare.varied import varied
 from jaxae.config import Config, from_dict
 from jaxae.errors import InputError
+from jaxae.evaluate.measures import NOT_NUMBERS
 from jaxae.folder import RunFolder, member_folder, read_json
 
 FINISHED, EARLY, DIVERGED = "finished", "stopped early", "diverged"

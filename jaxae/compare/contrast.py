@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas
 
-from jaxae.compare import checks, measures, statistics
+from jaxae.compare import checks, statistics
 from jaxae.compare.collect import DIVERGED, MISSING
 from jaxae.compare.planning import seeds_needed
 from jaxae.compare.statistics import Difference, Improvement, Summary
 from jaxae.compare.varied import Group, choose, groups
 from jaxae.errors import InputError
+from jaxae.evaluate import measures
 
 FEW = 5  # settings up to which each is compared with each
 

@@ -7,10 +7,11 @@ from typing import Any
 import pandas
 
 from jaxae import log
-from jaxae.compare import Comparison, Pair, checks, compare, measures, words
+from jaxae.compare import Comparison, Pair, checks, compare, words
 from jaxae.compare.collect import DIVERGED, MISSING, table
 from jaxae.compare.contrast import FEW
 from jaxae.compare.varied import Group, fields, groups
+from jaxae.evaluate import measures
 from jaxae.report import contrasts, origin, rows, trajectories
 from jaxae.report.plots import colours as hues
 from jaxae.report.templates import fill

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from jaxae.compare.measures import MEASURES
+from jaxae.evaluate.measures import MEASURES
 from jaxae.run import Trained, final_digest
 
 PLACES = {"nats": 3, "bits/dim": 4, "a pixel": 5, "": 3}

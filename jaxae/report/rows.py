@@ -5,9 +5,10 @@ from typing import Any
 
 import pandas
 
-from jaxae.compare import Comparison, Pair, Setting, checks, measures, words
+from jaxae.compare import Comparison, Pair, Setting, checks, words
 from jaxae.compare.collect import DIVERGED, MISSING
 from jaxae.compare.varied import Group
+from jaxae.evaluate import measures
 
 
 def setting_rows(found: Comparison) -> list[dict[str, Any]]:
