@@ -94,11 +94,11 @@ def test_a_cadence_is_no_shorter_than_asked_for(text, total, steps):
     assert schedules.duration(text, total, 9.82, up=True) == steps
 
 
-@pytest.mark.parametrize("total", [*range(1, 200), 982, 4768, 469_000, 9_815_625])
 @pytest.mark.parametrize("percent", [1, 3, 10, 33.4, 100])
-def test_what_comes_every_tenth_of_a_run_comes_ten_times(percent, total):
-    every = schedules.duration(f"{percent}%", total, None, up=True)
-    assert math.ceil(total / every) <= math.ceil(100 / percent)
+def test_what_comes_every_tenth_of_a_run_comes_no_more_than_ten_times(percent):
+    for total in [*range(1, 200), 982, 4768, 469_000, 9_815_625]:
+        every = schedules.duration(f"{percent}%", total, None, up=True)
+        assert math.ceil(total / every) <= math.ceil(100 / percent), total
 
 
 def test_epochs_follow_without_a_gap_where_the_batch_does_not_divide_the_data():
