@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxae import schedules
+from jaxae import Config, schedules
+from jaxae.build import build
 from jaxae.errors import InputError
 
 TOTAL, EPOCH = 200, 10
@@ -92,6 +93,11 @@ def test_duration(text, steps):
 )
 def test_a_cadence_is_no_shorter_than_asked_for(text, total, steps):
     assert schedules.duration(text, total, 9.82, up=True) == steps
+
+
+def test_the_cadences_of_a_run_are_rounded_up():
+    setup = build(Config())
+    assert setup.total == 982 and setup.every("10%") == 99
 
 
 @pytest.mark.parametrize("percent", [1, 3, 10, 33.4, 100])
