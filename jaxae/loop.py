@@ -22,7 +22,7 @@ from jaxae.data import feed as feeds
 from jaxae.errors import Diverged, Interrupted
 from jaxae.log import Log, Meter, NoLog, Rows
 from jaxae.networks import NETWORKS
-from jaxae.parallel import Layout, products
+from jaxae.parallel import Layout, in_place, products
 from jaxae.progress import Bar, Progress
 from jaxae.schedules import at_step
 from jaxae.train import Chunk, make_eval_step, make_train_chunk, make_train_step
@@ -276,7 +276,7 @@ def make_feed(setup: Setup, layout: Layout, lanes: int = 1) -> feeds.Feed:
 
 def make_programs(setup: Setup, layout: Layout) -> Programs:
     chunk = make_chunk(setup, make_feed(setup, layout).fetch, layout.axis_name)
-    options = products() if wide(setup.config) else None
+    options = in_place() | (products() if wide(setup.config) else {})
     return Programs(layout.training(chunk, options), layout.reading(make_score(setup)))
 
 
@@ -297,12 +297,11 @@ def make_chunk(setup: Setup, fetch: Callable, axis_name: str | None = None):
 
 
 def wide(config: Config) -> bool:
-    """Whether a step lives by products of many rows in dense layers: then `products` are its compiler's options. Never
-    under --exact, whose bits are the same by pmap, which takes no options."""
+    """Whether a step lives by products of many rows in dense layers: then `products` are its compiler's options."""
     assert config.network  # resolved
     samples = (config.hyperparameters.get(name) for name in ("k", "groups"))
     rows = config.batch_size * math.prod(n for n in samples if isinstance(n, int))
-    return not config.exact and NETWORKS[config.network].file == "dense" and rows >= WIDE
+    return NETWORKS[config.network].file == "dense" and rows >= WIDE
 
 
 def make_score(setup: Setup):

@@ -22,6 +22,8 @@ from jaxae.types import PyTree
 
 Own = Any
 Shared = Any
+Options = dict[str, str | bool]
+"""A compiler's."""
 
 
 def virtual(count: int) -> None:
@@ -33,18 +35,28 @@ def virtual(count: int) -> None:
             jax.config.update("jax_num_cpu_devices", count)
 
 
-@cache
-def products() -> dict[str, str]:
+def products() -> Options:
     """Compiler options of a program that lives by matrix products of many rows: on a CPU, XLA's newer library for them
     (YNN) takes up to a quarter longer than its older one (Eigen)."""
-    options = {"xla_cpu_experimental_ynn_fusion_type": ""}
+    return _known("xla_cpu_experimental_ynn_fusion_type", "")
+
+
+def in_place() -> Options:
+    """Compiler options of a program that updates what it also reads: on a CPU, XLA else copies parameters that the
+    backward pass reads before they change. What moves is where values lie, and no bit of any."""
+    return _known("xla_cpu_copy_insertion_use_region_analysis", True)
+
+
+@cache
+def _known(option: str, value: str | bool) -> Options:
+    """The option, on a CPU whose XLA knows it; else none."""
     if jax.default_backend() != "cpu":
         return {}
     try:
-        jax.jit(jnp.negative, compiler_options=options).lower(0.0).compile()
-    except jax.errors.JaxRuntimeError:  # an XLA that does not know it
+        jax.jit(jnp.negative, compiler_options={option: value}).lower(0.0).compile()
+    except jax.errors.JaxRuntimeError:
         return {}
-    return options
+    return {option: value}
 
 
 def make_mesh(seed: int = 1, data: int = 1) -> Mesh:
@@ -117,11 +129,10 @@ class Layout:
         """What the number of lanes must be a multiple of."""
         return self.mesh.shape["seed"] * (self.block if self.lanes == "vmap" else 1)
 
-    def training(
-        self, fn: Callable[[Own, Shared], PyTree], options: dict[str, str] | None = None
-    ) -> Callable[..., PyTree]:
+    def training(self, fn: Callable[[Own, Shared], PyTree], options: Options | None = None) -> Callable[..., PyTree]:
         """program(state, rest, feed, shared), of fn((state, rest, feed), shared), for what the `put`s below placed.
-        `state` is donated; the result lies as the state does. `options` are the compiler's; pmap takes none."""
+        `state` is donated; the result lies as the state does. `options` are the compiler's: none under `exact`, whose
+        bits are the same by pmap, which takes none."""
         if self._by_pmap:
             devices = None if jax.process_count() > 1 else list(self.mesh.devices.flat)
             axes = (0, None, 0, 0)
@@ -129,7 +140,7 @@ class Layout:
         program = _spread(over_lanes(fn, self.lanes, self.block) if self.lanes else fn)
         if self.lanes or not self.whole:
             program = self._mapped(program, (self._lane_spec, self._lane_spec, self._feed_spec, P()))
-        return jax.jit(program, donate_argnums=0, compiler_options=options)
+        return jax.jit(program, donate_argnums=0, compiler_options=None if self.exact else options)
 
     def reading(self, fn: Callable[[Own, Shared], PyTree]) -> Callable[[Own, Shared], PyTree]:
         """program(part, shared), of a function that needs no data axis, for each part of what `parts` gives. Where

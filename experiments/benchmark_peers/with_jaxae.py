@@ -31,6 +31,7 @@ from jaxae.build import Setup
 from jaxae.data.order import batch_indices
 from jaxae.loop import Lane, Loop, Watch, make_feed, make_programs
 from jaxae.networks import conv2d
+from jaxae.parallel import in_place
 from jaxae.progress import Progress
 from jaxae.train import make_train_step
 from jaxae.types import TrainState
@@ -93,7 +94,7 @@ def scan(task: Task, fixed: bool = False) -> dict[str, Any]:
     rows = jnp.asarray(batch_indices(task.seed, 0, 2 * WINDOW // task.training().batch, task.training().batch, size))
     same = feed.fetch(key, jnp.zeros((), jnp.int32), feed.data, rows[0]) if fixed else None
 
-    @partial(jax.jit, donate_argnums=0)
+    @partial(jax.jit, donate_argnums=0, compiler_options=in_place())  # as the loop: only the loop is to differ
     def chunk(state, data, rows):
         def one(state, row):
             batch = same if fixed else feed.fetch(key, state.step, data, row)
