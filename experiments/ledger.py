@@ -126,29 +126,34 @@ def key(row: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def tables(rows: Sequence[dict[str, Any]]) -> str:
-    """Markdown: a table of rows for each (table, budget), in the order of the published values, and under it the paired
-    differences of neighbours, and of two layers from one."""
+    """Markdown: a table of rows for each (table, budget), in the order of the published values, with the paired
+    differences from the first; and under it those of the other neighbours, and of two layers from one."""
     parts = []
     for table, budget in dict.fromkeys((row["table"], row["budget"]) for row in rows):
         mine = [row for row in rows if (row["table"], row["budget"]) == (table, budget)]
         mine.sort(key=lambda row: -(row["published"] or 0.0))
-        parts.append("\n".join([f"**{table}**, budget `{budget}`", "", *_head(), *map(_line, mine)]))
-        differences = [_difference(one, other) for one, other in pairwise(mine)]
+        parts.append(
+            "\n".join([f"**{table}**, budget `{budget}`", "", *_head(), *(_line(row, mine[0]) for row in mine)])
+        )
+        differences = [_named(one, other) for one, other in pairwise(mine[1:])]
         if table == DEEPER:
             flat = {row["setting"]: row for row in rows if (row["table"], row["budget"]) == (FLATTER, budget)}
             both = [(flat[row["setting"]], row) for row in mine if row["setting"] in flat]
-            differences += [_difference(one, other, f" of {FLATTER}") for one, other in both]
+            differences += [_named(one, other, f" of {FLATTER}") for one, other in both]
         if differences:
             parts.append("Paired over seeds, nats: " + "; ".join(differences) + ".")
     return "\n\n".join(parts)
 
 
 def _head() -> list[str]:
-    return ["| setting | ours, 95 % interval | seeds | published | ours - published | active units | wall |",
-            "| --- | --- | --- | --- | --- | --- | --- |"]  # fmt: skip
+    columns = (
+        "setting", "ours, 95 % interval", "seeds", "less the first, paired", "published", "ours - published",
+        "active units", "wall",
+    )  # fmt: skip
+    return [f"| {' | '.join(columns)} |", f"| {' | '.join('---' for _ in columns)} |"]
 
 
-def _line(row: dict[str, Any]) -> str:
+def _line(row: dict[str, Any], first: dict[str, Any]) -> str:
     low, high = row["interval"]
     ours = f"{row['ours']:.2f}" + ("" if low is None else f" ({low:.2f} to {high:.2f})")
     mark = {READ: "", RECALLED: " [recalled]"}.get(row["provenance"], f" [{row['provenance']}]")
@@ -158,18 +163,24 @@ def _line(row: dict[str, Any]) -> str:
         gap = f"{row['ours'] - row['published']:+.2f}".replace("-", "−")
     units = "–" if row.get("active_units") is None else f"{row['active_units']:.1f}"
     wall = f"{'about ' if 'wall_note' in row else ''}{row['wall_s'] / 60:.0f} min"
-    return f"| {row['setting']} | {ours} | {row['seeds']} | {published} | {gap} | {units} | {wall} |"
+    less = "–" if row is first else _difference(first, row)
+    return f"| {row['setting']} | {ours} | {row['seeds']} | {less} | {published} | {gap} | {units} | {wall} |"
 
 
-def _difference(one: dict[str, Any], other: dict[str, Any], of: str = "") -> str:
-    """The later setting minus the earlier (`of` which table, where that is another)."""
+def _named(one: dict[str, Any], other: dict[str, Any], of: str = "") -> str:
+    """`_difference` and what of (`of` which table `one` is, where that is another)."""
+    return f"{other['setting']} less {one['setting']}{of} {_difference(one, other)}"
+
+
+def _difference(one: dict[str, Any], other: dict[str, Any]) -> str:
+    """`other` minus `one`, paired over seeds, with its interval."""
     common = [seed for seed in one["values"] if seed in other["values"]]
     x, y = (np.array([row["values"][seed] for seed in common]) for row in (other, one))
     d = paired_difference(x, y)
     said = "no common seeds" if d.mean is None else f"{d.mean:+.2f}"
     if d.low is not None:
         said += f" ({d.low:+.2f} to {d.high:+.2f}, n = {d.n})"
-    return f"{other['setting']} less {one['setting']}{of} {said}".replace("-0", "−0").replace("-", "−")
+    return said.replace("-", "−")
 
 
 def page(rows: Sequence[dict[str, Any]]) -> str:

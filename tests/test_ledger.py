@@ -35,19 +35,25 @@ def test_a_row_takes_the_place_of_its_like(tmp_path):
 
 def test_the_table_tells_misses_and_marks_what_was_only_recalled():
     text = ledger.tables([row("VAE", [90.0, 92.0]), row("old", [80.0], 88.56, provenance=ledger.RECALLED)])
-    assert "| VAE | 91.00 (78.29 to 103.71) | 2 | 86.76 | +4.24 | 19.5 | 2 min |" in text
-    assert "| old | 80.00 | 1 | 88.56 [recalled] | −8.56 |" in text
+    assert "| VAE | 91.00 (78.29 to 103.71) | 2 | +10.00 | 86.76 | +4.24 | 19.5 | 2 min |" in text
+    assert "| old | 80.00 | 1 | – | 88.56 [recalled] | −8.56 |" in text
 
 
 def test_neighbours_are_compared_over_their_common_seeds():
-    text = ledger.tables([row("VAE", [90.0, 91.0, 92.0]), row("IWAE", [88.0, 89.1, 90.1])])
-    assert "IWAE less VAE −1.93 (−2.08 to −1.79, n = 3)" in text
+    rows = [row("flat", [9.0, 9.0, 9.0]), row("VAE", [90.0, 91.0, 92.0]), row("IWAE", [88.0, 89.1, 90.1])]
+    text = ledger.tables(rows)
+    assert "IWAE less VAE −1.93 (−2.08 to −1.79, n = 3)." in text and "VAE less flat" not in text
+
+
+def test_every_setting_is_compared_with_the_first():
+    text = ledger.tables([row("VAE", [90.0, 91.0, 92.0]), row("b", [0.0, 0.1, 0.0]), row("IWAE", [88.0, 89.1, 90.1])])
+    assert "| IWAE | 89.07 (86.46 to 91.68) | 3 | −1.93 (−2.08 to −1.79, n = 3) |" in text
 
 
 def test_settings_stand_in_the_papers_order_whenever_they_were_measured():
     text = ledger.tables([row("IWAE", [88.0, 89.1], 85.54), row("odd", [9.0], None), row("VAE", [90.0, 91.0], 86.47)])
     assert text.index("| VAE |") < text.index("| IWAE |") < text.index("| odd |")
-    assert "IWAE less VAE −1.95" in text
+    assert "| IWAE | 88.55 (81.56 to 95.54) | 2 | −1.95 (" in text
 
 
 def test_two_layers_are_compared_with_the_same_setting_of_one():
