@@ -55,8 +55,9 @@ def arguments() -> argparse.ArgumentParser:
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     works = list(dict.fromkeys([*GROUPS, *(case.work for case in CASES)]))
     peers = list(dict.fromkeys(case.peer for case in CASES))
-    words.add_argument("--work", nargs="+", choices=works, metavar="NAME", help=f"of {', '.join(works)} [all]")
-    words.add_argument("--peer", nargs="+", choices=peers, metavar="NAME", help=f"of {', '.join(peers)} [all]")
+    for flag, names in (("--work", works), ("--peer", peers)):
+        about = f"of {', '.join(names)}; may be given again [all]"
+        words.add_argument(flag, nargs="+", action="extend", choices=names, metavar="NAME", help=about)
     words.add_argument("--rounds", type=int, default=5)
     words.add_argument("--seconds", type=float, default=10.0, help="timed, of each program in each round [10]")
     words.add_argument("--json", type=Path, default=FILE, help="the rows; the pages are written beside it")
@@ -66,7 +67,7 @@ def arguments() -> argparse.ArgumentParser:
 
 def run(cases: list[Case], args: argparse.Namespace) -> list[str]:
     """Measures the cases and keeps each row as it comes; what failed, in words."""
-    failed, rates = [], {}
+    failed, rates, code = [], {}, commit()  # of the code that is measured: the rows themselves change the checkout
     with tempfile.TemporaryDirectory(prefix="jaxae-benchmark-") as folder:
         shop = Shop(Path(folder), args.seconds)
         if any(case.ours.module != "start" for case in cases):
@@ -75,7 +76,7 @@ def run(cases: list[Case], args: argparse.Namespace) -> list[str]:
             if case.ours.work in TRAINING and case.ours.work not in rates and case.group in TRAINING:
                 rates[case.ours.work] = shop.matmul(case.ours.work)
             try:
-                made = one(case, shop, rates.get(case.ours.work), args)
+                made = one(case, shop, rates.get(case.ours.work), code, args)
             except Failed as why:
                 print(why, file=sys.stderr)
                 failed.append(f"{case.work} against {case.peer}")
@@ -85,12 +86,12 @@ def run(cases: list[Case], args: argparse.Namespace) -> list[str]:
     return failed
 
 
-def one(case: Case, shop: Shop, matmul: float | None, args: argparse.Namespace) -> dict[str, Any]:
+def one(case: Case, shop: Shop, matmul: float | None, code: str, args: argparse.Namespace) -> dict[str, Any]:
     with others() as taken:
         ours, theirs = measure(case, args.rounds, shop.rate)
     command = f"python -m experiments.benchmark --work {case.work} --peer {case.peer}"
     command += f" --rounds {args.rounds} --seconds {args.seconds:g}"
-    return row_of(case, ours, theirs, matmul, command=command, commit=commit(), others=taken[0])
+    return row_of(case, ours, theirs, matmul, command=command, commit=code, others=taken[0])
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.benchmark import arguments
 from experiments.benchmark_parts import figures, pages, rows
 from experiments.benchmark_parts.cases import CASES, Case, Program, chosen
 from experiments.benchmark_parts.rounds import measure, row_of
@@ -32,6 +33,12 @@ def test_operations_by_hand():
     assert TRAINING["iwae"].flops == 2 * (3 * (there + 50 * back) - 784 * 200)
     assert Layer("conv", 1, 32, 4, 14, 28).macs == 14 * 14 * 4 * 4 * 32
     assert Layer("up", 64, 32, 4, 7, 4).macs == 4 * 4 * 4 * 4 * 64 * 32  # once on every place of the input
+
+
+def test_what_is_asked_for_twice_is_both():
+    args = arguments().parse_args(["--peer", "torch", "--peer", "numpyro", "flax", "--work", "mlp-20"])
+    assert (args.work, args.peer) == (["mlp-20"], ["torch", "numpyro", "flax"])
+    assert (arguments().parse_args([]).work, arguments().parse_args([]).peer) == (None, None)
 
 
 def test_rounds_alternate_and_the_ratio_is_the_median_of_theirs():
