@@ -43,7 +43,7 @@ def products() -> Options:
 
 def in_place() -> Options:
     """Compiler options of a program that updates what it also reads: on a CPU, XLA else copies parameters that the
-    backward pass reads before they change. What moves is where values lie, and no bit of any."""
+    backward pass reads before they change. Only where values lie changes, no bit of any."""
     return _known("xla_cpu_copy_insertion_use_region_analysis", True)
 
 
