@@ -53,7 +53,7 @@ def _known(option: str, value: str | bool) -> Options:
     if jax.default_backend() != "cpu":
         return {}
     try:
-        jax.jit(jnp.negative, compiler_options={option: value}).lower(0.0).compile()
+        jax.jit(lambda: (), compiler_options={option: value}).lower().compile()
     except jax.errors.JaxRuntimeError:
         return {}
     return {option: value}
