@@ -104,8 +104,8 @@ def test_what_must_answer_at_once_loads_no_jax():
     assert not {"jax", "flax", "optax", "tensorflow_datasets"} & found
 
 
-def test_a_run_its_likelihood_and_its_report_load_nothing_that_only_others_need():
-    code = "from jaxae import data, run\nfrom jaxae.evaluate import metrics\nfrom jaxae.report import page\n"
+def test_a_run_a_sweep_their_likelihoods_and_a_report_load_nothing_that_only_others_need():
+    code = "from jaxae import data, run, sweep\nfrom jaxae.evaluate import metrics\nfrom jaxae.report import page\n"
     assert not {"sklearn", "pandas", "scipy.stats"} & loaded(f"{code}data.load('digits')")
 
 

@@ -5,14 +5,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
-import pandas as pd
 
-from jaxae import compare, own, run
 from jaxae import folder as folders
+from jaxae import own, run
 from jaxae.build import Setup, build
 from jaxae.errors import InputError, Interrupted
 from jaxae.evaluate.bench import USUAL, Settings
@@ -24,6 +23,9 @@ from jaxae.sweep.folder import SweepFolder
 from jaxae.sweep.plan import Member, Plan
 from jaxae.sweep.wave import Wave
 from jaxae.types import TrainState
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Swept(NamedTuple):
     """A finished sweep."""
 
     folder: SweepFolder
-    table: pd.DataFrame
+    table: "pandas.DataFrame"
     """One row a member: its axes, how it ended, its test measures."""
     plan: Plan
 
@@ -92,6 +94,8 @@ def sweep(plan: Plan, path: str | Path, how: How = How(), progress: Progress | N
     folder.check(plan, {**wanted, "exact": plan.base.exact})
     with folders.locked(folder.path), run.signals() as asked:
         Sweep(plan, folder, how, progress, asked).run()
+    from jaxae import compare  # pandas and scipy's statistics: not before all is trained
+
     return Swept(folder, compare.table([folder.path]), plan)
 
 
