@@ -1,5 +1,6 @@
 """A member is the run alone, whatever shares its sweep, wherever the sweep was cut off."""
 
+import gc
 import json
 import re
 import shutil
@@ -15,6 +16,7 @@ from jaxae import log, run, sweep
 from jaxae.checkpoint import Checkpoints
 from jaxae.cli import status
 from jaxae.errors import InputError
+from jaxae.loop import Loop
 from jaxae.progress import Progress
 from jaxae.sweep.folder import SweepFolder, member_path
 from jaxae.sweep.lanes import wave_size
@@ -113,6 +115,21 @@ def test_programs_are_compiled_once_whatever_the_number_of_members_and_waves(tmp
     few, many = compiled((0, 1)), compiled((0, 1, 2, 3, 4, 5))
     assert few["jit(first)"] == few["jit(training)"] == 1
     assert many <= few, many - few
+
+
+def test_the_data_is_on_the_device_once_for_all_members(tmp_path, monkeypatch):
+    call, copies = Loop.call, []
+
+    def counting(self, *args):
+        size = {x.size for x in self.data if x.dtype == np.uint8}
+        rows = (x for x in jax.live_arrays() if x.dtype == np.uint8 and {x.size} == size)
+        copies.append(len({x.unsafe_buffer_pointer() for x in rows}))  # two arrays may share one buffer
+        return call(self, *args)
+
+    monkeypatch.setattr(Loop, "call", counting)
+    gc.collect()  # what an earlier test has left
+    sweep.sweep(plan_of(steps=4), tmp_path / "s")
+    assert set(copies) == {1}
 
 
 @pytest.mark.slow
