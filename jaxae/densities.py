@@ -3,6 +3,8 @@
 Every decoder speaks logits or natural parameters, so nothing here needs a clip or an epsilon to stay finite.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,6 +29,28 @@ def normal(x: Float[Array, "*shape latent"], p: Normal) -> Float[Array, "*shape"
 def standard_normal(x: Float[Array, "*shape latent"]) -> Float[Array, "*shape"]:
     """log N(x; 0, 1)."""
     return -0.5 * jnp.sum(LOG_2PI + jnp.square(x), axis=-1)
+
+
+def normal_mixture(
+    x: Float[Array, "*shape latent"], each: Normal, log_weight: Float[Array, " k"]
+) -> Float[Array, "*shape"]:
+    """log sum_k w_k N(x; mean_k, exp(log_var_k)), diagonal; `each` is [k, latent].
+
+    All distances come from two matrix products, in a fraction of the time that [*shape, k, latent] differences take.
+    Where components are narrower than their spread that loses digits, so the likeliest counts by its own density, and
+    the products say only what the others add to it.
+    """
+    dot = partial(jnp.matmul, precision="highest")
+    centre = jnp.mean(each.mean, axis=0)
+    at, mean = x - jnp.broadcast_to(centre, x.shape), each.mean - centre[None]
+    precision = jnp.exp(-each.log_var)
+    constant = log_weight - 0.5 * jnp.sum(LOG_2PI + each.log_var + precision * jnp.square(mean), axis=-1)
+    scores = dot(at, (precision * mean).T) - 0.5 * dot(jnp.square(at), precision.T)
+    scores += jnp.broadcast_to(constant, scores.shape)
+    likeliest = jnp.argmax(scores, axis=-1)
+    its_score = jnp.sum(jnp.where(jax.nn.one_hot(likeliest, len(mean), dtype=bool), scores, 0.0), axis=-1)
+    its_log_p = log_weight[likeliest] + normal(x, jax.tree.map(lambda leaf: leaf[likeliest], each))
+    return its_log_p + (jax.nn.logsumexp(scores, axis=-1) - its_score)
 
 
 def kl_to_standard(q: Normal) -> Float[Array, "*shape latent"]:

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.integrate
+import scipy.special
 import scipy.stats
 from jax.scipy import stats as jax_stats
 
@@ -173,3 +174,36 @@ def test_kl_and_its_gradient_are_finite_at_extreme_variances(mean, log_var):
     value, slopes = kl_and_slopes(mean, log_var)
     assert float(value) == pytest.approx(0.5 * (mean**2 + np.expm1(log_var) - log_var), rel=1e-5)
     np.testing.assert_allclose(slopes, [mean, 0.5 * np.expm1(log_var)], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("log_var", "spread"), [(-2.0, 1.0), (-14.0, 5.0)], ids=["overlapping", "narrow"])
+@pytest.mark.parametrize("shape", [(), (3, 7)], ids=str)
+def test_a_mixture_of_normals_and_its_slopes(log_var, spread, shape):
+    """Where components are narrow against their spread the products alone are nats away."""
+    k, latent, rng = 50, 6, np.random.default_rng(0)
+    each = Normal(rng.normal(size=(k, latent)) * spread, rng.normal(size=(k, latent)) + log_var)
+    log_weight = scipy.special.log_softmax(rng.normal(size=k))
+    x = each.mean[rng.integers(0, k, shape)] + 0.02 * rng.normal(size=(*shape, latent))
+    of = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), (x, each, log_weight))
+
+    def by_hand(x, each, log_weight):
+        distances = (x[..., None, :] - each.mean) ** 2 * np.exp(-each.log_var)
+        log_p = -0.5 * (np.log(2 * np.pi) + each.log_var + distances).sum(-1)
+        return scipy.special.logsumexp(log_p + log_weight, axis=-1), log_p + log_weight
+
+    exact = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), of)
+    expected, joint = by_hand(*exact)
+    np.testing.assert_allclose(densities.normal_mixture(*of), expected, rtol=1e-5, atol=1e-4)
+
+    share = np.exp(joint - expected[..., None])[..., None]
+    apart = exact[0][..., None, :] - exact[1].mean
+    pull = share * apart * np.exp(-exact[1].log_var)
+    every = tuple(range(len(shape)))
+    slopes = jax.grad(lambda *of: jnp.sum(densities.normal_mixture(*of)), (0, 1, 2))(*of)
+    wanted = (
+        -pull.sum(-2),
+        Normal(pull.sum(every), 0.5 * (pull * apart - share).sum(every)),
+        share[..., 0].sum(every),
+    )
+    for found, value in zip(jax.tree.leaves(slopes), jax.tree.leaves(wanted)):
+        np.testing.assert_allclose(found, value, rtol=1e-3, atol=1e-4 * np.abs(value).max())

@@ -60,10 +60,7 @@ def mixture(
 
     def log_prob(variables, z):
         each, logits = components(variables)
-        shape = (*z.shape[:-1], *each.mean.shape)
-        p = Normal(*(jnp.broadcast_to(leaf, shape) for leaf in each))
-        log_p = densities.normal(jnp.broadcast_to(z[..., None, :], shape), p)
-        return jax.nn.logsumexp(log_p + jnp.broadcast_to(jax.nn.log_softmax(logits), log_p.shape), axis=-1)
+        return densities.normal_mixture(z, each, jax.nn.log_softmax(logits))
 
     def draw(variables, keys):
         which, within = random.split(keys)
