@@ -47,8 +47,8 @@ class Watch:
     """Why it ended before its last step: {"outcome", "step", "why"}; None while it goes on."""
 
     def see(self, loss: float) -> float | None:
-        """Remembers a validation; the loss where it is the best so far, else None."""
-        if self.best is None or loss < self.best:
+        """Remembers a validation; the loss where it is the best so far, else None. What is not finite is never best."""
+        if math.isfinite(loss) and (self.best is None or loss < self.best):
             self.best, self.stale = loss, 0
             return loss
         self.stale += 1

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from jaxae import cli, methods
@@ -153,6 +154,22 @@ def test_divergence_is_one_line_and_exit_1(capsys, tmp_path):
     code, _, err = say(capsys, *words)
     assert code == 1 and err.count("\n") == 1
     assert "at step 2" in err
+
+
+def test_one_test_example_has_no_error_over_examples(capsys, tmp_path):
+    np.save(tmp_path / "few.npy", np.random.default_rng(0).integers(0, 256, (9, 8, 8), np.uint8))
+    words = ["train", "--data", tmp_path / "few.npy", "--batch-size", 4, "--steps", 2, "--width", 8, "--samples", 2]
+    code, out, _ = say(capsys, *words, "--run", tmp_path / "run", "--quiet", "--no-report")
+    assert code == 0 and "importance samples)\n" in out and "(test examples)" not in out
+
+
+def test_what_overflows_on_the_test_split_is_said_and_kept(capsys, tmp_path):
+    """The loss of the one step is finite; that of what it leads to is not."""
+    wild = {**SMALL, "steps": 1, "learning_rate": 3}
+    code, out, _ = say(capsys, "train", "--run", tmp_path / "run", "--quiet", *flags(wild))
+    assert code == 0 and "ELBO           not finite nats" in out and (tmp_path / "run" / "report.html").is_file()
+    kept = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert kept["nll"] is None and kept["notes"]["likelihood"][0].startswith("not finite: elbo")
 
 
 def test_help_loads_no_jax():

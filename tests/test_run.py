@@ -13,6 +13,7 @@ from jaxae.checkpoint import Checkpoints
 from jaxae.data import digits
 from jaxae.data.view import View
 from jaxae.errors import Diverged, InputError
+from jaxae.loop import Watch
 from tests.runs import SMALL, digest_of, flags, kill_at, small, start
 
 pytestmark = pytest.mark.optimised
@@ -143,6 +144,12 @@ def test_not_finite_stops_at_its_step_and_keeps_the_checkpoint(tmp_path, accumul
     assert run.load(tmp_path / "run").step == 30
     with pytest.raises(Diverged, match="step 35"):
         run.train(config, tmp_path / "run")
+
+
+def test_a_validation_that_is_not_finite_is_never_the_best():
+    watch = Watch()
+    assert [watch.see(loss) for loss in (np.nan, 3.0, np.inf, 2.0, -np.inf)] == [None, 3.0, None, 2.0, None]
+    assert watch.stale == 1
 
 
 def test_early_stopping_loads_the_best(tmp_path):

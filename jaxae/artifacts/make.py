@@ -135,7 +135,8 @@ def traverse(
     offset[steps // 2] = 0
     rows = over.order[:most]
     z = np.tile(code, (len(rows), steps, 1))
-    z[np.arange(len(rows)), :, rows] += offset * over.sd[rows, None].astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # a unit may have no finite deviation
+        z[np.arange(len(rows)), :, rows] += offset * over.sd[rows, None].astype(np.float32)
     return Traversals(_decoded(trained, z, np.full(z.shape[:-1], label)), z, rows, offset)
 
 

@@ -135,16 +135,19 @@ def print_result(trained: Any, measures: dict[str, Any], report: bool) -> None:
     """The end of a run, on standard output."""
     entry = methods.entry(trained.setup.config.method)
     rows = [("steps", f"{trained.step:,} ({trained.setup.config.data}, {entry.name})")]
-    if measures["nll"] is not None:
-        rows += [
-            ("test ELBO", f"{measures['elbo']:.3f} nats an example (reconstruction {measures['reconstruction']:.3f}, "
-                          f"KL {measures['kl']:.3f})"),
-            ("test NLL", f"{measures['nll']:.3f} ± {measures['nll_mc_se']:.3f} (Monte Carlo, "
-                         f"{measures['samples']} importance samples) ± {measures['nll_data_se']:.3f} (test examples)"),
-        ]  # fmt: skip
+
+    def number(name: str, places: int = 3) -> str:
+        return "not finite" if measures[name] is None else f"{measures[name]:.{places}f}"
+
+    if "samples" in measures:  # it has a density
+        nll = f"{number('nll')} ± {number('nll_mc_se')} (Monte Carlo, {measures['samples']} importance samples)"
+        if len(trained.setup.source.test) > 1:
+            nll += f" ± {number('nll_data_se')} (test examples)"
+        terms = f"(reconstruction {number('reconstruction')}, KL {number('kl')})"
+        rows += [("test ELBO", f"{number('elbo')} nats an example {terms}"), ("test NLL", nll)]
     else:
-        rows.append(("test reconstruction", f"{measures['reconstruction']:.3f} nats an example"))
-    rows.append(("test MSE", f"{measures['mse']:.5f} a pixel"))
+        rows.append(("test reconstruction", f"{number('reconstruction')} nats an example"))
+    rows.append(("test MSE", f"{number('mse', 5)} a pixel"))
     rows.append(("checkpoint", str(trained.folder.checkpoints / str(trained.step))))
     if report:
         rows.append(("report", str(trained.folder.report)))

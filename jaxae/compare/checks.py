@@ -60,6 +60,8 @@ def comparable(frame: pandas.DataFrame, measure: str) -> None:
     """Raises InputError unless the runs were measured in one way, on one set of images."""
     there = evaluated(frame)
     for column, (what, todo) in SAME.items():
+        if column == "samples" and measure not in measures.OF_IMPORTANCE:
+            continue
         if column in there and len(values := _distinct(there, column)) > 1:
             one, other = (there[there[column] == value]["run"].iloc[0] for value in values[:2])
             shown = " and ".join(str(v)[:12] for v in values[:2])
@@ -68,6 +70,11 @@ def comparable(frame: pandas.DataFrame, measure: str) -> None:
         raise InputError(
             f"measure {measure!r}: taken in different feature spaces ({'; '.join(spaces[:2])}): evaluate the runs in "
             "the same one: `jaxae evaluate RUN --metrics samples --features SPACE`"
+        )
+    if measure in measures.OF_ANNEALING and len(ways := _distinct(there, "annealing")) > 1:
+        raise InputError(
+            f"measure {measure!r}: annealed in different ways ({'; '.join(ways[:2])}): evaluate the runs in the same "
+            "one: `jaxae evaluate RUN --metrics ais`"
         )
     if clash := _apart(frame, measure):
         raise InputError(

@@ -112,9 +112,12 @@ def _run(path: Path, member: str) -> Run:
     folder = RunFolder(path)
     said = _optional(path / "outcome.json")
     measures = _optional(folder.evaluation_file) if said.get("outcome") != DIVERGED else {}
-    space = measures.get("settings", {}).get("samples", {}).get("feature_space")
+    settings = measures.get("settings", {})
+    space, annealing = settings.get("samples", {}).get("feature_space"), settings.get("ais")
     measures = {name: value for name, value in measures.items() if name not in NOT_NUMBERS}
     measures |= {"feature_space": space} if space else {}
+    if annealing:
+        measures["annealing"] = ", ".join(f"{value} {name}" for name, value in annealing.items())
     outcome = said.get("outcome", FINISHED) if measures or said.get("outcome") == DIVERGED else UNEVALUATED
     data = _optional(folder.record_file).get("data") or {}
     step = measures.pop("step", said.get("step"))

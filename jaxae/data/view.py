@@ -31,14 +31,14 @@ def _keys(key: Array, name: str, index: Array) -> Array:
 
 
 class View:
-    """`chunk` examples at a time, also of a smaller split: every split then has the same compiled program. `key` is the
-    evaluation key, which the run's own seed does not enter. `only`: the numbers of the examples to see, by default all;
-    each keeps the pixels and noise that its number in the split gives it."""
+    """`chunk` examples at a time, or all where there are fewer: one twice in a batch biases a loss that compares its
+    examples with each other. `key` is the evaluation key, which the run's own seed does not enter. `only`: the numbers
+    of the examples to see, by default all; each keeps the pixels and noise that its number in the split gives it."""
 
     def __init__(self, split: Split, pixels: Callable, key: Array, chunk: int = 500, only: np.ndarray | None = None):
-        self.split, self.key, self.chunk = split, key, chunk
-        self._pixels = pixels
+        self.split, self.key, self._pixels = split, key, pixels
         self.only = np.arange(len(split)) if only is None else only
+        self.chunk = min(chunk, len(self.only))
 
     def __len__(self) -> int:
         return len(self.only)

@@ -32,6 +32,7 @@ PIECE = 500  # samples at once
 COMPARED = "the decoder's means against the split's grey levels"
 LEAPFROG = 2  # at equal cost, more distributions do better than longer moves: 500 x 2 is worth 500 x 10 (MNIST, z = 50)
 ANNEALED = 50  # examples whose chains run side by side
+NOT_FINITE = "what the model makes is not finite: nothing to measure"
 
 
 def decomposed(bench: Bench) -> Measure:
@@ -63,6 +64,8 @@ def annealing(bench: Bench) -> Measure:
     if bench.method.generative is None:
         raise InputError(f"{bench.name} has no density p(x|z) p(z) over real vectors z: nothing to anneal")
     s = bench.settings
+    if s.ais_chains < 2:
+        raise InputError(f"ais_chains {s.ais_chains}: expected at least 2, for one has no Monte Carlo error")
 
     def anneal(method, variables, keys, batch, step):
         return annealed.annealed(method.generative, s.ais_steps, s.ais_chains, LEAPFROG)(variables, keys, batch)
@@ -120,14 +123,21 @@ def codes_in_use(bench: Bench) -> Measure:
 
 def probes(bench: Bench) -> Measure:
     """What a linear probe and the nearest neighbours read off the codes: fitted to the training split."""
+    if bench.split == "train":
+        raise InputError("the probes of split train are fitted to it: expected validation or test")
     train, test = (bench.view(split).spread(PROBED) for split in ("train", bench.split))
     if min(train.labels.min(), test.labels.min()) < 0:
         raise InputError(f"{bench.source.name} has no labels to probe the codes for")
+    if len(np.unique(train.labels)) < 2:
+        raise InputError(f"{bench.source.name} has one label alone: no classes to tell apart by the codes")
     codes = bench.over(lambda method, variables, keys, batch, step: method.embed(variables, batch))
 
     def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
-        found = []
+        found: list[dict[str, Any]] = []
         for fitted, tried in zip(codes(models, train), codes(models, test)):
+            if not _all_finite(fitted, tried):
+                found.append({"notes": [NOT_FINITE]})
+                continue
             both = (fitted, train.labels), (tried, test.labels)
             found.append(latents.linear_probe(*both) | latents.nearest_neighbours(*both))
         return found
@@ -159,8 +169,12 @@ def disentangled(bench: Bench) -> Measure:
     def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
         grid = np.indices(sizes, dtype=np.uint8).reshape(len(sizes), -1).T
         labels = np.full(len(grid), -1, np.int32)
-        view, found = bench.view(bench.split).like(Split(grid, labels)), []
+        view = bench.view(bench.split).like(Split(grid, labels))
+        found: list[dict[str, Any]] = []
         for table in codes(models, view):
+            if not _all_finite(table):
+                found.append({"notes": [NOT_FINITE]})
+                continue
             encode = partial(_looked_up, table, sizes)
             factors = disentanglement.Factors(names, sizes, encode)
             found.append(disentanglement.scores(factors, bench.settings.seed, grid=True))
@@ -177,8 +191,13 @@ def sampled(bench: Bench) -> Measure:
     """Fréchet distance, precision, recall, density and coverage of draws from the prior, in a stated feature space."""
     if bench.method.sample is None:
         raise InputError(f"{bench.name} has no prior to draw samples from")
-    space = feature_space(bench)
+    others = "test" if bench.split == "train" else "train"
     count = min(DRAWN, len(bench.source.split(bench.split)))
+    if min(count, len(bench.source.split(others))) < samples.LEAST:
+        raise InputError(
+            f"{bench.source.name} has fewer than {samples.LEAST} images a split: too few to judge samples by"
+        )
+    space = feature_space(bench)
     index = jnp.arange(count, dtype=jnp.int32)
     draw = bench.program(lambda method, variables, step, keys: method.sample(variables, keys))
 
@@ -187,14 +206,18 @@ def sampled(bench: Bench) -> Measure:
         return grey.spread(count).map(lambda batch: space.of(batch.x))
 
     def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
-        real, other = images(bench.split), images("train")
+        real, other = images(bench.split), images(others)
         key, made = random.stream(jax.random.key(bench.settings.seed), "sample"), []
         for start in range(0, count, PIECE):
             keys = random.example_keys(jax.random.clone(key), 0, index[start : start + PIECE])
             made.append([np.asarray(space.of(drawn)) for drawn in draw(models, keys)])
         settings = {"feature_space": space.space, "drawn": count, "images": COMPARED}
-        each = (np.concatenate(of) for of in zip(*made))
-        return [samples.sample_scores(real, of, other) | {"settings": settings} for of in each]
+
+        def scores(of: np.ndarray) -> dict[str, Any]:
+            known = samples.sample_scores(real, of, other) if _all_finite(of) else {"notes": [NOT_FINITE]}
+            return known | {"settings": settings}
+
+        return [scores(np.concatenate(of)) for of in zip(*made)]
 
     return measure
 
@@ -209,6 +232,10 @@ def feature_space(bench: Bench) -> features.Features:
 def _codes(method: Any, variables: Any, keys: Any, batch: Batch, step: Any) -> dict[str, Any]:
     of = {"z": method.embed(variables, batch)}
     return of if method.posterior is None else of | method.posterior(variables, batch)._asdict()
+
+
+def _all_finite(*arrays: np.ndarray) -> bool:
+    return all(np.isfinite(array).all() for array in arrays)
 
 
 def _mean(x: np.ndarray) -> float:

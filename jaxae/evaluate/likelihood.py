@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxae.errors import InputError
 from jaxae.evaluate.bench import Bench, Model
 from jaxae.types import Batch, LogWeight, Method, Variables
 
@@ -92,6 +93,8 @@ def likelihood(bench: Bench) -> Measure:
     reconstruction from the embedded code.
     """
     samples, dense = bench.settings.samples, bench.method.log_weight is not None
+    if samples < 2:
+        raise InputError(f"samples {samples}: expected at least 2, for one has no Monte Carlo error")
     block = max(1, min(samples, BLOCK.get(jax.default_backend(), WIDE) // bench.view(bench.split).chunk))
 
     def weigh(method, variables, keys, batch, step):
@@ -121,7 +124,7 @@ def _squared_error(method: Method, variables: Variables, batch: Batch) -> Float[
 
 
 def _warnings(of: dict[str, Any]) -> list[str]:
-    if of["nll"] is None or of["nll_bias"] < TOO_HIGH:
+    if of["nll"] is None or not of["nll_bias"] >= TOO_HIGH:
         return []
     return [
         f"{of['samples']:,} importance samples are too few: {of['effective_samples']:.1f} of an image's count (median) "

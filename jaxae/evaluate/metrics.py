@@ -1,5 +1,6 @@
 """The groups of measures that `jaxae evaluate --metrics` knows, by name, and all that are asked for as one."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,7 +23,8 @@ GROUPS: dict[str, Callable[[Bench], Measure]] = {
 
 
 def measures(names: Sequence[str], bench: Bench) -> Measure:
-    """models -> one dict a model, of all those groups' numbers and their "notes" and "settings" by group.
+    """models -> one dict a model, of all those groups' numbers and their "notes" and "settings" by group. A number that
+    is not finite is None, and a note names it.
 
     names: of METRICS; "all" stands for those that the method and the data allow, and notes why the others are left out.
     Raises InputError for a name that is unknown, or a group asked for by name that is not possible.
@@ -42,10 +44,24 @@ def measures(names: Sequence[str], bench: Bench) -> Measure:
     def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
         found = [{"notes": {name: [why] for name, why in left_out.items()}, "settings": {}} for _ in models]
         for name, group in made.items():
-            for whole, part in zip(found, group(models)):
+            for whole, part in zip(found, map(_finite, group(models))):
                 for kind, empty in (("notes", []), ("settings", {})):
                     whole[kind][name] = part.pop(kind, empty)
                 whole |= part
         return found
 
     return measure
+
+
+def _finite(part: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN, and a number beside it in a file is lost with it."""
+
+    def is_finite(value: Any) -> bool:
+        return all(map(is_finite, value)) if isinstance(value, list) else math.isfinite(value)
+
+    numbers = {name: value for name, value in part.items() if name != "notes" and isinstance(value, float | list)}
+    broken = [name for name, value in numbers.items() if not is_finite(value)]
+    if not broken:
+        return part
+    notes = [*part.get("notes", []), f"not finite: {', '.join(broken)}"]
+    return part | dict.fromkeys(broken) | {"notes": notes}

@@ -18,6 +18,8 @@ Fakes = Float[np.ndarray, "fake features"]
 Matrix = Float[np.ndarray, "rows columns"]
 NEIGHBOURS = ("precision", "recall", "density", "coverage")
 PARTS, CUTS = 5, 4
+K, K_DENSITY = 3, 5
+LEAST = PARTS * (max(K, K_DENSITY) + 1)  # examples that the measures and their errors need
 CHUNK = 128  # rows of distances at once: 10,000 columns of them are 10 MB
 ROUNDING = 1e-12  # of the squared norms: squared distances that differ by less are equal
 
@@ -29,7 +31,7 @@ class Score(NamedTuple):
 
 
 def sample_scores(
-    real: np.ndarray, fake: np.ndarray, other: np.ndarray | None = None, k: int = 3, k_density: int = 5
+    real: np.ndarray, fake: np.ndarray, other: np.ndarray | None = None, k: int = K, k_density: int = K_DENSITY
 ) -> dict[str, float]:
     """Every measure of this module, by name, and its standard error as NAME_se: see `frechet` and `neighbours`.
 
@@ -89,7 +91,7 @@ def _factors(x: Points) -> tuple[Float[np.ndarray, " features"], Matrix, Float[n
 
 
 def neighbours(
-    real: np.ndarray, fake: np.ndarray, k: int = 3, k_density: int = 5, chunk: int = CHUNK
+    real: np.ndarray, fake: np.ndarray, k: int = K, k_density: int = K_DENSITY, chunk: int = CHUNK
 ) -> dict[str, Score]:
     """precision, recall, density and coverage. B_k(x) is the closed ball about x to its k-th nearest neighbour among
     the others of its own set.
@@ -140,7 +142,7 @@ def _measures(real: Reals, fake: Fakes, k: int, k_density: int, chunk: int) -> F
     return np.asarray([precise.mean(), recalled.mean(), held / (k_density * len(fake)), covered.mean()])
 
 
-def expected_coverage(real: int, fake: int, k: int = 5) -> float:
+def expected_coverage(real: int, fake: int, k: int = K_DENSITY) -> float:
     """The coverage to expect where both sets come from one density, exactly: of the others of both sets, the k nearest
     to a real are not all real. Naeem et al. 2020, lemma 2; about 1 - (1 + fake / real)^-k."""
     others = np.arange(k)

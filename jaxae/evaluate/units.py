@@ -39,7 +39,8 @@ def units(codes: Mapping[str, np.ndarray], standard_prior: bool = True) -> Units
         return Units(_descending(variance), variance, np.sqrt(variance), None)
     mean, log_var = (codes[name].astype(np.float64) for name in ("mean", "log_var"))
     variance = mean.var(axis=0)
-    sd = np.sqrt(variance + np.exp(log_var).mean(axis=0))
+    with np.errstate(over="ignore"):  # an infinite variance is one
+        sd = np.sqrt(variance + np.exp(log_var).mean(axis=0))
     if not standard_prior:
         return Units(_descending(variance), variance, sd, None)
     kl = np.asarray(kl_to_standard(Normal(jnp.asarray(mean), jnp.asarray(log_var))), np.float64).mean(axis=0)

@@ -67,11 +67,12 @@ def curves(trained: Trained) -> dict[str, Any] | None:
     names += [n for n in logged if f"validation_{n}" in logged and n not in (*names, "elbo")]
     if drawn.series(rows, "loss") == drawn.series(rows, "reconstruction"):
         names.remove("loss")
-    if not any(drawn.series(rows, name)[0] for name in names):
-        return None
     every = trained.setup.every(trained.setup.config.log_every)
     if 0 < trained.step % every < every / 2:  # the last mean is over too few steps to compare with the others
         rows = [row for row in rows if row["step"] < trained.step or "loss" not in row]
+    names = [name for name in names if drawn.series(rows, name)[0] or drawn.series(rows, f"validation_{name}")[0]]
+    if not names:
+        return None
     alt = f"Training and validation curves of {', '.join(names)} against the step"
     return {
         "plot": drawn.curves(rows, names, alt),

@@ -165,3 +165,22 @@ def test_samples_judged_in_different_spaces_are_no_comparison(tmp_path):
     with pytest.raises(InputError, match=r"'frechet': taken in different feature spaces \(one; another\)"):
         compare(frame, "frechet")
     assert compare(frame, "nll").measure == "nll"
+
+
+def test_annealing_of_another_length_or_likelihood_is_no_comparison(tmp_path):
+    """And what does not come from importance samples may be compared whatever their number."""
+    of, other = {"bernoulli": 500, "levels": 500, "short": 1}, {"likelihood": "discretised_logistic"}
+    for name, steps in of.items():
+        settings = {"ais": {"examples": 100, "chains": 16, "steps": steps}}
+        kept = compared.measures(20.0, ais_nll=19.0, bdmc_gap=0.1, samples=64 + steps, settings=settings, notes={})
+        compared.run(tmp_path / name, len(name), kept, binarize="dynamic", **(other if name == "levels" else {}))
+    ways = r"annealed in different ways \(100 examples, 16 chains, 500 steps; 100 examples, 16 chains, 1 steps\)"
+    frame = table([tmp_path / name for name in ("bernoulli", "short")])
+    for measure in ("ais_nll", "bdmc_gap"):
+        with pytest.raises(InputError, match=ways):
+            compare(frame, measure)
+    assert compare(frame, "mse").measure == "mse"
+    with pytest.raises(InputError, match="different numbers of importance samples"):
+        compare(frame, "nll")
+    with pytest.raises(InputError, match="'ais_nll': the likelihoods bernoulli and discretised_logistic"):
+        compare(table([tmp_path / name for name in ("bernoulli", "levels")]), "ais_nll")

@@ -1,5 +1,7 @@
 """The groups of measures on a bench: what is possible for whom, against closed forms, alone and side by side."""
 
+import dataclasses
+import json
 from functools import cache
 
 import jax
@@ -35,14 +37,16 @@ def source():
     return Source("made", SHAPE, split(), split(), split(), about="noise")
 
 
-def bench(name="vae", lanes="map", block=2, likelihood="bernoulli", **hyperparameters):
+def bench(name="vae", lanes="map", block=2, likelihood="bernoulli", of=None, split="test", **hyperparameters):
+    of = of or source()
+
     def view(split):
-        return View(source().split(split), pixels.make("none"), jax.random.key(3), 25)
+        return View(of.split(split), pixels.make("none"), jax.random.key(3), 25)
 
     def make(numbers):
         return small.method(name, likelihood, LATENT, SHAPE, **{**hyperparameters, **numbers})
 
-    return Bench(name, make, source(), view, settings=SETTINGS, lanes=lanes, block=block)
+    return Bench(name, make, of, view, split, settings=SETTINGS, lanes=lanes, block=block)
 
 
 def models(of, count=3):
@@ -141,6 +145,56 @@ def test_too_few_samples_are_warned_of():
     nothing = first._replace(variables=jax.tree.map(jnp.zeros_like, first.variables))  # q is the posterior: the prior
     certain = metrics.measures(["likelihood"], of)([nothing])[0]
     assert certain["nll_bias"] < 1e-6 and certain["notes"]["likelihood"] == []
+
+
+@pytest.mark.parametrize("lanes", ["map", "vmap"])
+def test_a_model_that_makes_no_finite_number_loses_none_of_anothers(lanes):
+    of = bench(lanes=lanes)
+    whole, other = models(of, 2)
+    broken = other._replace(variables=jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), other.variables))
+    of_broken, of_whole = metrics.measures(["all"], of)([broken, whole])
+    json.dumps([of_broken, of_whole], allow_nan=False)
+    assert of_broken["nll"] is None and of_broken["mutual_information"] is None
+    assert of_broken["notes"]["likelihood"][-1].startswith("not finite: elbo, nll")
+    assert of_broken["notes"]["probes"] == of_broken["notes"]["samples"]
+    assert of_broken["notes"]["probes"] == ["what the model makes is not finite: nothing to measure"]
+    for name in ("nll", "linear_probe", "frechet"):
+        assert of_whole[name] == pytest.approx(alone()[0][name], rel=2e-3)
+
+
+def test_what_the_data_does_not_allow_is_left_out_and_the_rest_measured():
+    def cut(split):
+        return Split(split.rows[:20], np.zeros(20, np.int32))
+
+    of = bench(of=Source("few", SHAPE, *map(cut, (source().train, source().validation, source().test)), about="few"))
+    found = metrics.measures(["all"], of)(models(of, 1))[0]
+    assert found["nll"] is not None and "linear_probe" not in found and "frechet" not in found
+    assert "one label alone" in found["notes"]["probes"][0]
+    assert "fewer than 30 images" in found["notes"]["samples"][0]
+    for group, words in {"probes": "one label alone", "samples": "fewer than 30 images"}.items():
+        with pytest.raises(InputError, match=words):
+            metrics.measures([group], of)
+
+
+def test_the_training_split_is_not_measured_against_itself():
+    of = bench(split="train")
+    with pytest.raises(InputError, match="split train are fitted to it"):
+        metrics.measures(["probes"], of)
+    assert metrics.measures(["samples"], of)(models(of, 1))[0]["frechet_floor"] > 0.01
+
+
+def test_one_sample_has_no_error_and_is_refused():
+    for group, few in {"likelihood": Settings(samples=1), "ais": Settings(ais_chains=1)}.items():
+        with pytest.raises(InputError, match="1: expected at least 2"):
+            metrics.measures([group], dataclasses.replace(bench(), settings=few))
+
+
+def test_no_batch_of_a_view_has_an_example_twice():
+    for only, sizes in ((None, [25, 25, 25]), (np.arange(7), [7])):
+        view = View(source().test, pixels.make("none"), jax.random.key(3), 25, only)
+        found = [np.asarray(batch.index) for batch in view.batches()]
+        assert [len(index) for index in found] == sizes
+        assert all(len(set(index.tolist())) == len(index) for index in found)
 
 
 def test_discrete_codes_are_counted():
