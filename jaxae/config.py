@@ -96,6 +96,11 @@ class Config:
                     raise InputError(f"{name} {given!r}: the linear network has none: leave it out, or choose mlp")
         if self.batch_size % self.accumulate:
             raise InputError(f"accumulate {self.accumulate} does not divide the batch of {self.batch_size}")
+        if self.accumulate > 1 and entry.couples:
+            raise InputError(
+                f"accumulate {self.accumulate}: {entry.name} needs its batch in one piece, for it couples: "
+                f"{entry.couples}: expected 1; a smaller batch_size fits memory too"
+            )
         self._check_devices()
 
     def _check_devices(self) -> None:

@@ -137,6 +137,8 @@ class Discrete(NamedTuple):
     decode: Callable[[Variables, Int[Array, "batch positions"]], Images]
     """(variables, codes) -> the mean of p(x|z)"""
     size: int
+    draw: Callable[[Variables, Keys, Batch], Int[Array, "batch positions"]] | None = None
+    """(variables, keys, batch) -> codes ~ q(z|x), where that is no single code"""
 
 
 class Method(NamedTuple):
@@ -156,6 +158,8 @@ class Method(NamedTuple):
     """(variables, keys) -> the decoder's mean at z ~ p(z); None where the method has no prior"""
     posterior: Callable[[Variables, Batch], Normal] | None = None
     """(variables, batch) -> q(z|x), where it is a diagonal Gaussian"""
+    draw: Callable[[Variables, Keys, Batch], Codes] | None = None
+    """(variables, keys, batch) -> z ~ q(z|x), as log_weight takes it, where that is no diagonal Gaussian nor a point"""
     log_weight: Callable[[Variables, Keys, Batch], LogWeight] | None = None
     """(variables, keys, batch) -> the parts of log w for one z ~ q(z|x); None where there is no density"""
     generative: Generative | None = None

@@ -35,7 +35,8 @@ def trained(folder, name="vae", latent=2, likelihood="bernoulli", net=None, **da
     config = Config(method=name, latent=latent, batch_size=4, steps=10, binarize="none").resolved()
     setup = Setup(
         config=config, source=of, net=net, pixels=pixels.make("none"),
-        weights={"beta": 1.0, "learning_rate": 0.1}, total=10, epoch=len(of.train) / 4, key=jax.random.key(0),
+        weights={**config.hyperparameters, "learning_rate": 0.1}, total=10, epoch=len(of.train) / 4,
+        key=jax.random.key(0),
     )  # fmt: skip
     variables = small.variables(setup.method, small.batch(shape=of.shape))
     folder.mkdir(parents=True, exist_ok=True)

@@ -173,6 +173,10 @@ def test_unknown_name_is_answered_with_the_nearest(name):
         ({"method": "ae", "hyperparameters": {"beta": 1.0}}, "unknown hyperparameter of ae 'beta'"),
         ({"weight_decay": 0.1}, "weight_decay 0.1: adam has none: expected one of adamw, lion, lamb"),
         ({"batch_size": 10, "accumulate": 3}, "accumulate 3 does not divide the batch of 10"),
+        (
+            {"method": "dip_vae", "accumulate": 2},
+            "accumulate 2: dip_vae needs its batch in one piece, for it couples: C, the covariance",
+        ),
         ({"batch_size": 10, "devices": 3}, "3 devices do not divide the batch of 10"),
         (
             {"batch_size": 12, "accumulate": 2, "devices": 4},

@@ -54,10 +54,13 @@ def categorical_vae(net: Net, *, categories: int = 4, temperature: Weight = 1.0,
 
     def log_weight(variables, keys, batch):
         logits = log_q(variables, batch)
-        z = one_hot(jnp.argmax(logits + noise(keys), axis=-1))
+        z = one_hot(drawn(variables, keys, batch))
         log_px = parts.log_prob(variables, z, batch)
         log_qz = jnp.sum(z * logits.reshape(z.shape), axis=-1)
         return LogWeight(log_px, jnp.full_like(log_px, log_uniform), log_qz)
+
+    def drawn(variables, keys, batch):
+        return jnp.argmax(log_q(variables, batch) + noise(keys), axis=-1)
 
     def numbers(variables, batch):
         return jnp.argmax(log_q(variables, batch), axis=-1)
@@ -75,6 +78,7 @@ def categorical_vae(net: Net, *, categories: int = 4, temperature: Weight = 1.0,
         reconstruct=lambda variables, batch: parts.decode(variables, embed(variables, batch)),
         decode=parts.decode,
         sample=lambda variables, keys: to_image(variables, jnp.argmax(noise(keys), axis=-1)),
+        draw=lambda variables, keys, batch: one_hot(drawn(variables, keys, batch)),
         log_weight=log_weight,
-        discrete=Discrete(numbers, to_image, categories),
+        discrete=Discrete(numbers, to_image, categories, drawn),
     )

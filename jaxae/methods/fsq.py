@@ -13,8 +13,9 @@ def fsq(net: Net, *, levels: str = "8,5,5,5") -> Method:
 
     Mentzer et al. 2023 (arXiv:2309.15505), section 3.
 
-    loss = -log p(x | e), e = round(bound(encoder(x))), in nats an example. The bound of unit j lets it take levels[j]
-    values; the gradient passes straight through the rounding. There is no prior: the autoregressive sampler learns one.
+    loss = -log p(x | e), e = round(bound(encoder(x))) / floor(levels / 2), in nats an example. The bound of unit j
+    lets it take levels[j] values; the gradient passes straight through the rounding. There is no prior: the
+    autoregressive sampler learns one.
 
     levels: values of each number at a position, separated by commas: latent / their count positions, of their product
     """

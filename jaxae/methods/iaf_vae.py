@@ -80,5 +80,10 @@ def pushed(net: Net, context: int, push: Flow, beta: Weight, **own: Callable[[Ar
     def sample(variables, keys):
         return parts.decode(variables, prior.draw(variables, keys))
 
+    def code(variables, keys, batch):
+        return draw(variables, keys, batch)[0]
+
     init, model = with_params(parts.init, **own), generative(parts, prior.draw, prior.log_prob)
-    return Method(init, loss, embed, reconstruct, parts.decode, sample, log_weight=log_weight, generative=model)
+    return Method(
+        init, loss, embed, reconstruct, parts.decode, sample, draw=code, log_weight=log_weight, generative=model
+    )

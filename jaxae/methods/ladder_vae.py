@@ -81,6 +81,7 @@ def ladder_vae(net: Net, *, levels: int = 3, hidden: int = 128, beta: Weight = 1
         reconstruct=lambda variables, batch: parts.decode(variables, descend(variables, batch)[2][0]),
         decode=parts.decode,
         sample=lambda variables, keys: parts.decode(variables, draw(variables, keys)[0]),
+        draw=lambda variables, keys, batch: descend(variables, batch, keys)[2][0],
         log_weight=log_weight,
         generative=generative(parts, draw, log_prior, code=lambda zs, batch: zs[0]),
     )

@@ -47,6 +47,9 @@ def svae(net: Net, *, beta: Weight = 1.0) -> Method:
         log_prior = jnp.full(kappa.shape, -sphere.log_area(m))
         return LogWeight(parts.log_prob(variables, z, batch), log_prior, sphere.log_prob(z, mu, kappa))
 
+    def draw(variables, keys, batch):
+        return sphere.sample(keys, *posterior(variables, batch))
+
     def embed(variables, batch):
         return posterior(variables, batch)[0]
 
@@ -59,7 +62,9 @@ def svae(net: Net, *, beta: Weight = 1.0) -> Method:
     def sample(variables, keys):
         return decode(variables, sphere.uniform(keys, m))
 
-    return Method(parts.init, loss, embed, reconstruct, decode, sample, log_weight=log_weight, standard_prior=False)
+    return Method(
+        parts.init, loss, embed, reconstruct, decode, sample, draw=draw, log_weight=log_weight, standard_prior=False
+    )
 
 
 def direction(x: Latents) -> Float[Array, "*samples batch latent"]:

@@ -18,7 +18,9 @@ def topk_ae(net: Net, *, active: int = 2, aux: int = 2, dead_after: int = 100) -
 
     loss = -log p(x | z) - 1/32 log p(x | stop(z) + d), in nats an example, with z the largest units of encoder(x) and d
     those of its dead units, the others set to 0; the second term is 0 while no unit is dead. For a linear decoder and
-    a squared error that is the paper's: d reconstructs what z leaves of x. There is no prior to sample from.
+    a squared error its value is the paper's, d reconstructing what z leaves of x, and so is its gradient for d; here it
+    moves the decoder's other weights too. A unit that is kept counts as alive whatever its sign. There is no prior to
+    sample from.
 
     couples: a unit is dead when no example of the batch, nor of the steps before, has kept it
     active: units that an example keeps

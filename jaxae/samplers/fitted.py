@@ -20,9 +20,10 @@ from jaxae.progress import Progress
 from jaxae.run import Trained
 from jaxae.samplers.codes import Space
 from jaxae.samplers.density import Density, Model
-from jaxae.types import Images, Keys
+from jaxae.types import Images, Keys, Method
 
-FORMAT = 1  # raise it when a fit changes its meaning
+FLAT = 1e-5  # smallest eigenvalue of the codes' correlations, under which they lie in a plane
+FORMAT = 2  # raise it when a fit changes its meaning
 
 
 class Fitted(NamedTuple):
@@ -32,7 +33,7 @@ class Fitted(NamedTuple):
     """(keys, labels; None for a method without them) -> the decoder's means"""
     measures: dict[str, float]
     """log_likelihood: the mean of log p(codes) over the test split, in nats an example: comparable between the
-    samplers that draw vectors, of one run. Empty where nothing is fitted."""
+    samplers that draw vectors, of one run. Empty where nothing is fitted, or where the codes fill no volume."""
 
 
 def fitted(trained: Trained, seed: int, name: str, settings: dict[str, Any], density: Density, space: Space) -> Fitted:
@@ -61,6 +62,9 @@ def _fit(
     codes = space.read(trained, seed)
     Progress().say(f"fitting {name} to {len(codes.train):,} codes of the training split")
     model = density.fit(seed, codes)
+    if not _fill_a_volume(trained.setup.method, codes.train):
+        _keep(file, model, {})
+        return model, {}
     score, key = jax.jit(density.log_prob), random.stream(jax.random.key(seed), "measure")
 
     def log_prob(index):
@@ -72,6 +76,18 @@ def _fit(
         measures["nats_per_code"] = -measures["log_likelihood"] / codes.test.shape[1]
     _keep(file, model, measures)
     return model, measures
+
+
+def _fill_a_volume(method: Method, codes: np.ndarray) -> bool:
+    """Whether a density of the codes means anything: of finitely many points, of a sphere, of a plane it has no upper
+    bound, and what a fit reaches is its own regularisation. Whole numbers have probabilities instead."""
+    if np.issubdtype(codes.dtype, np.integer):
+        return True
+    on_a_sphere = method.log_weight is not None and method.generative is None
+    if method.discrete is not None or on_a_sphere or not codes.std(axis=0).all():
+        return False
+    correlation = np.atleast_2d(np.corrcoef(codes, rowvar=False))
+    return bool(np.linalg.eigvalsh(correlation)[0] > FLAT)
 
 
 def _keep(file: Path, model: Model, measures: dict[str, float]) -> None:
@@ -93,7 +109,7 @@ def _read(file: Path, density: Density) -> tuple[Model, dict[str, float]] | None
             raise ValueError("a number that is not finite")
         keys = jax.eval_shape(lambda: random.example_keys(jax.random.key(0), 0, jnp.arange(2)))
         jax.eval_shape(density.draw, tree["model"], keys)
-        return tree["model"], {name: float(value) for name, value in tree["measures"].items()}
+        return tree["model"], {name: float(value) for name, value in tree.get("measures", {}).items()}
     except FileNotFoundError:
         return None
     except Exception as error:  # numpy, zipfile, zlib and flax each raise their own

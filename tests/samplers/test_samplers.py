@@ -208,6 +208,20 @@ def test_a_vaes_codes_are_samples_of_its_posterior_many_from_each_of_few_example
     assert np.abs(codes.vectors(trained, 1).train - found.train).min() > 0
 
 
+@pytest.mark.parametrize("name", ["iaf_vae", "categorical_vae"])
+def test_codes_of_a_posterior_that_is_no_gaussian_are_samples_of_it_too(tmp_path, name):
+    trained = made.trained(tmp_path / "run", name, latent=4)
+    read = codes.numbers if trained.setup.method.discrete else codes.vectors
+    found, again, other = read(trained, 0), read(trained, 0), read(trained, 1)
+    assert all((one == two).all() for one, two in zip(found, again))
+    assert (found.train != other.train).any()
+    if read is codes.vectors:
+        each = found.train.reshape(10, 40, 4)
+        assert len(np.unique(each)) == each.size
+        mean = trained.setup.method.embed(trained.variables, trained.setup.view("train").take(np.arange(40)))
+        assert np.abs(each - np.asarray(mean)).mean() > 0.1
+
+
 @pytest.fixture
 def discrete(tmp_path):
     """A VAE whose codes may also be read as three bits."""
@@ -249,6 +263,23 @@ def test_a_sample_does_not_depend_on_the_count_and_is_the_same_of_a_fit_that_was
         measures = few.measures
         assert measures["nats_per_code"] == pytest.approx(-measures["log_likelihood"] / 3)
         assert measures["nats_per_code"] < 0.75  # near log 2 at the worst: the start is uniform
+
+
+@pytest.mark.parametrize("name", ["categorical_vae", "svae", "topk_ae", "vae"])
+def test_codes_that_fill_no_volume_have_no_log_likelihood(tmp_path, name):
+    """Finitely many, on a sphere, with a unit that never moves; a VAE's fill one."""
+    trained = made.trained(tmp_path / "run", name, latent=4)
+    if name == "topk_ae":  # three units that are never among the two largest
+        encoder = jax.tree.map(lambda leaf: leaf.at[..., 1:].set(0.0), trained.variables.params["encoder"])
+        bias = jnp.asarray([0.0, 9.0, -9.0, -9.0])
+        encoder["dense"]["bias"] = bias
+        trained = trained._replace(
+            variables=trained.variables._replace(params={**trained.variables.params, "encoder": encoder})
+        )
+    for _ in range(2):  # fitted, then read
+        found = draw.sample(trained, "gaussian", 2)
+        assert ("log_likelihood" in found.measures) == (name == "vae")
+        assert np.isfinite(found.samples).all()
 
 
 def test_two_fits_are_the_same_bytes(tmp_path):
