@@ -102,6 +102,10 @@ class Setup:
 
     def shapes(self) -> TrainState:
         """Shapes and types of `init`."""
+        return self._shapes
+
+    @cached_property
+    def _shapes(self) -> TrainState:
         first = self._first  # made here, where nothing is traced yet
         return jax.eval_shape(first, self.numbers(), self.key)
 
@@ -123,8 +127,6 @@ def build(config: Config, net: Net | None = None, source: Source | None = None) 
     _check(config, source)
     epoch = len(source.train) / config.batch_size
     total = schedules.duration(config.steps, None, epoch)
-    if total >= 2**31:
-        raise InputError(f"steps {config.steps}: {total:,} steps: expected fewer than 2,147,483,648")
     assert config.binarize is not None  # resolved
     make_pixels = pixels.make(config.binarize, source.decode)
     return Setup(

@@ -71,7 +71,9 @@ class Config:
     checkpoint_every: int | str = _field("10%", "running", "a duration", duration=True, free=True)
     keep: int = _field(2, "running", "latest checkpoints kept, beside the best", low=1, free=True)
     chunk: int = _field(1000, "running", "most steps in one compiled call", low=1, free=True)
-    samples: int = _field(128, "running", "importance samples of the closing evaluation", low=2, free=True)
+    samples: int = _field(
+        128, "running", "importance samples of the closing evaluation", low=2, high=2**31 - 1, free=True
+    )
     wandb: str | None = _field(None, "running", "Weights & Biases project to log to as well", free=True)
 
     def __post_init__(self) -> None:
@@ -191,6 +193,8 @@ def from_dict(values: Mapping[str, Any], where: str = "config") -> Config:
     for name in values:
         if name not in known:
             raise InputError(f"{where}: unknown field {name!r}: written by another version of jaxae?")
+    if not isinstance(values.get("hyperparameters", {}), Mapping):
+        raise InputError(f"{where}: hyperparameters {values['hyperparameters']!r}: expected an object: restore it")
     own.must_be_known(str(values.get("method")), where)
     return Config(**values)
 

@@ -20,6 +20,7 @@ from jaxae.config import Config, from_dict
 from jaxae.data.source import Source
 from jaxae.errors import InputError
 
+LOCK = ".lock"
 LIBRARIES = ("jaxae", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
 
 
@@ -52,7 +53,7 @@ class RunFolder:
                     "or the same config"
                 )
             self._same_code(config)
-        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        elif occupied(self.path):
             raise InputError(f"{self.path} is not empty and holds no run: choose another --run")
 
     def _same_code(self, config: Config) -> None:
@@ -89,12 +90,17 @@ def member_folder(sweep: Path, name: str) -> Path:
     return sweep / "members" / safe
 
 
+def occupied(path: Path) -> bool:
+    """Whether something lies there already: more than the lock of a command that was refused or killed."""
+    return path.exists() and (not path.is_dir() or any(entry.name != LOCK for entry in path.iterdir()))
+
+
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Makes the folder, and keeps other processes out of it while inside."""
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = (path / ".lock").open("w")
+        lock = (path / LOCK).open("w")
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
     with lock:
@@ -152,7 +158,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not JSON: {error}") from None
+        raise InputError(f"{path}: not JSON: {error}: restore it, or move it away") from None
     if not isinstance(value, dict):
         raise InputError(f"{path}: expected a JSON object")
     return value

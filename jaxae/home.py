@@ -4,9 +4,18 @@ import os
 import sys
 from pathlib import Path
 
+from jaxae.errors import InputError
+
 
 def cache() -> Path:
     """$JAXAE_CACHE, or the platform's folder for caches."""
+    try:
+        return _cache()
+    except RuntimeError:
+        raise InputError("this user has no home folder: set JAXAE_CACHE to a folder that can be written") from None
+
+
+def _cache() -> Path:
     if given := os.environ.get("JAXAE_CACHE"):
         return Path(given).expanduser()
     if sys.platform == "darwin":

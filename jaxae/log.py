@@ -105,24 +105,34 @@ def to_tensorboard(file: Path, events: Path) -> None:
 
 
 def read(file: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics.jsonl; a last line cut short by a kill is left out."""
-    rows = []
-    for line in file.read_text().splitlines() if file.exists() else []:
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows
+    """The rows of a metrics.jsonl. What is no row is passed over: a last line cut short by a kill, a damaged one."""
+    return [row for line in _lines(file) if (row := _row(line)) is not None]
 
 
 def keep_until(file: Path, step: int) -> None:
-    """Drops the rows behind `step`, whole or not at all."""
-    rows = read(file)
-    kept = [row for row in rows if row["step"] <= step]
-    if file.exists():
+    """Drops the rows behind `step`, and a last line cut short, whole or not at all; other damage stays as it is."""
+    lines = _lines(file)
+    rows = [_row(line) for line in lines]
+    kept = [line for line, row in zip(lines, rows) if row is None or row["step"] <= step]
+    if rows and rows[-1] is None:
+        kept.pop()
+    if kept != lines:
         beside = file.with_suffix(".tmp")
-        beside.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        beside.write_bytes(b"".join(kept))
         beside.replace(file)
+
+
+def _lines(file: Path) -> list[bytes]:
+    return file.read_bytes().splitlines(keepends=True) if file.exists() else []
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    try:
+        found = json.loads(line)
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return None
+    is_row = line.endswith(b"\n") and isinstance(found, dict) and isinstance(found.get("step"), int)
+    return found if is_row else None
 
 
 def import_wandb(project: str) -> Any:

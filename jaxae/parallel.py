@@ -35,6 +35,12 @@ def virtual(count: int) -> None:
             jax.config.update("jax_num_cpu_devices", count)
 
 
+def device_memory() -> int:
+    """Bytes that a device has in all."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    return int(stats.get("bytes_limit") or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+
+
 def products() -> Options:
     """Compiler options of a program that lives by matrix products of many rows: on a CPU, XLA's newer library for them
     (YNN) takes up to a quarter longer than its older one (Eigen)."""

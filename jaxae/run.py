@@ -1,6 +1,7 @@
 """A run in its folder: train or resume it, load it, measure it. Only it, `build`, `loop` and the CLI read a Config."""
 
 import contextlib
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -8,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from jaxae import folder as folders
@@ -21,7 +23,7 @@ from jaxae.evaluate.bench import USUAL, Bench, Model, Settings
 from jaxae.folder import RunFolder
 from jaxae.log import Log, NoLog, import_wandb
 from jaxae.loop import Lane, Loop, Watch, make_programs
-from jaxae.parallel import Layout, make_mesh
+from jaxae.parallel import Layout, device_memory, make_mesh
 from jaxae.progress import Progress
 from jaxae.types import Net, TrainState, Variables
 
@@ -54,6 +56,7 @@ def train(
     if config.wandb:
         import_wandb(config.wandb)
     setup = build(config, net)
+    _must_fit(setup.shapes())
     layout = layout_of(setup.config)
     progress = progress or Progress(quiet=True)
     record = folders.record(config, folder.path, setup.source)
@@ -107,6 +110,16 @@ def _start(setup: Setup, checkpoints: Checkpoints, progress: Progress) -> tuple[
     return found.state, Watch(**found.meta["watch"][0])
 
 
+def _must_fit(state: TrainState) -> None:
+    """Raises InputError where the state alone is larger than a device's memory: XLA would wait for ever on some."""
+    need = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    if need > (there := device_memory()):
+        raise InputError(
+            f"the parameters and the optimiser's state are {need / 1e9:,.1f} GB, and a device has {there / 1e9:,.1f}: "
+            "choose a smaller width, depth or latent"
+        )
+
+
 @contextlib.contextmanager
 def signals() -> Iterator[list[int]]:
     """Collects SIGINT and SIGTERM instead of dying of them; the second of a kind is taken at its word. A scheduler that
@@ -137,7 +150,7 @@ def load(path: str | Path, checkpoint: str = "auto", *, net: Net | None = None, 
     where the run stops early (it has a patience), else the last. Nothing that a checkpoint holds is executed."""
     folder = RunFolder(path)
     setup = setup or build(folder.config(), net)
-    if checkpoint not in ("auto", "last", "best") and not checkpoint.isdigit():
+    if checkpoint not in ("auto", "last", "best") and not checkpoint.isdecimal():
         raise InputError(f"checkpoint {checkpoint!r}: expected last, best or the number of a step")
     if checkpoint == "auto":
         checkpoint = "last" if setup.config.patience is None else "best"
@@ -197,7 +210,12 @@ def store(trained: Trained, measures: dict[str, Any]) -> None:
     """Keeps measures of the test split in the run's evaluation.json, for its report: beside those that are there, where
     they are of the same parameters."""
     file = trained.folder.evaluation_file
-    kept = folders.read_json(file) if file.is_file() else {}
+    try:
+        kept = folders.read_json(file) if file.is_file() else {}
+    except InputError as error:
+        aside = file.replace(file.with_name(f"{file.name}.damaged"))
+        Progress().warn(f"{error}: set aside as {aside.name}")
+        kept = {}
     if any(kept.get(name) != measures[name] for name in ("digest", "step", "split", "evaluation_seed")):
         kept = {}
     by_group = {kind: kept.get(kind, {}) | measures.get(kind, {}) for kind in ("notes", "settings")}

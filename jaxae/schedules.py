@@ -21,6 +21,7 @@ from typing import Any
 from jaxae.errors import InputError, unknown
 
 Number = Any  # float or array
+MOST = 2**31  # steps are counted in 32 bits
 ROUNDING = 1e-6  # of a step: 0.1 * 1000 is not above 100
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?(?:[eE]\+?\d+)?)\s*(e|%)?\s*$")
 _CALL = re.compile(r"^\s*(\w+)\s*\((.*)\)\s*$")
@@ -38,6 +39,8 @@ def duration(text: object, total: int | None, epoch: float | None, *, up: bool =
         raise InputError(f"duration {text!r}: '{unit}' is not known here; expected a number of steps")
     if value * base <= 0:
         raise InputError(f"duration {text!r}: expected more than 0 steps")
+    if value * base >= MOST:
+        raise InputError(f"duration {text!r}: expected fewer than {MOST:,} steps")
     return max(1, math.ceil(value * base - ROUNDING) if up else round(value * base))
 
 

@@ -170,7 +170,9 @@ REFUSED = {
     r"z of shape \[3\]": lambda t: artifacts.decode(t, np.zeros(3)),
     r"expected numbers \[n, 3\]": lambda t: artifacts.decode(t, np.zeros((0, 3))),
     "type <U1": lambda t: artifacts.decode(t, np.array([["a", "b", "c"]])),
-    "not finite, in row 1": lambda t: artifacts.decode(t, np.array([[0, 0, 0], [0, np.inf, 0]])),
+    "not finite as a 32-bit float, in row 1": lambda t: artifacts.decode(t, np.array([[0, 0, 0], [0, np.inf, 0]])),
+    "not finite as a 32-bit float, in row 0": lambda t: artifacts.decode(t, np.array([[1e300, 0, 0]])),
+    "count -1: expected at least 1": lambda t: artifacts.traverse(t, most=-1),
 }
 
 

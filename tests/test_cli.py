@@ -1,13 +1,15 @@
 """The command line as a newcomer and as a script meet it."""
 
 import json
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from jaxae import cli, methods
+from jaxae import cli, home, methods
+from jaxae.errors import InputError
 from tests.runs import SMALL, digest_of, flags
 
 pytestmark = pytest.mark.optimised
@@ -103,6 +105,10 @@ BAD = {
     "train --steps 0": "duration 0: expected more than 0",
     "train --steps 10%": "steps '10%': expected steps (5000) or epochs (100e)",
     "train --steps 999999999e": "expected fewer than 2,147,483,648",
+    "train --steps 1e400e": "expected fewer than 2,147,483,648",
+    "train --beta linear(0,1,1e400)": "beta: duration '1e400': expected fewer than 2,147,483,648",
+    "train --latent 100000000000": "state are 1,845,600.0 GB, and a device has",
+    "train --method swae --accumulate 2": "accumulate 2: swae needs its batch in one piece",
     "train --batch-size 2000": "batch_size 2000: digits has 1257 training examples",
     "train --batch-size 10 --accumulate 3": "accumulate 3 does not divide the batch of 10",
     "train --devices 3": "3 devices do not divide the batch of 128",
@@ -116,7 +122,8 @@ BAD = {
     "train --likelihood discretised_logistic --network linear --width 3": "width 3",
     "evaluate nowhere": "nowhere: no run here",
     "digest nowhere": "nowhere: no run here",
-    "evaluate nowhere --samples 1": "samples 1: expected at least 2",
+    "evaluate nowhere --samples 1": "samples 1: expected 2 to 2147483647",
+    "evaluate nowhere --samples 10000000000": "samples 10000000000: expected 2 to 2147483647",
     "evaluate nowhere --split tset": "split 'tset': expected train, validation, test",
     "evalute x": "unknown command 'evalute': did you mean 'evaluate'?",
     "evaluate": "missing argument 'RUN'",
@@ -141,11 +148,59 @@ def test_a_bad_flag_in_a_runs_folder_loses_nothing(runs, capsys):
     assert {p: p.read_bytes() for p in (runs / "vae").rglob("*") if p.is_file()} == before
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", '{"latent": 16, "colour": 3}', '{"latent": 0}', "\0\0"])
+@pytest.mark.parametrize(
+    "damage", ["", "{", "[]", '{"latent": 16, "colour": 3}', '{"latent": 0}', "\0\0", '{"hyperparameters": null}']
+)
 def test_a_broken_config_json_is_named(damage, capsys, tmp_path):
     (tmp_path / "config.json").write_text(damage)
     code, _, err = say(capsys, "evaluate", tmp_path)
     assert code == 2 and err.count("\n") == 1 and ("config.json" in err or "latent 0" in err)
+
+
+def test_too_much_at_once_is_one_line(runs, capsys):
+    for words in (["sample", runs / "vae", "--count", 10**13], ["interpolate", runs / "vae", "--steps", 10**13]):
+        code, out, err = say(capsys, *words)
+        assert (code, out) == (2, "") and err.startswith("jaxae: not enough memory (") and err.count("\n") == 1
+
+
+def test_an_error_of_ours_is_no_lack_of_memory(monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(cli.cli, "main", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        cli.status([])
+
+
+def test_without_a_home_folder_nothing_is_kept_and_all_works(monkeypatch, capsys):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("JAXAE_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("jaxae.home.Path.home", homeless)
+    assert say(capsys, "methods", "vae")[0] == 0
+    code, _, err = say(capsys, "digest", "nowhere")
+    assert code == 2 and err == "jaxae: nowhere: no run here (no config.json): `jaxae train --run nowhere` makes one\n"
+    with pytest.raises(InputError, match="set JAXAE_CACHE"):
+        home.cache()
+
+
+def test_a_damaged_evaluation_is_set_aside_and_one_that_cannot_be_written_is_said(runs, capsys, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    shutil.copytree(runs / "vae", folder)
+    (folder / "evaluation.json").write_text('{"nll": 2')
+    code, out, err = say(capsys, "evaluate", folder, "--samples", 2, "--json")
+    assert code == 0 and "evaluation.json: not JSON" in err and "set aside as evaluation.json.damaged" in err
+    assert json.loads(out)["nll"] == json.loads((folder / "evaluation.json").read_text())["nll"]
+    assert (folder / "evaluation.json.damaged").read_text() == '{"nll": 2'
+
+    def refused(*_, **__):
+        raise PermissionError(13, "Permission denied", "a temporary file's name")
+
+    monkeypatch.setattr("jaxae.folder.write_json", refused)
+    code, again, err = say(capsys, "evaluate", folder, "--samples", 2, "--json")
+    assert code == 0 and again == out and "evaluation.json is not written: Permission denied\n" in err
 
 
 def test_divergence_is_one_line_and_exit_1(capsys, tmp_path):

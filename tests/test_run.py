@@ -1,6 +1,7 @@
 """The promises of a run: the same numbers whatever happens to it on the way."""
 
 import json
+import shutil
 import signal
 
 import chex
@@ -150,6 +151,23 @@ def test_a_validation_that_is_not_finite_is_never_the_best():
     watch = Watch()
     assert [watch.see(loss) for loss in (np.nan, 3.0, np.inf, 2.0, -np.inf)] == [None, 3.0, None, 2.0, None]
     assert watch.stale == 1
+
+
+def test_a_damaged_log_loses_only_what_is_damaged(whole, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(whole.folder.path, folder)
+    file = folder / "metrics.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    damaged = [*lines[:3], b'{"step": 5, "lo\n', b"\xff\xfe\n", b"[1]\n", b'{"loss": 1}\n', *lines[3:], b'{"step": 60']
+    file.write_bytes(b"".join(damaged))
+    assert log.read(file) == log.read(whole.folder.metrics_file)
+    run.train(small(), folder)
+    assert file.read_bytes() == b"".join(damaged[:-1]), "only the line that was cut short is gone"
+    log.keep_until(file, 21)
+    assert [row["step"] for row in log.read(file)] == [
+        row["step"] for row in map(json.loads, lines) if row["step"] <= 21
+    ]
+    assert file.read_bytes().count(b"\xff") == 1
 
 
 def test_early_stopping_loads_the_best(tmp_path):

@@ -128,6 +128,8 @@ def traverse(
         raise InputError(f"steps {steps}: expected an odd number: the middle one is the reconstruction")
     if not (np.isfinite(span) and span > 0):
         raise InputError(f"span {span}: expected a finite number of standard deviations above 0")
+    if most is not None:
+        pieces.at_least("count", most, 1)
     over = over or units(encode(trained, split, seed, count=min(MOST, len(view))), trained.setup.method.standard_prior)
     one = pieces.numbers(view, split, [example])
     code, label = _embedded(trained, view, one)[0], view.take(one).label[0]
@@ -164,11 +166,13 @@ def decode(trained: Trained, z: Any, label: int | None = None) -> Pictures:
     latent = latent_size(trained)
     if z.dtype.kind not in "fiu" or z.ndim != 2 or z.shape[1] != latent or not len(z):
         raise InputError(f"z of shape {list(z.shape)} and type {z.dtype}: expected numbers [n, {latent}]")
+    with np.errstate(over="ignore"):
+        z = z.astype(np.float32)
     if not np.isfinite(z).all():
         row = int(np.argmin(np.isfinite(z).all(axis=1)))
-        raise InputError(f"z has a value that is not finite, in row {row}")
+        raise InputError(f"z has a value that is not finite as a 32-bit float, in row {row}")
     label = checked_label(trained, label)
-    return _decoded(trained, z.astype(np.float32), None if label is None else np.full(len(z), label))
+    return _decoded(trained, z, None if label is None else np.full(len(z), label))
 
 
 def latent_size(trained: Trained) -> int:

@@ -1,5 +1,6 @@
 """The command line: one verb each. Nothing here imports jax before a verb needs it: help and refusals are instant."""
 
+import contextlib
 import difflib
 import errno
 import hashlib
@@ -61,7 +62,8 @@ def main(args: list[str] | None = None) -> None:
 def status(args: list[str] | None = None) -> int:
     """The exit code of the command line `args`."""
     _talk()
-    _keep_compiled()
+    with contextlib.suppress(InputError):  # without a home folder nothing is kept
+        _keep_compiled()
     try:
         cli.main(args, prog_name="jaxae", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as help_text:
@@ -77,6 +79,10 @@ def status(args: list[str] | None = None) -> int:
         return _say(str(stop), 128 + stop.signal)
     except (click.Abort, KeyboardInterrupt):
         return _say("interrupted", 130)
+    except (MemoryError, RuntimeError) as error:  # of the second kind: XLA's own
+        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return _say(f"not enough memory ({' '.join(str(error).split())[:150]}): ask for less at once", 2)
     return 0
 
 

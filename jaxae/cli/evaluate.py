@@ -51,11 +51,15 @@ def evaluate(run_dir: str, metrics: str, split: str, checkpoint: str, json: bool
 
 def _run(run_dir: str, groups: list[str], split: str, checkpoint: str, settings: Any) -> dict[str, Any]:
     from jaxae import run
+    from jaxae.progress import Progress
 
     trained = run.load(run_dir, checkpoint)
     measures = run.evaluate_runs([trained], groups, run.bench(trained.setup, split, settings))[0]
     if checkpoint == "auto" and run.kept(measures):
-        run.store(trained, measures)
+        try:
+            run.store(trained, measures)
+        except OSError as error:  # somebody else's run
+            Progress().warn(f"{trained.folder.evaluation_file} is not written: {error.strerror}")
     return measures
 
 
@@ -76,8 +80,8 @@ def _check(split: str, settings: dict[str, Any]) -> None:
     if split not in names.SPLITS:
         raise InputError(f"split {split!r}: expected {', '.join(names.SPLITS)}")
     for name, least in (("samples", 2), ("ais_examples", 1), ("ais_chains", 2), ("ais_steps", 1)):
-        if settings[name] < least:
-            raise InputError(f"{name.replace('_', '-')} {settings[name]}: expected at least {least}")
+        if not least <= settings[name] < 2**31:
+            raise InputError(f"{name.replace('_', '-')} {settings[name]}: expected {least} to {2**31 - 1}")
     if not 0 <= settings["seed"] < 2**32:
         raise InputError(f"seed {settings['seed']}: expected 0 to {2**32 - 1}")
 

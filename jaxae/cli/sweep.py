@@ -61,10 +61,12 @@ def sweep(
 
 def _mesh(text: str | None, devices: int | None) -> tuple[int, int]:
     """(devices that share members, devices that share each batch)"""
+    if devices is not None and devices < 1:
+        raise InputError(f"devices {devices}: expected at least 1")
     if text is None:
         return (1 if devices is None else devices), 1
     match = re.fullmatch(r"\s*seed=(\d+)\s*,\s*data=(\d+)\s*", text)
-    if not match or "0" in match.groups():
+    if not match or 0 in map(int, match.groups()):
         raise InputError(f"mesh {text!r}: expected seed=S,data=D with numbers of devices, such as seed=4,data=2")
     found = int(match[1]), int(match[2])
     if devices is not None and devices != found[0] * found[1]:

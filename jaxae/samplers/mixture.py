@@ -8,6 +8,7 @@ from sklearn.mixture import GaussianMixture
 
 from jaxae import random
 from jaxae.densities import LOG_2PI
+from jaxae.errors import InputError
 from jaxae.run import Trained
 from jaxae.samplers.codes import VECTORS
 from jaxae.samplers.density import Density, standardised
@@ -31,6 +32,8 @@ def gaussians(components: int) -> Density:
     """sklearn's GaussianMixture. `root` is a Cholesky factor of a covariance, `whiten` one of its inverse."""
 
     def fit(seed, codes):
+        if len(codes.train) < 2:
+            raise InputError("one code of the training split: expected at least 2 to fit a density to")
         count = min(components, len(codes.train))
         found = GaussianMixture(count, covariance_type="full", max_iter=200, random_state=seed)
         with warnings.catch_warnings():

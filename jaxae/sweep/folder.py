@@ -7,10 +7,14 @@ from typing import Any
 
 from jaxae.config import Config, from_dict
 from jaxae.errors import InputError
-from jaxae.folder import RunFolder, member_folder, read_json, write_json
+from jaxae.folder import RunFolder, member_folder, occupied, read_json, write_json
 from jaxae.sweep.plan import Plan, find
 
 FORMAT = 1
+FORM = {
+    "base": dict, "seeds": list, "grid": dict, "members": list, "shared_batches": bool, "lanes": str, "block": int,
+}  # fmt: skip
+"""Of sweep.json."""
 
 
 class SweepFolder:
@@ -32,6 +36,11 @@ class SweepFolder:
         kept = read_json(self.sweep_file)
         if kept.get("format") != FORMAT:
             raise InputError(f"{self.sweep_file}: format {kept.get('format')}: this jaxae reads format {FORMAT}")
+        for name, kind in FORM.items():
+            if not isinstance(kept.get(name), kind):
+                raise InputError(
+                    f"{self.sweep_file}: {name} {kept.get(name)!r}: expected a {kind.__name__}: restore it"
+                )
         return kept
 
     def base(self) -> Config:
@@ -60,7 +69,7 @@ class SweepFolder:
                 raise InputError(
                     f"{self.path} holds another sweep: {'; '.join(changed)}: choose another --run, or the same sweep"
                 )
-        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        elif occupied(self.path):
             raise InputError(f"{self.path} is not empty and holds no sweep: choose another --run")
 
     def _changed(self, plan: Plan, how: dict[str, Any]) -> Iterator[str]:

@@ -150,7 +150,9 @@ class Sweep:
         """The members of the wave that was cut off."""
         if not self.folder.wave_file.is_file():
             return []
-        names = folders.read_json(self.folder.wave_file)["members"]
+        names = folders.read_json(self.folder.wave_file).get("members")
+        if not isinstance(names, list):
+            raise InputError(f"{self.folder.wave_file}: members {names!r}: expected a list: restore it")
         if any(self.folder.outcome(name) for name in names):  # cut off while it was handed out: begin that again
             for name in names:
                 self.folder.member(name).outcome_file.unlink(missing_ok=True)
@@ -162,7 +164,7 @@ class Sweep:
             return len(group), 0
         multiple, need = layout.multiple(), partial(lane_rules.memory, setup, layout, programs)
         if self.how.wave is not None:
-            size = -(-self.how.wave // multiple) * multiple
+            size = -(-min(self.how.wave, len(group)) // multiple) * multiple
             return size, need(size)
         return lane_rules.wave_size(len(group), multiple, need, lane_rules.available())
 

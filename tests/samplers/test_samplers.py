@@ -282,6 +282,13 @@ def test_codes_that_fill_no_volume_have_no_log_likelihood(tmp_path, name):
         assert np.isfinite(found.samples).all()
 
 
+def test_one_code_is_too_few(tmp_path):
+    trained = made.trained(tmp_path / "run", "ae", n=1)
+    for name in ("gaussian", "mixture"):
+        with pytest.raises(InputError, match="one code of the training split"):
+            draw.sample(trained, name, 2)
+
+
 def test_two_fits_are_the_same_bytes(tmp_path):
     folders = [made.trained(tmp_path / name) for name in ("one", "two")]
     for trained in folders:

@@ -284,6 +284,29 @@ def test_cut_off_while_the_members_are_handed_out(tmp_path, monkeypatch):
     assert digest_of(tmp_path / "s" / "members" / "seed=3") == run.final_digest(alone)
 
 
+def test_what_was_refused_once_does_not_hold_the_folder(tmp_path):
+    for bad, good in ((plan_of(batch_size=2000), plan_of((0,), {}, steps=2)),):
+        with pytest.raises(InputError, match="batch_size 2000"):
+            sweep.sweep(bad, tmp_path / "s")
+        assert set(sweep.sweep(good, tmp_path / "s").table["outcome"]) == {"finished"}
+
+
+@pytest.mark.parametrize("damage", ['{"format": 1}', '{"format": 1, "base": {}, "seeds": 3}'])
+def test_a_broken_sweep_json_is_named(tmp_path, damage, capsys):
+    (tmp_path / "sweep.json").write_text(damage)
+    for words in (["digest", str(tmp_path), "--member", "seed=0"], ["evaluate", str(tmp_path)]):
+        assert status(words) == 2
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1 and re.search(
+            r"sweep.json: (base None: expected a dict|seeds 3: expected a list)", err
+        )
+
+
+def test_a_wave_is_no_wider_than_its_group(tmp_path):
+    swept = sweep.sweep(plan_of((0,), {}, steps=2), tmp_path / "s", sweep.How(wave=10**13))
+    assert len(swept.table) == 1
+
+
 def test_wave_sizes():
     """need(n) = 100 + 10 n bytes."""
     need = lambda n: 100 + 10 * n  # noqa: E731
@@ -304,6 +327,8 @@ BAD = {
     "sweep --run s --lanes vmpa": "did you mean 'vmap'",
     "sweep --run s --block 1": "block 1: expected at least 2",
     "sweep --run s --wave 0": "wave 0: expected at least 1",
+    "sweep --run s --devices 0": "devices 0: expected at least 1",
+    "sweep --run s --mesh seed=00,data=1": "expected seed=S,data=D",
     "sweep --run s --mesh seed=2": "expected seed=S,data=D",
     "sweep --run s --mesh seed=2,data=0": "expected seed=S,data=D",
     "sweep --run s --mesh seed=2,data=2 --devices 2": "has 4 devices, --devices says 2",
