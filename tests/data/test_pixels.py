@@ -115,7 +115,7 @@ def test_view_is_the_same_for_every_chunk(chunk):
     np.testing.assert_array_equal(seen["label"], np.arange(23))
     keys = random.example_keys(random.stream(jax.random.key(0), "pixels"), 0, INDEX[:23])
     np.testing.assert_array_equal(seen["x"], MAKE["dynamic"](keys, SMALL.rows, INDEX[:23]))
-    assert {len(batch.x) for batch in view.batches()} == {chunk}
+    assert {len(batch.x) for batch in view.batches()} == {min(chunk, 23)}
     assert view.map(lambda batch: batch.label).mean() == np.arange(23).mean()
 
 

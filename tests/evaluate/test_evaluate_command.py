@@ -81,7 +81,7 @@ def test_all_of_a_run_has_the_keys_that_scripts_rely_on(swept, capsys):
         (["--metrics", "latnts"], "unknown metrics 'latnts': did you mean 'latents'?"),
         (["--metrics", "codebook"], "vae has no finite latent space"),
         (["--metrics", "disentanglement"], "digits has no known factors: choose data that has, such as sprites"),
-        (["--ais-chains", "1"], "ais-chains 1: expected at least 2"),
+        (["--ais-chains", "1"], "ais-chains 1: expected 2 to 2147483647"),
         (["--checkpoint", "5"], "of a sweep's members the usual one is measured: name a --member"),
         (["--metrics", "samples", "--features", "nowhere.py:of"], "nowhere.py"),
     ],
