@@ -113,17 +113,17 @@ def keep_until(file: Path, step: int) -> None:
     """Drops the rows behind `step`, and a last line cut short, whole or not at all; other damage stays as it is."""
     lines = _lines(file)
     rows = [_row(line) for line in lines]
-    kept = [line for line, row in zip(lines, rows) if row is None or row["step"] <= step]
+    kept = [line + b"\n" for line, row in zip(lines, rows) if row is None or row["step"] <= step]
     if rows and rows[-1] is None:
         kept.pop()
-    if kept != lines:
+    if file.exists() and (whole := b"".join(kept)) != file.read_bytes():
         beside = file.with_suffix(".tmp")
-        beside.write_bytes(b"".join(kept))
+        beside.write_bytes(whole)
         beside.replace(file)
 
 
 def _lines(file: Path) -> list[bytes]:
-    return file.read_bytes().splitlines(keepends=True) if file.exists() else []
+    return file.read_bytes().splitlines() if file.exists() else []
 
 
 def _row(line: bytes) -> dict[str, Any] | None:
@@ -131,8 +131,7 @@ def _row(line: bytes) -> dict[str, Any] | None:
         found = json.loads(line)
     except (json.JSONDecodeError, UnicodeDecodeError):
         return None
-    is_row = line.endswith(b"\n") and isinstance(found, dict) and isinstance(found.get("step"), int)
-    return found if is_row else None
+    return found if isinstance(found, dict) and isinstance(found.get("step"), int) else None
 
 
 def import_wandb(project: str) -> Any:

@@ -168,6 +168,9 @@ def test_a_damaged_log_loses_only_what_is_damaged(whole, tmp_path):
         row["step"] for row in map(json.loads, lines) if row["step"] <= 21
     ]
     assert file.read_bytes().count(b"\xff") == 1
+    file.write_bytes(b"".join(lines).rstrip(b"\n"))  # cut short by no more than the end of its line
+    log.keep_until(file, 60)
+    assert file.read_bytes() == b"".join(lines)
 
 
 def test_early_stopping_loads_the_best(tmp_path):

@@ -46,20 +46,16 @@ MEASURES = {
     "coverage": Measure("coverage of the samples", "", "higher"),
 }
 DEFAULTS = ("nll", "elbo", "mse")  # the first that every run has
-OF_LIKELIHOOD = (
-    "nll",
-    "bits_per_dim",
-    "elbo",
-    "reconstruction",
-    "ais_nll",
-)  # nats of p(x|z): of one likelihood, or no comparison
+# Compared only where they are of one likelihood; of one number of importance samples; of the same images and as much
+# annealing; of one feature space.
+OF_LIKELIHOOD = ("nll", "bits_per_dim", "elbo", "reconstruction", "ais_nll")
+OF_IMPORTANCE = ("nll", "bits_per_dim")
+OF_ANNEALING = ("ais_nll", "bdmc_gap")
+OF_SAMPLES = ("frechet", "precision", "recall", "density", "coverage")
 NOT_MEASURES = (
     "samples", "examples", "step", "split", "digest", "evaluation_seed", "effective_samples", "nll_bias",
     "ais_acceptance", "bdmc_lower", "bdmc_upper", "mutual_information_bound", "frechet_floor", "coverage_expected",
 )  # fmt: skip
-OF_IMPORTANCE = ("nll", "bits_per_dim")  # of one number of importance samples, or no comparison
-OF_ANNEALING = ("ais_nll", "bdmc_gap")  # of the same images and as much annealing, or no comparison
-OF_SAMPLES = ("frechet", "precision", "recall", "density", "coverage")  # of one feature space, or no comparison
 NOT_NUMBERS = ("settings", "notes", "kl_of_units")
 """Of evaluation.json: for readers, and no columns of a table."""
 
