@@ -1,6 +1,7 @@
 """A run in its folder: train or resume it, load it, measure it. Only it, `build`, `loop` and the CLI read a Config."""
 
 import contextlib
+import errno
 import math
 import signal
 import time
@@ -208,18 +209,29 @@ def kept(measures: dict[str, Any]) -> bool:
 
 def store(trained: Trained, measures: dict[str, Any]) -> None:
     """Keeps measures of the test split in the run's evaluation.json, for its report: beside those that are there, where
-    they are of the same parameters."""
+    they are of the same parameters. A file that cannot be written, in somebody else's run, costs a warning."""
     file = trained.folder.evaluation_file
-    try:
-        kept = folders.read_json(file) if file.is_file() else {}
-    except InputError as error:
-        aside = file.replace(file.with_name(f"{file.name}.damaged"))
-        Progress().warn(f"{error}: set aside as {aside.name}")
-        kept = {}
+    kept = _read_or_set_aside(file) if file.is_file() else {}
     if any(kept.get(name) != measures[name] for name in ("digest", "step", "split", "evaluation_seed")):
         kept = {}
     by_group = {kind: kept.get(kind, {}) | measures.get(kind, {}) for kind in ("notes", "settings")}
-    folders.write_json(file, kept | measures | by_group)
+    try:
+        folders.write_json(file, kept | measures | by_group)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        Progress().warn(f"{file} is not written: {error.strerror}")
+
+
+def _read_or_set_aside(file: Path) -> dict[str, Any]:
+    try:
+        return folders.read_json(file)
+    except InputError as error:
+        Progress().warn(str(error))
+        with contextlib.suppress(OSError):  # where it cannot be moved it cannot be overwritten either
+            aside = file.replace(file.with_name(f"{file.name}.damaged"))
+            Progress().warn(f"set aside as {aside.name}")
+        return {}
 
 
 def final_digest(trained: Trained) -> str:

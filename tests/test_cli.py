@@ -1,5 +1,6 @@
 """The command line as a newcomer and as a script meet it."""
 
+import errno
 import json
 import shutil
 import subprocess
@@ -196,11 +197,15 @@ def test_a_damaged_evaluation_is_set_aside_and_one_that_cannot_be_written_is_sai
     assert (folder / "evaluation.json.damaged").read_text() == '{"nll": 2'
 
     def refused(*_, **__):
-        raise PermissionError(13, "Permission denied", "a temporary file's name")
+        raise OSError(*why, "a temporary file's name")
 
     monkeypatch.setattr("jaxae.folder.write_json", refused)
+    why = errno.EACCES, "Permission denied"
     code, again, err = say(capsys, "evaluate", folder, "--samples", 2, "--json")
     assert code == 0 and again == out and "evaluation.json is not written: Permission denied\n" in err
+    why = errno.ENOSPC, "No space left on device"
+    code, out, err = say(capsys, "evaluate", folder, "--samples", 2, "--json")
+    assert (code, out) == (2, "") and "free some space" in err
 
 
 def test_divergence_is_one_line_and_exit_1(capsys, tmp_path):

@@ -51,15 +51,11 @@ def evaluate(run_dir: str, metrics: str, split: str, checkpoint: str, json: bool
 
 def _run(run_dir: str, groups: list[str], split: str, checkpoint: str, settings: Any) -> dict[str, Any]:
     from jaxae import run
-    from jaxae.progress import Progress
 
     trained = run.load(run_dir, checkpoint)
     measures = run.evaluate_runs([trained], groups, run.bench(trained.setup, split, settings))[0]
     if checkpoint == "auto" and run.kept(measures):
-        try:
-            run.store(trained, measures)
-        except OSError as error:  # somebody else's run
-            Progress().warn(f"{trained.folder.evaluation_file} is not written: {error.strerror}")
+        run.store(trained, measures)
     return measures
 
 
@@ -71,8 +67,12 @@ def _sweep(run_dir: str, groups: list[str], split: str, checkpoint: str, setting
     from jaxae.progress import Progress
     from jaxae.sweep.folder import SweepFolder
 
-    found = sweep.evaluate(run_dir, groups, split, settings, Progress())
-    files.write(SweepFolder(run_dir).table, compare.table(run_dir).to_csv(index=False).encode())
+    progress = Progress()
+    found = sweep.evaluate(run_dir, groups, split, settings, progress)
+    try:
+        files.write(SweepFolder(run_dir).table, compare.table(run_dir).to_csv(index=False).encode())
+    except InputError as error:  # the numbers are there all the same
+        progress.warn(str(error))
     return found
 
 

@@ -12,14 +12,28 @@ from jaxae.evaluate import measures
 
 SAME = {
     "split": ("evaluated on different splits", "evaluate them on the same one: `jaxae evaluate RUN` measures test"),
-    "samples": (
-        "evaluated with different numbers of importance samples, which moves the NLL",
-        "use one number for all: `jaxae evaluate RUN --samples N`",
-    ),
     "data_sha256": ("trained and evaluated on different data", "compare runs of the same data"),
     "examples": ("evaluated on different numbers of examples", "evaluate them on the same ones"),
     "binarize": ("of images binarised in different ways", "compare runs that share a --binarize"),
 }
+SAME_FOR = {
+    "samples": (
+        measures.OF_IMPORTANCE,
+        "evaluated with different numbers of importance samples, which moves the NLL",
+        "use one number for all: `jaxae evaluate RUN --samples N`",
+    ),
+    "annealing": (
+        measures.OF_ANNEALING,
+        "annealed in different ways",
+        "evaluate them in the same one: `jaxae evaluate RUN --metrics ais`",
+    ),
+    "feature_space": (
+        measures.OF_SAMPLES,
+        "measured in different feature spaces",
+        "evaluate them in the same one: `jaxae evaluate RUN --metrics samples --features SPACE`",
+    ),
+}
+"""What else these measures need."""
 KINDS = {"bernoulli": "of one bit a pixel", "discretised_logistic": "of one level a pixel"}  # others are densities
 
 
@@ -59,23 +73,12 @@ def choose_measure(frame: pandas.DataFrame, wanted: str | None) -> str:
 def comparable(frame: pandas.DataFrame, measure: str) -> None:
     """Raises InputError unless the runs were measured in one way, on one set of images."""
     there = evaluated(frame)
-    for column, (what, todo) in SAME.items():
-        if column == "samples" and measure not in measures.OF_IMPORTANCE:
-            continue
+    needed = SAME | {column: words for column, (names, *words) in SAME_FOR.items() if measure in names}
+    for column, (what, todo) in needed.items():
         if column in there and len(values := _distinct(there, column)) > 1:
             one, other = (there[there[column] == value]["run"].iloc[0] for value in values[:2])
-            shown = " and ".join(str(v)[:12] for v in values[:2])
+            shown = " and ".join(str(v)[: 12 if column == "data_sha256" else None] for v in values[:2])
             raise InputError(f"{one} and {other} are {what} ({shown}): {todo}")
-    if measure in measures.OF_SAMPLES and len(spaces := _distinct(there, "feature_space")) > 1:
-        raise InputError(
-            f"measure {measure!r}: taken in different feature spaces ({'; '.join(spaces[:2])}): evaluate the runs in "
-            "the same one: `jaxae evaluate RUN --metrics samples --features SPACE`"
-        )
-    if measure in measures.OF_ANNEALING and len(ways := _distinct(there, "annealing")) > 1:
-        raise InputError(
-            f"measure {measure!r}: annealed in different ways ({'; '.join(ways[:2])}): evaluate the runs in the same "
-            "one: `jaxae evaluate RUN --metrics ais`"
-        )
     if clash := _apart(frame, measure):
         raise InputError(
             f"measure {measure!r}: the likelihoods {clash[0]} and {clash[1]} count different things: "

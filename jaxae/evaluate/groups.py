@@ -5,7 +5,7 @@ method or the data lack what it needs. Beside numbers its dicts may hold "notes"
 "settings", what the numbers depend on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -132,15 +132,12 @@ def probes(bench: Bench) -> Measure:
         raise InputError(f"{bench.source.name} has one label alone: no classes to tell apart by the codes")
     codes = bench.over(lambda method, variables, keys, batch, step: method.embed(variables, batch))
 
+    def scores(fitted: np.ndarray, tried: np.ndarray) -> dict[str, Any]:
+        both = (fitted, train.labels), (tried, test.labels)
+        return latents.linear_probe(*both) | latents.nearest_neighbours(*both)
+
     def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        for fitted, tried in zip(codes(models, train), codes(models, test)):
-            if not _all_finite(fitted, tried):
-                found.append({"notes": [NOT_FINITE]})
-                continue
-            both = (fitted, train.labels), (tried, test.labels)
-            found.append(latents.linear_probe(*both) | latents.nearest_neighbours(*both))
-        return found
+        return [_if_finite(scores, *of) for of in zip(codes(models, train), codes(models, test))]
 
     return measure
 
@@ -166,19 +163,15 @@ def disentangled(bench: Bench) -> Measure:
         raise InputError(f"{bench.source.name} has no known factors: choose data that has, such as sprites")
     codes = bench.over(lambda method, variables, keys, batch, step: method.embed(variables, batch))
 
+    def scores(table: np.ndarray) -> dict[str, Any]:
+        factors = disentanglement.Factors(names, sizes, partial(_looked_up, table, sizes))
+        return disentanglement.scores(factors, bench.settings.seed, grid=True)
+
     def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
         grid = np.indices(sizes, dtype=np.uint8).reshape(len(sizes), -1).T
         labels = np.full(len(grid), -1, np.int32)
         view = bench.view(bench.split).like(Split(grid, labels))
-        found: list[dict[str, Any]] = []
-        for table in codes(models, view):
-            if not _all_finite(table):
-                found.append({"notes": [NOT_FINITE]})
-                continue
-            encode = partial(_looked_up, table, sizes)
-            factors = disentanglement.Factors(names, sizes, encode)
-            found.append(disentanglement.scores(factors, bench.settings.seed, grid=True))
-        return found
+        return [_if_finite(scores, table) for table in codes(models, view)]
 
     return measure
 
@@ -212,12 +205,9 @@ def sampled(bench: Bench) -> Measure:
             keys = random.example_keys(jax.random.clone(key), 0, index[start : start + PIECE])
             made.append([np.asarray(space.of(drawn)) for drawn in draw(models, keys)])
         settings = {"feature_space": space.space, "drawn": count, "images": COMPARED}
-
-        def scores(of: np.ndarray) -> dict[str, Any]:
-            known = samples.sample_scores(real, of, other) if _all_finite(of) else {"notes": [NOT_FINITE]}
-            return known | {"settings": settings}
-
-        return [scores(np.concatenate(of)) for of in zip(*made)]
+        each = (np.concatenate(of) for of in zip(*made))
+        scores = partial(samples.sample_scores, real, other=other)
+        return [_if_finite(scores, of) | {"settings": settings} for of in each]
 
     return measure
 
@@ -234,8 +224,9 @@ def _codes(method: Any, variables: Any, keys: Any, batch: Batch, step: Any) -> d
     return of if method.posterior is None else of | method.posterior(variables, batch)._asdict()
 
 
-def _all_finite(*arrays: np.ndarray) -> bool:
-    return all(np.isfinite(array).all() for array in arrays)
+def _if_finite(scores: Callable[..., dict[str, Any]], *arrays: np.ndarray) -> dict[str, Any]:
+    """scores(*arrays), which knows no other numbers than finite ones."""
+    return scores(*arrays) if all(np.isfinite(array).all() for array in arrays) else {"notes": [NOT_FINITE]}
 
 
 def _mean(x: np.ndarray) -> float:

@@ -4,18 +4,17 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jaxae import artifacts, random
+from jaxae import random
 from jaxae.artifacts import pieces
 from jaxae.build import EVALUATION_KEY
 from jaxae.errors import InputError
 from jaxae.gaussian import reparameterise
 from jaxae.names import SPLITS
 from jaxae.run import Trained
-from jaxae.types import Method, Normal, Variables
+from jaxae.types import Method, Variables
 
 MOST = {"train": 100_000, "validation": 10_000, "test": 10_000}  # examples, evenly spread
 ENOUGH = 20_000  # codes of the training split: where it has fewer examples, more are drawn from each posterior
@@ -42,42 +41,44 @@ class Space(NamedTuple):
 def vectors(trained: Trained, seed: int) -> Splits:
     """Samples of q(z|x), so that they follow the aggregated posterior, which the decoder was trained on; the embedded
     codes where the encoder is deterministic."""
-    key = random.stream(jax.random.key(seed), "codes")
-    return Splits(*[_vectors(trained, split, random.stream(key, split)) for split in SPLITS])
-
-
-def _vectors(trained: Trained, split: str, key: Array) -> np.ndarray:
-    count = min(MOST[split], len(trained.setup.source.split(split)))
-    draws = int(np.clip(ENOUGH // count, 1, DRAWS)) if split == "train" else 1
-    found, own = artifacts.encode(trained, split, EVALUATION_KEY, count), trained.setup.method.draw
-    z = found["z"]
-    if "log_var" in found:
-        q, index = Normal(*(jnp.asarray(found[name]) for name in ("mean", "log_var"))), jnp.arange(count)
-        draw = jax.jit(lambda q, number: reparameterise(random.example_keys(key, number, index), q))
-        z = np.concatenate([jax.device_get(draw(q, number)) for number in range(draws)])
-    elif own is not None:
-        z = np.concatenate([_drawn(trained, split, jax.jit(own), key, number) for number in range(draws)])
-    if not np.isfinite(z).all():
-        raise InputError(f"{trained.setup.config.method} encodes {split} examples to codes that are not finite")
-    return z
-
-
-def _drawn(trained: Trained, split: str, draw: Callable[..., Array], key: Array, number: int = 0) -> np.ndarray:
-    """draw(variables, keys, batch) of the split's examples, each by its own key."""
-    view = pieces.view_of(trained, split, EVALUATION_KEY)
-    index = pieces.spread(view, split, min(MOST[split], len(view)))
-    return pieces.over(
-        view, index, lambda batch: draw(trained.variables, random.example_keys(key, number, batch.index), batch)
-    )
+    method = trained.setup.method
+    if (posterior := method.posterior) is not None:
+        return _drawn(trained, seed, lambda variables, keys, batch: reparameterise(keys, posterior(variables, batch)))
+    if method.draw is not None:
+        return _drawn(trained, seed, method.draw)
+    return _drawn(trained, seed, lambda variables, keys, batch: method.embed(variables, batch), most=1)
 
 
 def numbers(trained: Trained, seed: int) -> Splits:
     """The whole numbers of a method whose latent space is finite: one draw of q(z|x) an example, where that is no
     single code."""
     discrete: Any = trained.setup.method.discrete
-    draw = jax.jit(discrete.draw or (lambda variables, keys, batch: discrete.encode(variables, batch)))
-    key = random.stream(jax.random.key(seed), "codes")
-    return Splits(*[_drawn(trained, split, draw, random.stream(key, split)) for split in SPLITS])
+    draw = discrete.draw or (lambda variables, keys, batch: discrete.encode(variables, batch))
+    return _drawn(trained, seed, draw, most=1)
+
+
+def _drawn(trained: Trained, seed: int, draw: Callable[..., Array], most: int = DRAWS) -> Splits:
+    """draw(variables, keys, batch) of every split's examples, each by its own key; of few training examples up to
+    `most` times."""
+    compiled, key = jax.jit(draw), random.stream(jax.random.key(seed), "codes")
+
+    def of(split: str) -> np.ndarray:
+        view, own = pieces.view_of(trained, split, EVALUATION_KEY), random.stream(key, split)
+        index = pieces.spread(view, split, min(MOST[split], len(view)))
+        times = int(np.clip(ENOUGH // len(index), 1, most)) if split == "train" else 1
+
+        def once(number: int) -> np.ndarray:
+            def codes(batch):
+                return compiled(trained.variables, random.example_keys(own, number, batch.index), batch)
+
+            return pieces.over(view, index, codes)
+
+        found = np.concatenate([once(number) for number in range(times)])
+        if not np.isfinite(found).all():
+            raise InputError(f"{trained.setup.config.method} encodes {split} examples to codes that are not finite")
+        return found
+
+    return Splits(*map(of, SPLITS))
 
 
 def _decode_numbers(method: Method, variables: Variables, codes: Array) -> Array:

@@ -162,7 +162,7 @@ def test_samples_judged_in_different_spaces_are_no_comparison(tmp_path):
         compared.run(tmp_path / space, 0, kept, beta=beta)
     frame = table([tmp_path / space for space in of.values()])
     assert frame["feature_space"].tolist() == ["one", "another"] and "settings" not in frame
-    with pytest.raises(InputError, match=r"'frechet': taken in different feature spaces \(one; another\)"):
+    with pytest.raises(InputError, match=r"measured in different feature spaces \(one and another\)"):
         compare(frame, "frechet")
     assert compare(frame, "nll").measure == "nll"
 
@@ -174,7 +174,7 @@ def test_annealing_of_another_length_or_likelihood_is_no_comparison(tmp_path):
         settings = {"ais": {"examples": 100, "chains": 16, "steps": steps}}
         kept = compared.measures(20.0, ais_nll=19.0, bdmc_gap=0.1, samples=64 + steps, settings=settings, notes={})
         compared.run(tmp_path / name, len(name), kept, binarize="dynamic", **(other if name == "levels" else {}))
-    ways = r"annealed in different ways \(100 examples, 16 chains, 500 steps; 100 examples, 16 chains, 1 steps\)"
+    ways = r"annealed in different ways \(100 examples, 16 chains, 500 steps and 100 examples, 16 chains, 1 steps\)"
     frame = table([tmp_path / name for name in ("bernoulli", "short")])
     for measure in ("ais_nll", "bdmc_gap"):
         with pytest.raises(InputError, match=ways):

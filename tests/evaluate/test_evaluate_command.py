@@ -90,3 +90,16 @@ def test_what_cannot_be_is_one_line(swept, capsys, words, said):
     code, out, err = say(capsys, swept.path, *words)
     assert (code, out) == (2, "")
     assert said in err and err.strip().count("\n") == 0 and "Traceback" not in err
+
+
+def test_a_sweep_that_cannot_be_written_is_measured_all_the_same(swept, capsys, monkeypatch):
+    before = say(capsys, swept.path, "--samples", "2", "--json")[1]
+
+    def refused(*_, **__):
+        raise PermissionError(13, "Permission denied", "x")
+
+    monkeypatch.setattr("jaxae.folder.write_json", refused)
+    monkeypatch.setattr("tempfile.NamedTemporaryFile", refused)
+    code, out, err = say(capsys, swept.path, "--samples", "2", "--json")
+    assert (code, out) == (0, before)
+    assert "evaluation.json is not written" in err and "table.csv: cannot be written" in err
