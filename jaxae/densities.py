@@ -13,6 +13,10 @@ from jaxtyping import Array, Float
 from jaxae.types import Normal
 
 LOG_2PI = float(np.log(2 * np.pi))
+LOG_1P = (
+    0.0052534578, -0.029588507, 0.078361668, -0.1367477, 0.19111431, -0.2484437, 0.33319271, -0.49999502, 1.0,
+)  # fmt: skip
+"""log(1 + e) / e on [0, 1] to 6e-8: its interpolation at the Chebyshev points, the highest power first."""
 
 
 def event_sum(x: Float[Array, "batch ..."]) -> Float[Array, " batch"]:
@@ -72,9 +76,13 @@ def bernoulli(logits: Float[Array, "batch ..."], x: Float[Array, "batch ..."]) -
 
 @jax.custom_jvp
 def softplus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """log(1 + exp(x)), right to a float's rounding of 1 (1e-7), where `jax.nn.softplus` is right to that of the value:
-    in a sum over pixels that is the same, and it takes a CPU 0.4 of the time."""
-    return jnp.maximum(x, 0) + jnp.log(1 + jnp.exp(-jnp.abs(x)))
+    """log(1 + exp(x)), right to 2e-7 of its value: as `jax.nn.softplus`, in a third of its time on a CPU. It is
+    max(x, 0) + log(1 + e) with e = exp(-|x|), and on [0, 1] log(1 + e) / e is nearly a polynomial, `LOG_1P`."""
+    e = jnp.exp(-jnp.abs(x))
+    ratio = jnp.zeros_like(e)
+    for coefficient in LOG_1P:
+        ratio = ratio * e + coefficient
+    return jnp.maximum(x, 0) + e * ratio
 
 
 @softplus.defjvp

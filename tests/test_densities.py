@@ -145,6 +145,15 @@ def test_kl_keeps_its_digits_near_zero():
     assert float(densities.kl_to_standard(q)[0, 0]) == pytest.approx(2.5e-7, rel=1e-2)
 
 
+def test_softplus_keeps_its_digits_in_both_tails():
+    """Relative to its value, which is exp(x) far to the left."""
+    x = np.concatenate([np.linspace(-80, 80, 20_001), np.linspace(-2, 2, 20_001)]).astype(np.float32)
+    wanted = np.logaddexp(0, x.astype(np.float64))
+    np.testing.assert_allclose(jax.jit(densities.softplus)(x).astype(np.float64), wanted, rtol=2e-7)
+    ends = densities.softplus(jnp.array([-jnp.inf, -200, 0, 200, jnp.inf, jnp.nan]))
+    np.testing.assert_allclose(ends, [0, 0, np.log(2), 200, np.inf, np.nan], rtol=1e-7)
+
+
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize("x", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("logit", EXTREME_LOGITS)
