@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxae import densities, quantize, random
-from jaxae.errors import InputError, at_least_one, known
+from jaxae.errors import InputError, a_share, at_least_one, known
 from jaxae.parts import bind
 from jaxae.schedules import at_step
 from jaxae.types import Discrete, Method, Net, Objective, Weight
@@ -19,6 +19,7 @@ def quantised(
     """Every `dim` numbers of the code are a position; each of `stages` codebooks quantises what the one before has left
     over there. The books are `state["codebook"]` (update "ema") or `params["codebook"]` ("gradient")."""
     at_least_one(stages=stages, dim=dim, codebook=codebook)
+    a_share(decay=decay, restart=restart)
     known("update", update, ("ema", "gradient"))
     if net.latent % dim:
         raise InputError(f"latent {net.latent}: expected a multiple of dim {dim}, the numbers that one code stands for")

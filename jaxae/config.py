@@ -24,7 +24,7 @@ def _field(default: Any, section: str, help: str, **rules: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """A run. None stands for what suits the method or the network; `resolved` fills it in.
+    """A run. None stands for what suits the method, the network or the optimiser; `resolved` fills it in.
 
     Durations are steps (500), epochs ("20e") or per cent of the run ("5%"). A schedule may stand for the learning
     rate and for any real hyperparameter: "linear(0, 1, 20e)"; see `jaxae.schedules`.
@@ -52,10 +52,10 @@ class Config:
     optimizer: str = _field("adam", "training", "update rule", choices=names.OPTIMIZERS)
     learning_rate: float | str = _field(1e-3, "training", "a number or a schedule", schedule=True)
     weight_decay: float = _field(0.0, "training", "of adamw, lion and lamb", low=0)
-    b1: float = _field(0.9, "training", "first-moment decay; momentum of sgd and rmsprop", low=0, below=1)
-    b2: float = _field(0.999, "training", "second-moment decay", low=0, below=1)
+    b1: float | None = _field(None, "training", "first-moment decay, momentum [0.9; rmsprop: 0]", low=0, below=1)
+    b2: float | None = _field(None, "training", "second-moment decay [0.999; lion, rmsprop: 0.99]", low=0, below=1)
     eps: float = _field(1e-8, "training", "the update rule's epsilon", above=0)
-    clip_norm: float | None = _field(None, "training", "largest norm of the gradient", above=0)
+    clip_norm: float | None = _field(None, "training", "largest norm of the gradient (of each player's)", above=0)
     accumulate: int = _field(1, "training", "pieces a batch is cut into, to fit memory", low=1)
     average: float | None = _field(None, "training", "decay of averaged (EMA) weights", low=0, below=1)
     dtype: str = _field("float32", "training", "of the computation, not the parameters", choices=names.DTYPES)
@@ -103,6 +103,16 @@ class Config:
                 f"accumulate {self.accumulate}: {entry.name} needs its batch in one piece, for it couples: "
                 f"{entry.couples}: expected 1; a smaller batch_size fits memory too"
             )
+        if self.accumulate > 1 and self.likelihood == "gaussian_optimal":
+            raise InputError(
+                f"accumulate {self.accumulate}: gaussian_optimal needs its batch in one piece, for it couples: the "
+                "variance, which is the batch's own: expected 1; a smaller batch_size fits memory too"
+            )
+        if self.patience is not None and entry.moves:
+            raise InputError(
+                f"patience {self.patience}: the losses of {entry.name} at different steps do not compare, for training "
+                f"moves {entry.moves}: leave it out"
+            )
         self._check_devices()
 
     def _check_devices(self) -> None:
@@ -137,7 +147,7 @@ class Config:
             )
 
     def resolved(self) -> "Config":
-        """Every None that stands for a default of the method or network, filled in."""
+        """Every None that stands for a default of the method, network or optimiser, filled in."""
         entry = methods.entry(self.method)
         filled = {k: v for k, v in entry.defaults.items() if getattr(self, k) is None}
         network = self.network or filled["network"]
@@ -147,6 +157,7 @@ class Config:
                 filled[name] = getattr(defaults, name)
         if self.binarize is None and (self.likelihood or filled["likelihood"]) != "bernoulli":
             filled["binarize"] = "none"
+        filled |= {k: v for k, v in names.MOMENTS[self.optimizer].items() if getattr(self, k) is None}
         if self.exact and self.shards is None:
             filled["shards"] = default_shards(self.batch_size)
         defaults_of = {h.name: h.default for h in entry.hyperparameters}

@@ -23,6 +23,13 @@ def at_least_one(**numbers: int) -> None:
             raise InputError(f"{name} {number}: expected a whole number of at least 1")
 
 
+def a_share(**numbers: object) -> None:
+    """Raises InputError where a number, and no schedule of one, is not between 0 and 1."""
+    for name, number in numbers.items():
+        if isinstance(number, int | float) and not 0 <= number <= 1:
+            raise InputError(f"{name} {number}: expected a number from 0 to 1")
+
+
 def known(what: str, choice: str, allowed: Collection[str]) -> None:
     """Raises InputError where there is no such choice: now, and not when the loss is first traced."""
     if choice not in allowed:

@@ -21,6 +21,8 @@ from jaxae.data.source import Source
 from jaxae.errors import InputError
 
 LOCK = ".lock"
+LEFTOVER = re.compile(r"\.lock|\.(config|record|sweep)\.json\w{8}")
+"""The lock, and what `write_json` writes beside the file to come."""
 LIBRARIES = ("jaxae", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
 
 
@@ -52,13 +54,15 @@ class RunFolder:
                     f"{self.path} holds a run of another config: {'; '.join(changed)}: choose another --run, "
                     "or the same config"
                 )
-            self._same_code(config)
+            self.check_code(config)
         elif occupied(self.path):
             raise InputError(f"{self.path} is not empty and holds no run: choose another --run")
 
-    def _same_code(self, config: Config) -> None:
+    def check_code(self, config: Config) -> None:
         """Raises InputError where the user's own method file is no longer the one that the run began with."""
-        begun = read_json(self.record_file).get("method_sha256") if self.record_file.is_file() else None
+        if not own.is_own(config.method) or not self.record_file.is_file():
+            return
+        begun = read_json(self.record_file).get("method_sha256")
         if begun is not None and begun != own.sha256(config.method):
             file = own.split(config.method)[0]
             raise InputError(f"{file} has changed since {self.path} began: choose another --run, or the file as it was")
@@ -77,9 +81,10 @@ class RunFolder:
             yield
 
     def write(self, config: Config, record: dict[str, Any]) -> None:
-        """Tells what the folder's run is: at its start, and again where a resumed one changes a free field."""
-        write_json(self.record_file, record)
+        """Tells what the folder's run is: at its start, and again where a resumed one changes a free field. The config
+        first: with it alone the folder is the run's already."""
         write_json(self.config_file, config.to_dict())
+        write_json(self.record_file, record)
 
 
 def member_folder(sweep: Path, name: str) -> Path:
@@ -91,8 +96,8 @@ def member_folder(sweep: Path, name: str) -> Path:
 
 
 def occupied(path: Path) -> bool:
-    """Whether something lies there already: more than the lock of a command that was refused or killed."""
-    return path.exists() and (not path.is_dir() or any(entry.name != LOCK for entry in path.iterdir()))
+    """Whether something lies there already: more than a command leaves that was refused or killed at its start."""
+    return path.exists() and (not path.is_dir() or any(not LEFTOVER.fullmatch(entry.name) for entry in path.iterdir()))
 
 
 @contextlib.contextmanager
@@ -143,6 +148,8 @@ def command(config: Config, folder: Path) -> str:
 def _threads() -> int | None:
     """Of the CPU backend's pool, whose size changes bits: $NPROC, or the cores this process may use."""
     if pinned := os.environ.get("NPROC"):
+        if not pinned.isdecimal() or pinned == "0":
+            raise InputError(f"NPROC {pinned!r}: expected a whole number of threads, at least 1, or no such variable")
         return int(pinned)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 

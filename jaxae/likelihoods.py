@@ -32,10 +32,13 @@ def bernoulli() -> Likelihood:
     def log_prob(_, out, x):
         return densities.bernoulli(out, x)
 
+    def mean(_, out):
+        return jax.nn.sigmoid(out)
+
     def draw(_, keys, out):
         return jax.vmap(jax.random.bernoulli)(keys, jax.nn.sigmoid(out)).astype(out.dtype)
 
-    return Likelihood("bernoulli", _nothing, bias, _keep, log_prob, jax.nn.sigmoid, draw, True)
+    return Likelihood("bernoulli", _nothing, bias, _keep, log_prob, mean, draw, True)
 
 
 def gaussian(scale: float) -> Likelihood:
@@ -92,11 +95,20 @@ def discretised_logistic(scale: float) -> Likelihood:
     def init():
         return Variables({"log_scale": start})
 
+    def bias(mean):
+        mean, s = jnp.clip(mean, 0.001, 0.999), jnp.exp(start)
+        return mean + s * (jnp.log(-jnp.expm1(-mean / s)) - jnp.log(-jnp.expm1((mean - 1) / s)))
+
     def log_prob(variables, out, x):
         return densities.discretised_logistic(out, variables.params["log_scale"], x)
 
-    def mean(out):
-        return jnp.clip(out, 0, 1)
+    def mean(variables, out):
+        """That of the logistic whose tails lie on 0 and 1, before it is rounded to a level: half a level away at most.
+        It moves with `out` outside of [0, 1] too."""
+        s, softplus = jnp.exp(variables.params["log_scale"]), jax.nn.softplus
+        from_black = s * (softplus(out / s) - softplus((out - 1) / s))
+        from_white = 1 + s * (softplus(-out / s) - softplus((1 - out) / s))  # the same, with the digits elsewhere
+        return jnp.where(out < 0.5, from_black, from_white)
 
     def draw(variables, keys, out):
         """The level nearest to a draw of the logistic: a bin is what lies nearer to its level than to any other."""
@@ -104,7 +116,7 @@ def discretised_logistic(scale: float) -> Likelihood:
         x = out + jnp.exp(variables.params["log_scale"]) * noise
         return jnp.clip(jnp.round(255 * x), 0, 255) / 255
 
-    return Likelihood("discretised_logistic", init, _identity, _keep, log_prob, mean, draw, True)
+    return Likelihood("discretised_logistic", init, bias, _keep, log_prob, mean, draw, True)
 
 
 def held_out(likelihood: Likelihood) -> Likelihood:
@@ -121,7 +133,7 @@ def _gaussian(name: str, init: Callable, fit: Callable, log_var: Callable[[Varia
     def draw(variables, keys, out):
         return out + jnp.exp(log_var(variables) / 2) * random.normal(keys, out.shape[1:])
 
-    return Likelihood(name, init, _identity, fit, log_prob, _identity, draw, False)
+    return Likelihood(name, init, _identity, fit, log_prob, lambda _, out: out, draw, False)
 
 
 def _nothing() -> Variables:

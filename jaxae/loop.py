@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxae import axis, hosts, optim
+from jaxae import axis, hosts, methods, optim
 from jaxae.build import Setup
 from jaxae.checkpoint import Checkpoints
 from jaxae.config import Config
@@ -117,6 +117,7 @@ class Loop:
         self.keys = self.layout.put_rest(keys)
         self.state = self.layout.put(self.state if self.alone else _padded(self.state, self.padding))
         self.view = self.setup.view("validation")
+        self.ranks = not methods.entry(config.method).moves
 
     def own(self, of: Callable[[Setup], PyTree]) -> PyTree:
         """What differs between the lanes, stacked."""
@@ -175,8 +176,9 @@ class Loop:
         return self.programs.chunk(self.state, (self.numbers, self.keys, counts), self.layout.put_feed(feed), self.data)
 
     def heed(self, lane: Lane, metrics: dict[str, np.ndarray]) -> None:
-        """Adds the steps just made to the lane's meter, and ends it where the last is not finite."""
-        bad = [name for name, values in metrics.items() if not np.isfinite(values[-1])]
+        """Adds the steps just made to the lane's meter, and ends it where the last has a loss or gradient that is not
+        finite: there the compiled loop stops too, so that no cadence decides it."""
+        bad = [name for name in ("loss", "grad_norm") if not np.isfinite(metrics[name][-1])]
         if not bad:
             lane.meter.add(metrics)
             return
@@ -195,8 +197,8 @@ class Loop:
                 lane.write(self.step, self.bar.speed())
 
     def validate(self) -> dict[int, float]:
-        """Scores the validation split; the lanes whose loss is the best so far, with it. Schedules count as at the
-        run's end, so that a warm-up does not make early losses look good."""
+        """Scores the validation split; the lanes whose loss is the best so far, with it, where losses compare.
+        Schedules count as at the run's end, so that a warm-up does not make early losses look good."""
         own = (optim.evaluated(self.layout.near(self.state)), self.numbers)
         parts, last = self.layout.parts(own, len(self.lanes)), jnp.asarray(self.setup.total - 1)
 
@@ -212,7 +214,7 @@ class Loop:
             if lane.going:
                 row = dict(zip(means, rows[number].tolist()))
                 lane.log.write(self.step, {f"validation_{name}": value for name, value in row.items()})
-                if (best := lane.watch.see(row["loss"])) is not None:
+                if self.ranks and (best := lane.watch.see(row["loss"])) is not None:
                     improved[number] = best
                 self.be_patient(lane)
         middle = np.median(rows[: len(self.lanes)], axis=0).tolist()

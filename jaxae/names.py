@@ -9,6 +9,8 @@ OPTIMIZERS = (
     "adam", "adamw", "nadam", "amsgrad", "adamax", "radam", "adabelief", "lion", "lamb", "muon", "rmsprop", "sgd",
     "adagrad",
 )  # fmt: skip
+MOMENTS = {name: {"b1": 0.9, "b2": 0.999} for name in OPTIMIZERS}
+MOMENTS |= {"lion": {"b1": 0.9, "b2": 0.99}, "rmsprop": {"b1": 0.0, "b2": 0.99}}
 DECAYING = ("adamw", "lion", "lamb", "muon")  # those that know a weight decay
 DTYPES = ("float32", "bfloat16")
 PARALLEL = ("jit", "pmap", "none")

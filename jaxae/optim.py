@@ -9,6 +9,7 @@ import optax
 import optax.contrib
 
 from jaxae.errors import unknown
+from jaxae.names import MOMENTS
 from jaxae.types import PyTree, TrainState, Variables, Weight
 
 Rule = Callable[..., optax.GradientTransformation]
@@ -25,7 +26,9 @@ RULES: dict[str, Rule] = {
     "lion": lambda lr, b1, b2, eps, wd: optax.lion(lr, b1, b2, weight_decay=wd),
     "lamb": lambda lr, b1, b2, eps, wd: optax.lamb(lr, b1, b2, eps, weight_decay=wd),
     "muon": lambda lr, b1, b2, eps, wd: _muon(lr, b1, b2, eps, wd),
-    "rmsprop": lambda lr, b1, b2, eps, wd: optax.rmsprop(lr, decay=b2, eps=eps, momentum=b1 or None),
+    "rmsprop": lambda lr, b1, b2, eps, wd: optax.rmsprop(
+        lr, decay=b2, eps=eps, momentum=b1 or None, bias_correction=True
+    ),
     "sgd": lambda lr, b1, b2, eps, wd: optax.sgd(lr, momentum=b1 or None),
     "adagrad": lambda lr, b1, b2, eps, wd: optax.adagrad(lr, eps=eps),
 }
@@ -63,34 +66,39 @@ def make(
     name: str,
     learning_rate: Weight,
     *,
-    b1: float = 0.9,
-    b2: float = 0.999,
+    b1: float | None = None,
+    b2: float | None = None,
     eps: float = 1e-8,
     weight_decay: float = 0.0,
     clip_norm: float | None = None,
     average: float | None = None,
     own: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> optax.GradientTransformation:
-    """The chain. `b1` is the momentum of sgd and rmsprop; `average` the decay of the averaged weights. `own` names
-    entries of the parameters that have an optimiser of their own, and what differs there: learning_rate, b1, b2, ..."""
+    """The chain. `b1` and `b2` are the rule's own (`names.MOMENTS`) unless given, `b1` the momentum of sgd and rmsprop;
+    `average` is the decay of the averaged weights. `own` names entries of the parameters that have an optimiser of
+    their own, and what differs there: learning_rate, b1, b2, ... Each is clipped by its own gradient's norm."""
     if name not in RULES:
         raise unknown("optimizer", name, RULES)
-    chain = [] if clip_norm is None else [optax.clip_by_global_norm(clip_norm)]
-    settings = {"learning_rate": learning_rate, "b1": b1, "b2": b2, "eps": eps, "weight_decay": weight_decay}
-    chain.append(_rules(name, settings, own) if own else RULES[name](*settings.values()))
+    moments = {**MOMENTS[name], **{key: value for key, value in (("b1", b1), ("b2", b2)) if value is not None}}
+    settings = {"learning_rate": learning_rate, **moments, "eps": eps, "weight_decay": weight_decay}
+
+    def rule(**changes: Any) -> list[optax.GradientTransformation]:
+        clipped = [] if clip_norm is None else [optax.clip_by_global_norm(clip_norm)]
+        return [*clipped, RULES[name](*{**settings, **changes}.values())]
+
+    chain = [_partition(rule, own)] if own else rule()
     if average is not None:
         chain.append(average_weights(average))
     return optax.chain(*chain)
 
 
-def _rules(name: str, settings: dict[str, Any], own: Mapping[str, Mapping[str, Any]]) -> optax.GradientTransformation:
-    rules = {key: RULES[name](*{**settings, **changes}.values()) for key, changes in own.items()}
-    rest = "the rest"
+def _partition(rule: Rule, own: Mapping[str, Mapping[str, Any]]) -> optax.GradientTransformation:
+    rules, rest = {key: optax.chain(*rule(**changes)) for key, changes in own.items()}, "the rest"
 
     def labels(params: dict[str, PyTree]) -> dict[str, PyTree]:
         return {key: jax.tree.map(lambda _, k=key: k if k in own else rest, tree) for key, tree in params.items()}
 
-    return optax.partition({**rules, rest: RULES[name](*settings.values())}, labels)
+    return optax.partition({**rules, rest: optax.chain(*rule())}, labels)
 
 
 class AverageState(NamedTuple):

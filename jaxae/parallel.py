@@ -12,7 +12,6 @@ from functools import cache, cached_property
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
@@ -66,8 +65,8 @@ def _known(option: str, value: str | bool) -> Options:
 
 
 def make_mesh(seed: int = 1, data: int = 1) -> Mesh:
-    """`seed` times `data` devices, those of every process counted."""
-    devices, count = jax.devices(), seed * data
+    """`seed` times `data` devices, those of every process counted and side by side: JAX does not promise that order."""
+    devices, count = sorted(jax.devices(), key=lambda device: device.process_index), seed * data
     if count > len(devices):
         hint = f": JAX_NUM_CPU_DEVICES={count} makes so many of a CPU" if devices[0].platform == "cpu" else ""
         raise InputError(f"devices {count}: there are {len(devices)} ({devices[0].platform}){hint}")
@@ -207,9 +206,15 @@ class Layout:
 
     def _stacked(self, tree: PyTree) -> PyTree:
         """A copy for each local device, as pmap wants them."""
-        local = np.array(self.mesh.local_devices)
-        over = NamedSharding(Mesh(local, ("data",)), P("data"))
-        return jax.tree.map(lambda x: jax.device_put(jnp.broadcast_to(x, (len(local), *x.shape)), over), tree)
+        local = self.mesh.local_devices
+        over = NamedSharding(Mesh(np.array(local), ("data",)), P("data"))
+
+        def copies(x):
+            one = x[None]
+            each = [jax.device_put(one, device) for device in local]
+            return jax.make_array_from_single_device_arrays((len(local), *x.shape), over, each)
+
+        return jax.tree.map(copies, tree)
 
     def _place(self, x: Any, spec: P, local: bool = False) -> Any:
         """`x` where it belongs; of a shape, its description there."""
@@ -225,8 +230,13 @@ class Layout:
             return jax.random.wrap_key_data(self._place(np.asarray(jax.random.key_data(x)), spec))
         x = np.asarray(x)
         if local:
-            return jax.make_array_from_process_local_data(sharding, x)
+            return jax.make_array_from_process_local_data(sharding, x, self._global(x.shape))
         return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
+
+    def _global(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Of all processes' feed together, where this one's has `shape`."""
+        batch = 2 if self.lanes else 1
+        return (*shape[:batch], shape[batch] // len(self._places) * self.data, *shape[batch + 1 :])
 
     def get(self, tree: PyTree) -> PyTree:
         """The lanes' values, or the run's alone, on the host."""
@@ -245,11 +255,17 @@ class Layout:
 
     def columns(self, batch_size: int) -> slice:
         """This process's part of the global batch."""
-        if self.data == 1:
-            return slice(0, batch_size)
-        mine = [place for place, device in enumerate(self.mesh.devices.flat) if device in self.mesh.local_devices]
-        each = batch_size // self.mesh.size
-        return slice(mine[0] * each, (mine[-1] + 1) * each)
+        first, end = self._places[0], self._places[-1] + 1
+        if end - first > len(self._places):
+            told = ", ".join(map(str, self._places))
+            raise InputError(f"this process has the places {told} of the data axis: expected places side by side")
+        return slice(first * batch_size // self.data, end * batch_size // self.data)
+
+    @cached_property
+    def _places(self) -> list[int]:
+        """Of this process's devices, along the data axis."""
+        local = self.mesh.local_devices
+        return sorted({place for (_, place), device in np.ndenumerate(self.mesh.devices) if device in local})
 
     def shard(self, tree: PyTree) -> PyTree:
         """Inside a program that sees the whole batch: cuts the leading axis of every leaf over the devices."""

@@ -63,7 +63,7 @@ def bind(net: Net, outputs: int, *, code: int | None = None, channels: int = 0) 
         return jnp.broadcast_to(batch.x, (*z.shape[:-1], *batch.x.shape[1:])).reshape(-1, *batch.x.shape[1:])
 
     def decode(variables, z):
-        x = likelihood.mean(out(variables, z))
+        x = likelihood.mean(own(variables), out(variables, z))
         return x.reshape(*z.shape[:-1], *x.shape[1:])
 
     def log_prob(variables, z, batch):

@@ -72,8 +72,9 @@ def ema_update(
     """One step of online k-means: van den Oord et al. 2017 (arXiv:1711.00937), appendix A.1, in shares.
 
     count <- decay count + (1 - decay) share of z assigned; total likewise; vector = total / count. The count is
-    Laplace-smoothed, n (count + epsilon) / (n + codes epsilon) with n = sum of counts, so an unused code stays
-    finite. z and index are this device's rows; the statistics are the global batch's, and nothing is differentiated.
+    Laplace-smoothed, n (count + epsilon) / (n + codes epsilon) with n = sum of counts. A code that the batch does not
+    use stays where it is: its total and count fade alike. z and index are this device's rows; the statistics are the
+    global batch's, and nothing is differentiated.
     """
     z, codes = jax.lax.stop_gradient(z), len(codebook.vectors)
     chosen = jax.nn.one_hot(index.reshape(-1), codes, dtype=z.dtype)
@@ -83,7 +84,8 @@ def ema_update(
     count, total = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, old, seen)
     n = jnp.sum(count)
     smooth = n * (count + epsilon) / (n + codes * epsilon)
-    return Codebook(total / smooth[:, None], count, total)
+    vectors = jnp.where((seen[0] > 0)[:, None], total / smooth[:, None], codebook.vectors)
+    return Codebook(vectors, count, total)
 
 
 def restart(

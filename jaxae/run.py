@@ -16,7 +16,7 @@ import numpy as np
 from jaxae import folder as folders
 from jaxae import hosts, methods, optim, own
 from jaxae.build import Setup, build
-from jaxae.checkpoint import Checkpoints
+from jaxae.checkpoint import Checkpoints, Restored
 from jaxae.config import Config
 from jaxae.digest import digest
 from jaxae.errors import InputError
@@ -103,12 +103,20 @@ def _start(setup: Setup, checkpoints: Checkpoints, progress: Progress) -> tuple[
     found = checkpoints.restore(setup.shapes())
     if found is None:
         return setup.init(), Watch()
-    if found.meta["data"] != setup.source.digest:
-        raise InputError(f"{setup.source.name} has changed since step {found.step} of this run: its digest differs")
+    _check_data(setup, found)
     if found.step > setup.total:
         raise InputError(f"steps {setup.total}: this run has {found.step} already: expected at least that many")
     progress.say(f"resuming at step {found.step:,} of {setup.total:,}")
     return found.state, Watch(**found.meta["watch"][0])
+
+
+def _check_data(setup: Setup, found: Restored) -> None:
+    """Raises InputError unless the data is what the run has read so far."""
+    if found.meta["data"] != setup.source.digest:
+        raise InputError(
+            f"{setup.source.name} has changed since step {found.step} of this run, and its digest differs: "
+            "expected the data as it was"
+        )
 
 
 def _must_fit(state: TrainState) -> None:
@@ -157,9 +165,12 @@ def load(path: str | Path, checkpoint: str = "auto", *, net: Net | None = None, 
         checkpoint = "last" if setup.config.patience is None else "best"
     with Checkpoints(folder.checkpoints, warn=Progress().warn, write=False) as checkpoints:
         step = {"last": None, "best": checkpoints.best_step()}.get(checkpoint, checkpoint)
+        if step is None and checkpoint == "best" and checkpoints.steps():
+            raise InputError(f"checkpoint best: {folder.path} has none, for no validation ranked one: choose last")
         found = checkpoints.restore(setup.shapes(), None if step is None else int(step))
     if found is None:
         raise InputError(f"{folder.path}: no checkpoint yet: `jaxae train --run {folder.path}` makes one")
+    _check_data(setup, found)
     return Trained(setup, folder, found.step, found.state, optim.evaluated(found.state))
 
 

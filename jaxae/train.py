@@ -9,6 +9,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key
 
 from jaxae import axis, exact, random
+from jaxae.errors import InputError
 from jaxae.types import Batch, Method, Objective, PyTree, TrainState, Variables
 
 Step = Callable[[Array, TrainState, Batch], tuple[TrainState, dict[str, Array]]]
@@ -112,6 +113,8 @@ def _mean_gradient(
     if pieces == 1:
         grads, (kept, metrics) = gradient(params, state.variables.state, keys, batch)
         return grads, kept, metrics
+    if axis.couples(lambda: method.loss(state.variables, keys, batch, state.step)):
+        raise InputError(f"accumulate {pieces}: this loss couples the examples of a batch: expected 1")
 
     def piece(kept, part):
         grads, (kept, metrics) = gradient(params, kept, *part)

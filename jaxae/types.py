@@ -82,13 +82,13 @@ class Likelihood(NamedTuple):
     init: Callable[[], Variables]
     """() -> its own Variables: a learned log-variance in `params`, a running one in `state`."""
     bias: Callable[[Float[Array, "height width channels"]], Float[Array, "height width channels"]]
-    """The training mean -> the decoder output whose mean is that image."""
+    """The training mean -> the decoder output whose mean is that image, at the start."""
     fit: Callable[[Variables, Images, Images], tuple[Variables, PyTree]]
     """(variables, out, x) -> (the variables this training batch is scored with, the state to keep)."""
     log_prob: Callable[[Variables, Images, Images], Float[Array, " batch"]]
     """(variables, out, x) -> log p(x|z) in nats, summed over pixels."""
-    mean: Callable[[Images], Images]
-    """out -> E[x|z] in data space."""
+    mean: Callable[[Variables, Images], Images]
+    """(variables, out) -> E[x|z] in data space."""
     draw: Callable[[Variables, Keys, Images], Images]
     """(variables, keys, out) -> x ~ p(x|z), as log_prob tells it: a Gaussian's may lie outside [0, 1]."""
     discrete: bool

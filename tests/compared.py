@@ -38,18 +38,19 @@ def run(path, seed, nll=None, outcome=None, data=DATA, curve=True, **config):
 
 
 def sweep(path, values, diverged=(), untrained=(), unevaluated=(), **known):
-    """A sweep over seeds and beta. values: {(seed, beta): nll}."""
+    """A sweep over seeds and beta, all in one order of the data. values: {(seed, beta): nll}."""
     names = {key: f"seed={key[0]},beta={key[1]:g}" for key in values}
     for (seed, beta), nll in values.items():
-        key, place = (seed, beta), path / "members" / names[seed, beta]
+        key, place, config = (seed, beta), path / "members" / names[seed, beta], {"beta": beta, "order_seed": 0}
         if key in diverged:
-            run(place, seed, beta=beta, outcome={"outcome": "diverged", "step": 7, "why": "loss is nan"})
+            run(place, seed, outcome={"outcome": "diverged", "step": 7, "why": "loss is nan"}, **config)
         elif key not in untrained:
             finished = {"outcome": "finished", "step": 10, "why": None}
-            run(place, seed, None if key in unevaluated else nll, finished, beta=beta)
+            run(place, seed, None if key in unevaluated else nll, finished, **config)
     path.mkdir(parents=True, exist_ok=True)
     grid = {"seeds": sorted({s for s, _ in values}), "grid": {"beta": sorted({b for _, b in values})}}
-    write_json(path / "sweep.json", {"members": list(names.values()), "shared_batches": True, **grid, **known})
+    plan = {"members": list(names.values()), "shared_batches": True, "base": Config(steps=10).to_dict(), **grid}
+    write_json(path / "sweep.json", {**plan, **known})
     return path
 
 

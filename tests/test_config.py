@@ -177,6 +177,14 @@ def test_unknown_name_is_answered_with_the_nearest(name):
             {"method": "dip_vae", "accumulate": 2},
             "accumulate 2: dip_vae needs its batch in one piece, for it couples: C, the covariance",
         ),
+        (
+            {"likelihood": "gaussian_optimal", "accumulate": 2},
+            "accumulate 2: gaussian_optimal needs its batch in one piece",
+        ),
+        (
+            {"method": "geco_vae", "patience": 2},
+            "patience 2: the losses of geco_vae at different steps do not compare, for training moves the multiplier",
+        ),
         ({"batch_size": 10, "devices": 3}, "3 devices do not divide the batch of 10"),
         (
             {"batch_size": 12, "accumulate": 2, "devices": 4},

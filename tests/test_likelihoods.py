@@ -42,8 +42,8 @@ def test_log_prob_before_training_is_the_density_at_the_given_scale(name):
 @pytest.mark.parametrize("name", names.LIKELIHOODS)
 def test_the_bias_makes_the_decoder_start_at_the_training_mean(name):
     likelihood, mean = likelihoods.make(name), X[0]
-    start = likelihood.mean(likelihood.bias(mean)[None])[0]
-    np.testing.assert_allclose(start, jnp.clip(mean, 0.001, 0.999) if name == "bernoulli" else mean, atol=1e-6)
+    start = likelihood.mean(likelihood.init(), likelihood.bias(mean)[None])[0]
+    np.testing.assert_allclose(start, jnp.clip(mean, 0.001, 0.999) if likelihood.discrete else mean, atol=1e-6)
 
 
 def test_the_bernoulli_bias_is_finite_for_pixels_that_never_change():
@@ -58,9 +58,26 @@ def test_only_probabilities_are_discrete(name, discrete):
 
 @pytest.mark.parametrize("name", ["bernoulli", "discretised_logistic"])
 def test_means_are_images(name):
-    mean = likelihoods.make(name).mean(OUT * 100)
+    likelihood = likelihoods.make(name)
+    mean = likelihood.mean(likelihood.init(), OUT * 100)
     assert float(mean.min()) >= 0
     assert float(mean.max()) <= 1
+
+
+@pytest.mark.parametrize("scale", [0.005, 0.05, 0.3])
+def test_the_discretised_logistics_mean_is_that_of_its_levels(scale):
+    """Of all 256, by its own log_prob; black and white, too, and what lies outside of them."""
+    likelihood, levels = likelihoods.make("discretised_logistic", scale), np.arange(256, dtype=np.float32) / 255
+    own = likelihood.init()
+    for out in (-0.2, 0.0, 0.05, 0.5, 0.8, 1.0, 1.3):
+        at = jnp.full((256, 1, 1, 1), out)
+        p = np.exp(likelihood.log_prob(own, at, jnp.asarray(levels).reshape(at.shape)))
+        assert float(likelihood.mean(own, at)[0, 0, 0, 0]) == pytest.approx(
+            p @ levels, abs=5e-4 if scale < 0.01 else 2e-5
+        )
+        slope = jax.grad(lambda at: likelihood.mean(own, at).sum())(at)
+        assert float(slope.min()) >= 0
+        assert scale < 0.05 or float(slope.min()) > 0, "an output outside of [0, 1] comes back"
 
 
 @pytest.mark.parametrize("name", names.LIKELIHOODS)

@@ -13,7 +13,7 @@ import optax
 import pytest
 import small
 
-from jaxae import axis, methods, optim, random
+from jaxae import axis, densities, methods, optim, random
 from jaxae.config import Config
 from jaxae.data import load
 from jaxae.errors import InputError
@@ -116,6 +116,33 @@ def test_docstring_has_summary_citation_equation_and_unit(entry):
 @documented
 def test_what_couples_the_batch_is_told(entry):
     assert bool(entry.couples) == couples(entry.name)
+
+
+@documented
+def test_the_standard_prior_is_said_where_p_z_is_one(entry):
+    generative = method(entry.name).generative
+    if generative is None:
+        return
+    latents = generative.draw(variables(entry.name), keys())
+    standard = isinstance(latents, jax.Array) and np.allclose(
+        generative.log_prior(variables(entry.name), latents), densities.standard_normal(latents), rtol=1e-5
+    )
+    assert method(entry.name).standard_prior == standard
+
+
+WRONG = [
+    ("ciwae", {"beta": 2.0}, "beta 2.0: expected a number from 0 to 1"),
+    ("denoising_ae", {"level": 1.5}, "level 1.5: expected a number from 0 to 1"),
+    ("categorical_vae", {"temperature": 0.0}, "temperature 0.0: expected a number above 0"),
+    ("vqvae", {"decay": 1.5}, "decay 1.5: expected a number from 0 to 1"),
+    ("rvq", {"restart": 5.0}, "restart 5.0: expected a number from 0 to 1"),
+]
+
+
+@pytest.mark.parametrize(("name", "hyperparameters", "message"), WRONG)
+def test_a_hyperparameter_out_of_its_range_is_refused_when_the_method_is_made(name, hyperparameters, message):
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        methods.factory(name)(small.net(), **hyperparameters)
 
 
 @documented

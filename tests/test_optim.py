@@ -55,7 +55,7 @@ def sgd(m, v, t, g, p):
 
 def rmsprop(m, v, t, g, p):
     v = B2 * v + (1 - B2) * g**2
-    m = B1 * m + LR * g / np.sqrt(v + EPS)
+    m = B1 * m + LR * g / np.sqrt(v / (1 - B2**t) + EPS)
     return -m, m, v
 
 
@@ -127,9 +127,21 @@ def test_weight_decay_acts_on_those_it_is_said_to(name):
 @pytest.mark.parametrize("name", ["sgd", "rmsprop"])
 def test_no_momentum_at_b1_of_zero(name):
     tx = optim.make(name, LR, b1=0.0, b2=B2, eps=EPS)
-    v = (1 - B2) * GRADS[0] ** 2
-    plain = {"sgd": -LR * GRADS[0], "rmsprop": -LR * GRADS[0] / np.sqrt(v + EPS)}[name]
+    plain = {"sgd": -LR * GRADS[0], "rmsprop": -LR * GRADS[0] / np.sqrt(GRADS[0] ** 2 + EPS)}[name]
     np.testing.assert_allclose(updates(tx)[0], plain, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in names.OPTIMIZERS if name not in ("sgd", "lamb")])
+def test_no_rule_begins_with_a_leap_at_its_own_defaults(name):
+    """Of those whose step the gradient's or the parameters' size does not set: about the learning rate each."""
+    grads = np.random.default_rng(0).normal(size=(100, 3)).astype(np.float32)
+    assert (np.abs(updates(optim.make(name, LR), grads)) < 3.5 * LR).all()
+
+
+@pytest.mark.parametrize("name", names.OPTIMIZERS)
+def test_defaults_are_the_rules_own(name):
+    given = optim.make(name, LR, **names.MOMENTS[name])
+    np.testing.assert_array_equal(updates(optim.make(name, LR)), updates(given))
 
 
 def test_the_schedule_is_read_from_step_zero():
@@ -155,6 +167,15 @@ def test_clipping_is_of_the_gradient_by_its_global_norm(norm):
     update, _ = tx.update(grads, tx.init(params), params)
     np.testing.assert_allclose(update["a"], -scale * GRADS[0], rtol=1e-5)
     np.testing.assert_allclose(update["b"], -scale * np.array([3.0, 4.0]), rtol=1e-5)
+
+
+def test_each_player_is_clipped_by_its_own_norm():
+    tx = optim.make("sgd", 1.0, b1=0.0, clip_norm=1.0, own={"adversary": {"learning_rate": 2.0}})
+    params = {"adversary": PARAMS, "autoencoder": PARAMS}
+    grads = {"adversary": jnp.asarray([3.0, 4.0, 0.0]), "autoencoder": jnp.asarray([0.0, 3e3, 4e3])}
+    update, _ = tx.update(grads, tx.init(params), params)
+    np.testing.assert_allclose(update["adversary"], [-1.2, -1.6, 0.0], rtol=1e-6)
+    np.testing.assert_allclose(update["autoencoder"], [0.0, -0.6, -0.8], rtol=1e-6)
 
 
 def test_the_average_changes_no_update():

@@ -88,6 +88,17 @@ def test_a_changed_file_does_not_go_on_with_an_old_run(tmp_path, capsys):
     assert "has changed" in capsys.readouterr().err
 
 
+def test_a_changed_file_does_not_go_on_with_an_old_sweep(tmp_path, capsys):
+    words = ["sweep", "--run", "s", "--method", "mine.py:mine", "--quiet", "--no-report", *flags({**SMALL, "steps": 4})]
+    assert say(capsys, *words, "--seeds", "0:2")[0] == 0
+    (tmp_path / "mine.py").write_text(MINE.replace("beta (log q", "b (log q"))
+    code, _, err = say(capsys, *words, "--seeds", "0:4")
+    assert code == 2 and "mine.py has changed since s/members/seed=0 began" in err and "\n" not in err
+    assert not (tmp_path / "s" / "members" / "seed=2").exists()
+    (tmp_path / "mine.py").write_text(MINE)
+    assert say(capsys, *words, "--seeds", "0:3")[0] == 0
+
+
 BAD = {
     "nowhere.py:mine": "no file",
     "mine.py:yours": "expected a function yours",

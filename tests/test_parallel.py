@@ -2,14 +2,17 @@
 
 import dataclasses
 import re
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh
 
 from jaxae import Config
 from jaxae.build import build
+from jaxae.errors import InputError
 from jaxae.loop import make_feed, make_programs, wide
 from jaxae.parallel import Layout, in_place, make_mesh, products
 
@@ -84,3 +87,70 @@ def test_exact_takes_no_options():
     np.testing.assert_array_equal(Layout(make_mesh(), exact=True).training(fn, unknown)(*args), np.ones(3))
     with pytest.raises(Exception, match="xla_no_such_option"):
         Layout(make_mesh()).training(fn, unknown)(jnp.zeros(3), (), (), ())
+
+
+@dataclasses.dataclass(frozen=True)
+class Device:
+    """One of several processes' devices, as far as a mesh looks at it, seen from process 1."""
+
+    id: int
+    process_index: int
+    client = SimpleNamespace(process_index=lambda: 1)
+
+
+@pytest.fixture
+def devices(monkeypatch):
+    """Makes JAX tell of other devices, by their processes."""
+
+    def of(*processes):
+        made = [Device(id, process) for id, process in enumerate(processes)]
+        monkeypatch.setattr(jax, "devices", lambda: made)
+        monkeypatch.setattr(jax, "process_count", lambda: len(set(processes)))
+        return np.array(made)
+
+    return of
+
+
+@pytest.mark.parametrize(
+    ("seed", "data", "batch_size"), [(3, 2, 128), (4, 2, 100), (4, 2, 6), (1, 4, 128), (4, 1, 7), (1, 1, 5)]
+)
+def test_one_process_reads_the_whole_batch_whatever_the_mesh(devices, seed, data, batch_size):
+    devices(*[1] * 8)
+    assert Layout(make_mesh(seed, data), lanes="map").columns(batch_size) == slice(0, batch_size)
+
+
+@pytest.mark.parametrize("processes", [(0, 0, 1, 1), (0, 1, 0, 1), (1, 0, 0, 1), (1, 1, 0, 0)])
+def test_a_process_reads_one_piece_of_the_batch_in_whatever_order_jax_tells_the_devices(devices, processes):
+    devices(*processes)
+    mesh = make_mesh(data=4)
+    assert [device.process_index for device in mesh.devices.flat] == [0, 0, 1, 1]
+    assert Layout(mesh).columns(96) == slice(48, 96)
+    assert Layout(make_mesh(2, 2), lanes="map").columns(96) == slice(0, 96)
+
+
+def test_a_process_with_two_pieces_of_the_batch_is_refused(devices):
+    mesh = Mesh(devices(0, 1, 0, 1).reshape(1, 4), ("seed", "data"))
+    with pytest.raises(InputError, match="places 1, 3 of the data axis: expected places side by side"):
+        Layout(mesh).columns(96)
+
+
+@pytest.mark.parametrize(("lanes", "leading"), [(None, (5,)), ("map", (3, 5))])
+def test_the_batch_of_several_processes_has_the_size_that_was_asked_for(devices, monkeypatch, lanes, leading):
+    made = []
+    monkeypatch.setattr(jax, "make_array_from_process_local_data", lambda *args: made.append(args[1:]))
+    devices(0, 0, 1, 1)
+    mine = np.zeros((*leading, 48, 2))
+    Layout(make_mesh(data=4), lanes=lanes).put_feed(mine)
+    ((local, shape),) = made
+    assert local.shape == mine.shape and shape == (*leading, 96, 2)
+
+
+def test_pmap_moves_one_copy_at_a_time(monkeypatch):
+    """All of them stacked on one device first would take its memory as many times."""
+    put, moved = jax.device_put, []
+    monkeypatch.setattr(jax, "device_put", lambda x, *args: moved.append(x.nbytes) or put(x, *args))
+    data = np.arange(12, dtype=np.uint8).reshape(6, 2)
+    (found,) = Layout(make_mesh(data=4), "pmap").put_shared((data,))
+    assert max(moved) == data.nbytes
+    np.testing.assert_array_equal(found, np.stack([data] * 4))
+    assert [shard.device for shard in found.addressable_shards] == jax.devices()[:4]

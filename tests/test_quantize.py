@@ -112,7 +112,7 @@ def steps_in_numpy(decay=0.8, epsilon=1e-2, count=4):
             used[k] = decay * used[k] + (1 - decay) * len(mine) / len(rows)
             total[k] = decay * total[k] + (1 - decay) * mine.sum(0) / len(rows)
         smooth = used.sum() * (used + epsilon) / (used.sum() + K * epsilon)
-        vectors = total / smooth[:, None]
+        vectors = np.where(np.isin(np.arange(K), index)[:, None], total / smooth[:, None], vectors)
     return Codebook(vectors, used, total)
 
 
@@ -134,6 +134,17 @@ def test_a_code_unused_for_ever_stays_finite():
     codebook = quantize.start(VECTORS)._replace(count=jnp.zeros(K), total=jnp.zeros((K, DIM)))
     found = quantize.ema_update(codebook, Z, jnp.zeros((BATCH, POSITIONS), jnp.int32), 0.5)
     assert all(np.isfinite(leaf).all() for leaf in found)
+
+
+def test_a_code_that_nothing_is_near_stays_where_it_is():
+    """And is not drawn to the origin, which total / smoothed count would do once both have faded."""
+    vectors, z = jnp.asarray([[5.0, 5.0], [9.0, 9.0]]), jnp.full((4, 1, 2), 5.0)
+
+    def step(codebook, _):
+        return quantize.ema_update(codebook, z, quantize.nearest(z, codebook.vectors), 0.5), None
+
+    codebook, _ = jax.lax.scan(step, quantize.start(vectors), None, 300)
+    np.testing.assert_allclose(codebook.vectors, vectors, rtol=1e-5)
 
 
 def test_nothing_is_differentiated_through_the_averages():

@@ -6,6 +6,7 @@ import io
 import re
 from html.parser import HTMLParser
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -161,6 +162,26 @@ def test_names_from_outside_are_text_not_markup(tmp_path):
     page, _ = page_of(trained)
     assert not page.all("script") and all("onerror" not in image for image in page.all("img"))
     assert evil in page.text
+
+
+@pytest.mark.parametrize("latent", [1, 3])
+def test_a_dollar_in_a_name_is_a_dollar(tmp_path, latent):
+    names = ("a$b$", "$c_{$", *"23456789")
+    page, html = page_of(made.trained(tmp_path / "run", latent=latent, names=names))
+    assert_whole(page, html)
+    assert {"a$b$", "$c_{$"} <= {words.strip() for words in page.words}
+
+
+@pytest.mark.parametrize(("name", "latent"), [("vae", 1), ("vae", 2), ("vae", 3), ("ae", 3)])
+def test_codes_that_are_not_finite_are_said_and_not_drawn(tmp_path, name, latent):
+    trained = made.trained(tmp_path / "run", name=name, latent=latent)
+    params = jax.tree.map(lambda leaf: leaf * np.nan, trained.variables.params)
+    page, _ = page_of(trained._replace(variables=trained.variables._replace(params=params)))
+    assert "Codes of this run are not finite: there is no latent space to draw." in page.text
+    for section in ("Latent units", "Interpolations"):
+        assert section not in page.text
+    headings = {attrs["id"] for attrs in page.all("h2")}
+    assert {link["href"][1:] for link in page.all("a")} == headings and "record" in headings
 
 
 def rename(source, name):

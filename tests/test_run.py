@@ -11,6 +11,7 @@ import pytest
 
 from jaxae import log, loop, run
 from jaxae.checkpoint import Checkpoints
+from jaxae.cli import status
 from jaxae.data import digits
 from jaxae.data.view import View
 from jaxae.errors import Diverged, InputError
@@ -184,6 +185,16 @@ def test_early_stopping_loads_the_best(tmp_path):
     assert run.train(config, tmp_path / "run").step == best, "a stopped run stays stopped"
 
 
+def test_a_loss_that_training_moves_ranks_no_checkpoint(tmp_path):
+    """The multiplier of geco_vae falls where training succeeds, and its loss rises."""
+    config = small(method="geco_vae", likelihood="gaussian", binarize="none", validate_every=10)
+    trained = run.train(config, tmp_path / "run")
+    assert len(rows(trained.folder, "validation_loss")) == 6
+    assert trained.step == 60
+    with pytest.raises(InputError, match=r"checkpoint best: .* has none"):
+        run.load(trained.folder.path, "best")
+
+
 def test_a_damaged_newest_checkpoint_is_passed_over(whole, tmp_path):
     folder = tmp_path / "run"
     run.train(small(), folder)
@@ -288,3 +299,57 @@ def test_chunks_change_no_bit_of_convolutions_either(tmp_path, network):
     one = run.train(small(**config, chunk=1), tmp_path / "one")
     many = run.train(small(**config, log_every=12, checkpoint_every=12), tmp_path / "many")
     chex.assert_trees_all_equal(one.state, many.state)
+
+
+def saved_as(file, seed):
+    np.savez(file, x=np.random.default_rng(seed).integers(0, 256, (150, 4, 4), np.uint8))
+
+
+def test_a_run_is_read_only_beside_the_data_that_it_was_trained_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    saved_as("d.npz", 0)
+    run.train(small(data="./d.npz", steps=3, batch_size=20), tmp_path / "run")
+    saved_as("d.npz", 1)
+    line = "jaxae: ./d.npz has changed since step 3 of this run, and its digest differs: expected the data as it was"
+    for words in (["evaluate", "run", "--samples", "2"], ["sample", "run", "--count", "2"], ["digest", "run"]):
+        assert status(words) == 2
+        assert capsys.readouterr().err.strip() == line
+    assert not (tmp_path / "run" / "evaluation.json").exists()
+    saved_as("d.npz", 0)
+    assert status(["digest", "run"]) == 0
+
+
+SHY = '''
+import jax.numpy as jnp
+from jaxae.methods.vae import vae
+
+
+def shy(net, *, beta: float = 1.0):
+    """A VAE with one metric more, which is not finite at steps 4, 8 and so on.
+
+    Args:
+        beta: weight of the divergence
+    """
+    base = vae(net, beta=beta)
+
+    def loss(variables, keys, batch, step):
+        found = base.loss(variables, keys, batch, step)
+        extra = jnp.where(step % 4 == 3, jnp.inf, 1.0) * jnp.ones_like(found.loss)
+        return found._replace(metrics={**found.metrics, "extra": extra})
+
+    return base._replace(loss=loss)
+'''
+
+
+def test_a_metric_that_is_not_finite_ends_no_run_whatever_the_cadence(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXAE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "shy.py").write_text(SHY)
+    method = {"method": f"{tmp_path / 'shy.py'}:shy", "validate_every": 10, "checkpoint_every": 5}
+    fine = run.train(small(steps=10, chunk=1, log_every=2, **method), tmp_path / "fine")
+    logged = {(2, "extra"): 1, (4, "extra"): None, (6, "extra"): 1, (8, "extra"): None, (10, "extra"): 1}
+    assert rows(fine.folder, "extra") == logged
+    for _ in range(2):
+        coarse = run.train(small(steps=10, log_every=10, **method), tmp_path / "coarse")
+        chex.assert_trees_all_equal(fine.state, coarse.state)
+        assert rows(coarse.folder, "extra") == {(10, "extra"): None}
+        shutil.rmtree(coarse.folder.checkpoints / "10")  # what the meter has met by step 5 comes back with its state

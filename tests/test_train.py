@@ -9,6 +9,7 @@ import small
 from jax.sharding import PartitionSpec
 
 from jaxae import optim, parallel, random
+from jaxae.errors import InputError
 from jaxae.train import FOLD, global_norm, init_state, make_eval_step, make_train_step
 from jaxae.types import Method, Objective, Variables
 
@@ -67,9 +68,25 @@ def test_microbatches_are_the_whole_batch_to_rounding():
 
 
 def test_microbatches_pass_the_methods_state_on():
-    """gaussian_optimal's running weight counts every piece."""
-    state, _ = run(*made("gaussian_optimal", microbatches=3), steps=1)
-    assert float(state.variables.state["likelihood"]["weight"]) == pytest.approx(1 - 0.99**3)
+    """To every piece in turn: here it counts them."""
+    method, tx = small.method("vae"), small.sgd(0.1)
+
+    def loss(variables, keys, batch, step):
+        objective = method.loss(variables, keys, batch, step)
+        return objective._replace(state={**objective.state, "pieces": variables.state["pieces"] + 1})
+
+    state = small.state(method, tx, BATCH)
+    counting = {**state.variables.state, "pieces": jnp.zeros(())}
+    state = state._replace(variables=state.variables._replace(state=counting))
+    state, _ = run(make_train_step(method._replace(loss=loss), tx, microbatches=3), state, steps=2)
+    assert float(state.variables.state["pieces"]) == 6
+
+
+def test_a_loss_that_couples_its_batch_is_not_cut_into_pieces():
+    """Whoever's method it is: gaussian_optimal's variance is that of the whole batch."""
+    step, state = made("gaussian_optimal", microbatches=3)
+    with pytest.raises(InputError, match="accumulate 3: this loss couples the examples of a batch: expected 1"):
+        step(KEY, state, BATCH)
 
 
 def in_shares(each, state, count):

@@ -17,7 +17,9 @@ EPILOG = "Intervals are over seeds: how far the values would move if training we
 @click.command(short_help="settings against each other, over seeds", epilog=EPILOG)
 @click.argument("paths", metavar="RUN_OR_SWEEP...", nargs=-1, required=True)
 @click.option("--measure", default=None, help="a measure of evaluation.json [nll; else elbo, else mse]")
-@click.option("--baseline", default=None, metavar="SETTING", help='what the others are held against, "beta=1" [first]')
+@click.option(
+    "--baseline", default=None, metavar="SETTING", help='what the others are held against, "beta=1" [first measured]'
+)
 @click.option("--level", type=float, default=0.95, help="of the intervals [0.95]")
 @click.option("--json", is_flag=True, help="one JSON object on standard output")
 @click.option("--csv", metavar="FILE", help="writes every run's measures as a table, one row a run")
@@ -92,7 +94,10 @@ def show(found: "Comparison") -> None:
             console.print(f"{title}; Holm's correction over {words.counted(tested, 'test')}")
             console.print(_pairs(found, pairs))
     for setting in found.settings:
-        left_out = {"diverged": setting.diverged, "missing (not trained, or not evaluated)": setting.missing}
+        left_out = {
+            "diverged": setting.diverged,
+            "missing (not trained, not evaluated, or without the measure)": setting.missing,
+        }
         for what, seeds in left_out.items():
             if seeds:
                 which = f"{words.counted(len(seeds), 'seed')} {what}: {words.listed(seeds)}"

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from jaxae.cli.train import TrainCommand, config_options, make_config
-from jaxae.errors import InputError, unknown
+from jaxae.errors import Diverged, InputError, unknown
 
 LANES = ("auto", "map", "vmap")
 
@@ -47,7 +47,8 @@ def sweep(
         raise InputError("lanes vmap: --exact takes members one after the other: leave --lanes out")
     from jaxae.sweep import plan as plans
 
-    plan = plans.Plan(base, plans.seeds(seeds) if seeds else (base.seed,), plans.grid(grid, base), shared_batches)
+    chosen = (base.seed,) if seeds is None else plans.seeds(seeds)
+    plan = plans.Plan(base, chosen, plans.grid(grid, base), shared_batches)
     from jaxae import parallel
     from jaxae.progress import Progress
     from jaxae.sweep import How
@@ -75,7 +76,7 @@ def _mesh(text: str | None, devices: int | None) -> tuple[int, int]:
 
 
 def finish(swept: Any, progress: Any, report: bool) -> None:
-    """The table, the page, and what to see on standard output."""
+    """The table, the page, and what to see on standard output. Raises Diverged where no member is left to measure."""
     from jaxae import compare
     from jaxae.artifacts import files
     from jaxae.cli.compare import show
@@ -84,11 +85,17 @@ def finish(swept: Any, progress: Any, report: bool) -> None:
     files.write(swept.folder.table, swept.table.to_csv(index=False).encode())
     counts = swept.table["outcome"].value_counts()
     click.echo(f"{'members':<20}" + ", ".join(f"{count} {name}" for name, count in counts.items()))
-    settings = len(swept.plan.members) // len(swept.plan.seeds)
-    if (swept.table["outcome"] != "diverged").any() and settings > 1:
-        show(compare.compare(swept.table))
+    click.echo(f"{'table':<20}{swept.folder.table}")
+    if (swept.table["outcome"] == "diverged").all():
+        raise Diverged(f"all {len(swept.table)} members diverged: try a lower learning rate, or clip_norm")
+    try:
+        found = compare.compare(swept.table)
+    except InputError as refused:
+        progress.warn(f"no comparison and no report: {refused}")
+        return
+    if len(found.settings) > 1:
+        show(found)
     if report:
         progress.say("writing the report")
         write_comparison([swept.folder.path], swept.folder.report)
         click.echo(f"{'report':<20}{swept.folder.report}")
-    click.echo(f"{'table':<20}{swept.folder.table}")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas
 
-from jaxae.compare.collect import DIVERGED, MISSING
+from jaxae.compare.collect import DIVERGED, MISSING, WITHOUT
 from jaxae.compare.varied import Group
 from jaxae.errors import InputError, unknown
 from jaxae.evaluate import measures
@@ -50,24 +50,24 @@ def measure_names(frame: pandas.DataFrame) -> list[str]:
 
 
 def choose_measure(frame: pandas.DataFrame, wanted: str | None) -> str:
-    """The measure asked for, or the first usual one, which every evaluated run has to have."""
+    """The measure asked for, or the first usual one that every evaluated run has, or that any of them has."""
     there, known = evaluated(frame), measure_names(frame)
     if there.empty:
         raise InputError("no evaluated runs: expected at least one: `jaxae evaluate RUN`")
     if wanted is None:
-        found = [n for n in measures.DEFAULTS if n in known and there[n].notna().all() and not _apart(frame, n)]
+        found = [name for name in measures.DEFAULTS if name in known and not _apart(frame, name)]
         if not found:
-            raise InputError(f"no measure that all the runs share: expected one of {', '.join(measures.DEFAULTS)}")
-        return found[0]
+            raise InputError(f"no measure that the runs share: expected one of {', '.join(measures.DEFAULTS)}")
+        return next((name for name in found if there[name].notna().all()), found[0])
     if wanted not in known:
         raise unknown("measure", wanted, known)
-    lacking = there[there[wanted].isna()]
-    if len(lacking):
-        raise InputError(
-            f"measure {wanted!r}: {len(lacking)} of {len(there)} runs have none, such as {lacking['run'].iloc[0]}: "
-            f"choose another, such as --measure {choose_measure(frame, None)}"
-        )
     return wanted
+
+
+def with_measure(frame: pandas.DataFrame, measure: str) -> pandas.DataFrame:
+    """The table, with the evaluated runs that have no finite value of the measure counted as missing."""
+    without = frame.index.isin(evaluated(frame).index) & frame[measure].isna()
+    return frame.assign(outcome=frame["outcome"].mask(without, WITHOUT))
 
 
 def comparable(frame: pandas.DataFrame, measure: str) -> None:

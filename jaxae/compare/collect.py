@@ -1,5 +1,6 @@
 """Run folders and sweeps to one tidy table, a row a run."""
 
+import dataclasses
 import os
 import re
 from collections.abc import Iterable
@@ -8,6 +9,7 @@ from typing import Any, NamedTuple
 
 import pandas
 
+from jaxae import own, schedules
 from jaxae.compare.varied import varied
 from jaxae.config import Config, from_dict
 from jaxae.errors import InputError
@@ -15,12 +17,16 @@ from jaxae.evaluate.measures import NOT_NUMBERS
 from jaxae.folder import RunFolder, member_folder, read_json
 
 FINISHED, EARLY, DIVERGED = "finished", "stopped early", "diverged"
-UNTRAINED, UNEVALUATED = "not trained", "not evaluated"
-MISSING = (UNTRAINED, UNEVALUATED)
+UNTRAINED, UNEVALUATED, WITHOUT = "not trained", "not evaluated", "without the measure"
+MISSING = (UNTRAINED, UNEVALUATED, WITHOUT)
+FORM = {"members": list, "base": dict, "seeds": list, "grid": dict}
+"""Of sweep.json."""
+SHOWN = 12  # digits of a SHA-256
 
 
 class Run(NamedTuple):
-    """What the files of one run say. `config`: what decides its result, hyperparameters among the fields."""
+    """What the files of one run say. `config`: what decides its result, hyperparameters among the fields, and of a
+    method of the user's own its file's SHA-256, cut short."""
 
     path: Path
     member: str
@@ -36,21 +42,22 @@ def table(paths: str | os.PathLike | Iterable[str | os.PathLike]) -> pandas.Data
 
     Columns: run (its path), member, seed; every config field and hyperparameter in which the runs differ; outcome
     (finished, stopped early, diverged; of a sweep's members also: not trained, not evaluated), step, data_sha256; then
-    what evaluation.json holds. `jaxae.compare.compare` takes this table, or any rows of it.
+    what evaluation.json holds; a measure of the name of another column is measured_NAME. Measures of a step before the
+    run's last are none. `jaxae.compare.compare` takes this table, or any rows of it.
     """
     runs = read(paths)
     fields = varied([run.config for run in runs])
-    rows = [
-        {"run": str(run.path), "member": run.member, "seed": run.config["seed"]}
-        | own
-        | {"outcome": run.outcome, "step": run.step, "data_sha256": run.data}
-        | run.measures
-        for run, own in zip(runs, fields, strict=True)
-    ]
-    frame = pandas.DataFrame(rows).astype({"step": "Int64"})
+    frame = pandas.DataFrame([_row(run, among) for run, among in zip(runs, fields, strict=True)])
+    frame = frame.astype({"step": "Int64"})
     for name in fields[0]:
-        frame[name] = pandas.Series([own[name] for own in fields], dtype=object)  # 8 stays 8 beside a run without
+        frame[name] = pandas.Series([among[name] for among in fields], dtype=object)  # 8 stays 8 beside a run without
     return frame
+
+
+def _row(run: Run, among: dict[str, Any]) -> dict[str, Any]:
+    row = {"run": str(run.path), "member": run.member, "seed": run.config["seed"], **among}
+    row |= {"outcome": run.outcome, "step": run.step, "data_sha256": run.data}
+    return row | {f"measured_{name}" if name in row else name: value for name, value in run.measures.items()}
 
 
 def read(paths: str | os.PathLike | Iterable[str | os.PathLike]) -> list[Run]:
@@ -73,9 +80,12 @@ def sweep(path: Path) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     known = read_json(file)
-    members = known.get("members")
-    if not isinstance(members, list) or not all(isinstance(name, str) for name in members) or not members:
-        raise InputError(f"{file}: members: expected a list of names")
+    for name, kind in FORM.items():
+        if not isinstance(known.get(name), kind):
+            raise InputError(f"{file}: {name}: expected a {kind.__name__}: restore it")
+    members = known["members"]
+    if not members or not all(isinstance(name, str) for name in members):
+        raise InputError(f"{file}: members: expected names: restore it")
     return known
 
 
@@ -88,49 +98,71 @@ def _found(path: Path) -> list[Run]:
         raise InputError(f"{path}: {what}: `jaxae train --run {path}` makes a run")
     run = _run(path, path.name)
     if run.outcome == UNEVALUATED:
-        raise InputError(f"{path}: not evaluated yet: `jaxae evaluate {path}` does it")
+        raise InputError(
+            f"{path}: not evaluated yet: `jaxae evaluate {path}` does it, once training has come to its end "
+            f"(steps={run.config['steps']})"
+        )
     return [run]
 
 
 def _members(path: Path, known: dict[str, Any]) -> list[Run]:
-    """A member without a folder yet is known by its name and by what the sweep's members share."""
-    names: list[str] = known["members"]
-    places = {name: member_folder(path, name) for name in names}
-    there = {name: _run(place, name) for name, place in places.items() if (place / "config.json").is_file()}
-    if "base" in known:
-        shared = _deciding(from_dict(known["base"], str(path / "sweep.json")))
-    elif there:
-        shared = next(iter(there.values())).config
-    else:
-        raise InputError(f"{path}: none of its {len(names)} members has been trained: expected at least one")
-    order = {} if known.get("shared_batches") else {"order_seed": None}
-    return [there.get(name) or Run(places[name], name, shared | order | _named(name, path), UNTRAINED, None, {}, None)
-            for name in names]  # fmt: skip
+    places = {name: member_folder(path, name) for name in known["members"]}
+    return [_run(place, name) if (place / "config.json").is_file() else _untrained(place, name, path, known)
+            for name, place in places.items()]  # fmt: skip
+
+
+def _untrained(place: Path, name: str, path: Path, known: dict[str, Any]) -> Run:
+    """A member without a folder yet: the sweep's base, with the values of its name."""
+    base = from_dict(known["base"], str(path / "sweep.json"))
+    values = _named(name, path, known)
+    order = base.seed if known.get("shared_batches") and base.order_seed is None else base.order_seed
+    plain = {key: values.pop(key) for key in [*values] if key in base.to_dict()}
+    weights = {**base.hyperparameters, **values}
+    config = dataclasses.replace(base, order_seed=order, hyperparameters=weights, **plain)
+    code = own.sha256(config.method) if own.is_own(config.method) else None
+    return Run(place, name, _deciding(config, code), UNTRAINED, None, {}, None)
 
 
 def _run(path: Path, member: str) -> Run:
     folder = RunFolder(path)
-    said = _optional(path / "outcome.json")
-    measures = _optional(folder.evaluation_file) if said.get("outcome") != DIVERGED else {}
-    settings = measures.get("settings", {})
+    config, record, said = folder.config(), _optional(folder.record_file), _optional(folder.outcome_file)
+    found = _optional(folder.evaluation_file) if said.get("outcome") != DIVERGED else {}
+    measures = {} if _too_early(found.get("step"), config, record) else _columns(found)
+    outcome = said.get("outcome", FINISHED) if measures or said.get("outcome") == DIVERGED else UNEVALUATED
+    data = record.get("data") or {}
+    step = measures.pop("step", said.get("step"))
+    deciding = _deciding(config, record.get("method_sha256"))
+    return Run(path, member, deciding, outcome, step, measures, data.get("sha256"))
+
+
+def _too_early(step: int | None, config: Config, record: dict[str, Any]) -> bool:
+    """Whether measures of `step` are of a run that has not come to its end, or was made longer since. One that may stop
+    early is measured at its best step, wherever that is."""
+    examples = ((record.get("data") or {}).get("sizes") or {}).get("train")
+    if step is None or config.patience is not None or examples is None:
+        return False
+    return step < schedules.duration(config.steps, None, examples / config.batch_size)
+
+
+def _columns(found: dict[str, Any]) -> dict[str, Any]:
+    """What of evaluation.json is a number or a word, and how it was measured."""
+    settings = found.get("settings", {})
     space, annealing = settings.get("samples", {}).get("feature_space"), settings.get("ais")
-    measures = {name: value for name, value in measures.items() if name not in NOT_NUMBERS}
+    measures = {name: value for name, value in found.items() if name not in NOT_NUMBERS}
     measures |= {"feature_space": space} if space else {}
     if annealing:
         measures["annealing"] = ", ".join(f"{value} {name}" for name, value in annealing.items())
-    outcome = said.get("outcome", FINISHED) if measures or said.get("outcome") == DIVERGED else UNEVALUATED
-    data = _optional(folder.record_file).get("data") or {}
-    step = measures.pop("step", said.get("step"))
-    return Run(path, member, _deciding(folder.config()), outcome, step, measures, data.get("sha256"))
+    return measures
 
 
 def _optional(file: Path) -> dict[str, Any]:
     return read_json(file) if file.is_file() else {}
 
 
-def _deciding(config: Config) -> dict[str, Any]:
+def _deciding(config: Config, code: str | None) -> dict[str, Any]:
     """What decides a run's result, with the seed of its order of the data even where that is the run's own."""
-    return flat(config.result()) | {"order_seed": config.order_seed}
+    of_code = {"method_sha256": code[:SHOWN]} if code else {}
+    return flat(config.result()) | {"order_seed": config.order_seed} | of_code
 
 
 def flat(config: dict[str, Any]) -> dict[str, Any]:
@@ -141,19 +173,18 @@ def flat(config: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def _named(name: str, path: Path) -> dict[str, Any]:
-    """{"seed": 3, "beta": 4} of "seed=3,beta=4"."""
-    parts = [part.partition("=") for part in re.split(r",(?=\w+=)", name)]
-    values = {key: _number(value) for key, _, value in parts}
-    if not isinstance(values.get("seed"), int):
-        raise InputError(f"{path}: member {name!r}: expected a name such as 'seed=0,beta=1'")
-    return values
+def _named(name: str, path: Path, known: dict[str, Any]) -> dict[str, Any]:
+    """{"seed": 3, "beta": 4.0} of "seed=3,beta=4": each value as the sweep's plan has it."""
+    axes = {"seed": known["seeds"], **known["grid"]}
+    texts = dict(part.partition("=")[::2] for part in re.split(r",(?=\w+=)", name))
+    found = {axis: value for axis, text in texts.items() for value in axes.get(axis, ()) if _is(text, value)}
+    if found.keys() != axes.keys():
+        raise InputError(f"{path}: member {name!r}: expected a name such as 'seed=0,beta=1' of its own grid")
+    return found
 
 
-def _number(text: str) -> Any:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+def _is(text: str, value: Any) -> bool:
+    try:
+        return text == str(value) or float(text) == value
+    except ValueError:
+        return False

@@ -68,22 +68,25 @@ def compare(
     """Compares the settings in a table of runs, with seeds as the replicates.
 
     measure: a column of it; by default nll, elbo or mse, the first that all runs have. baseline: a setting by what sets
-    it apart, "beta=1"; by default the first (the lowest, where settings are numbers). Runs that diverged or are missing
-    are counted and left out. Raises InputError where the runs cannot be compared.
+    it apart, "beta=1"; by default the first that was measured (the lowest, where settings are numbers). Runs that
+    diverged, are missing or have no finite value of the measure are counted and left out. Raises InputError where the
+    runs cannot be compared.
     """
     if not 0 < level < 1:
         raise InputError(f"level {level}: expected a share between 0 and 1, such as 0.95")
     measure = checks.choose_measure(frame, measure)
+    frame = checks.with_measure(frame, measure)
     checks.comparable(frame, measure)
     found = groups(frame)
     for group in found:
         checks.one_run_a_seed(group)
     if len(found) == 1 and baseline is not None:
         raise InputError(f"baseline {baseline!r}: all {len(frame)} runs are of one setting: give runs of another too")
-    base = choose(found, baseline).label
+    measured = [group for group in found if len(checks.evaluated(group.rows))]
+    base = choose(measured if baseline is None else found, baseline).label
     settings = tuple(_setting(group, measure, level) for group in found)
-    if (of_base := next(s for s in settings if s.label == base)).summary is None and len(settings) > 1:
-        raise InputError(f"baseline {base!r}: none of its runs has been evaluated: choose another --baseline")
+    if (of_base := next(s for s in settings if s.label == base)).summary is None:
+        raise InputError(f"baseline {base!r}: none of its runs has a value of {measure}: choose another --baseline")
     known = measures.about(measure)
     higher = known.better == "higher"
     against = _pairs([(s, of_base) for s in settings if s is not of_base], level, higher)

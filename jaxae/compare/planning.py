@@ -1,5 +1,6 @@
 """How many seeds would settle a difference."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -7,19 +8,22 @@ from scipy import stats
 
 from jaxae.compare.statistics import Difference
 
+MOST = 10**9
+
 
 def power(n: int, effect: float, alpha: float = 0.05) -> float:
     """Chance that the two-sided paired t test of n seeds finds p < alpha, where the differences are normal with mean
     `effect` in units of their sd: exact, from the noncentral t (Cohen 1988, chapter 2; Student's t at effect 0)."""
     critical = stats.t.ppf(1 - alpha / 2, n - 1)
-    shift = abs(effect) * np.sqrt(n)
+    shift = abs(effect) * math.sqrt(n)
     wrong_side = np.nan_to_num(stats.nct.cdf(-critical, n - 1, shift))  # scipy gives NaN where it is below 1e-40
     return float(stats.nct.sf(critical, n - 1, shift) + wrong_side)
 
 
 def seeds_needed(difference: Difference, alpha: float = 0.05, aim: float = 0.8) -> int | None:
     """The fewest paired seeds, those at hand included, with which a true difference as large as the observed one, and
-    as scattered, is found by the t test with probability `aim`. None where it is 0 or its scatter unknown.
+    as scattered, is found by the t test with probability `aim`. None where it is 0, its scatter unknown, or a billion
+    seeds would not do.
 
     It is as uncertain as the observed difference is: good for planning, no verdict on the runs at hand.
     """
@@ -29,6 +33,8 @@ def seeds_needed(difference: Difference, alpha: float = 0.05, aim: float = 0.8) 
     enough = 2
     while power(enough, effect, alpha) < aim:
         enough *= 2
+        if enough > MOST:
+            return None
     return _least(enough // 2, enough, lambda n: power(n, effect, alpha) >= aim)
 
 

@@ -115,12 +115,13 @@ def paired_difference(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " m"], le
         raise InputError(f"{len(x)} and {len(y)} values: expected one of each for every common seed")
     if not len(x):
         return Difference(0, None, None, None, None, None)
-    d = x - y
-    if np.ptp(d) <= ROUNDING * np.abs([x, y]).max():
+    d, rounding = x - y, ROUNDING * np.abs([x, y]).max()
+    if np.ptp(d) <= rounding:
         d = np.full(len(d), np.mean(d))  # all alike but for rounding: no spread
     low, high = t_interval(d, level)
     p = None if low is None else float(stats.ttest_1samp(d, 0.0).pvalue)
-    return Difference(len(d), float(np.mean(d)), low, high, float(np.std(d, ddof=1)) if len(d) > 1 else None, p)
+    mean = float(np.mean(d)) if abs(np.mean(d)) > rounding else 0.0
+    return Difference(len(d), mean, low, high, float(np.std(d, ddof=1)) if len(d) > 1 else None, p)
 
 
 def improvement(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " m"], level: float = LEVEL) -> Improvement:

@@ -15,14 +15,15 @@ from jaxae.data.source import Split
 from jaxae.types import Batch
 
 RESIDENT_SHARE = 0.25  # of the device's memory, at most, for data that lives there
-RESIDENT_DEFAULT = 2**31  # bytes, where the device does not tell its memory (a CPU)
+RESIDENT_DEFAULT = 2**31  # bytes, of all devices together that do not tell their memory (a CPU's)
 STREAM_BYTES = 2**26  # of streamed rows in one chunk
 
 
 def fits(split: Split) -> bool:
     """Whether the rows may live on the device."""
     stats = jax.local_devices()[0].memory_stats() or {}
-    limit = RESIDENT_SHARE * stats["bytes_limit"] if "bytes_limit" in stats else RESIDENT_DEFAULT
+    share = RESIDENT_DEFAULT / jax.local_device_count()
+    limit = RESIDENT_SHARE * stats["bytes_limit"] if "bytes_limit" in stats else share
     return split.rows.nbytes <= limit
 
 

@@ -50,28 +50,47 @@ def split_folders(path: Path) -> dict[str, Path]:
             raise InputError(f"{path}: two folders for the {split} split, {parts[split].name} and {each.name}")
         if split in SPLITS:
             parts[split] = each
+    if parts:
+        refuse_classes_beside(path, list(parts.values()))
     if parts and "train" not in parts:
         raise InputError(f"{path}: a folder {next(iter(parts.values())).name} but no folder train beside it")
     return parts
 
 
+def refuse_classes_beside(path: Path, splits: list[Path]) -> None:
+    """Raises InputError where images lie beside the folders of splits: they would be passed over."""
+    folders = [each for each in subfolders(path) if each not in splits and images(each, "**/*")]
+    others = folders or images(path, "*")
+    if others:
+        raise InputError(
+            f"{path}: folder {splits[0].name} beside {others[0].name}: is {splits[0].name} a split or a class? "
+            f"A class: rename it; a split: move {others[0].name} into it, or away"
+        )
+
+
 def subfolders(path: Path) -> list[Path]:
-    return sorted(each for each in path.iterdir() if each.is_dir() and not each.name.startswith("."))
+    return sorted(each for each in path.iterdir() if each.is_dir() and shown(each.relative_to(path)))
+
+
+def shown(path: Path) -> bool:
+    """Whether no part of it is hidden, or what macOS leaves in archives."""
+    return not any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+
+
+def images(folder: Path, pattern: str) -> list[Path]:
+    """Those right in the folder ("*"), or at any depth ("**/*")."""
+    return sorted(
+        each
+        for each in folder.glob(pattern)
+        if each.suffix.lower() in SUFFIXES and shown(each.relative_to(folder)) and each.is_file()
+    )
 
 
 def listed(path: Path) -> list[tuple[Path, str | None]]:
     """(file, its class's name or None), in the order of their names."""
-
-    def images(files: Iterator[Path]) -> list[Path]:
-        return sorted(
-            each
-            for each in files
-            if each.suffix.lower() in SUFFIXES and not each.name.startswith(".") and each.is_file()
-        )
-
-    flat: list[tuple[Path, str | None]] = [(each, None) for each in images(path.iterdir())]
+    flat: list[tuple[Path, str | None]] = [(each, None) for each in images(path, "*")]
     classed: list[tuple[Path, str | None]] = [
-        (each, folder.name) for folder in subfolders(path) for each in images(folder.rglob("*"))
+        (each, folder.name) for folder in subfolders(path) for each in images(folder, "**/*")
     ]
     if flat and classed:
         raise InputError(

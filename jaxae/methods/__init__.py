@@ -39,6 +39,8 @@ class Entry:
     """The equation of the loss."""
     couples: str
     """What of an example's loss or of the state depends on the others in its batch; empty where nothing does."""
+    moves: str
+    """What training moves under the loss, so that its values at different steps do not compare; empty where nothing."""
     hyperparameters: tuple[Hyperparameter, ...]
     defaults: dict[str, Any] = field(default_factory=dict)
 
@@ -67,7 +69,8 @@ def factory(name: str) -> Any:
 
 def read(file: Path, name: str) -> Entry:
     """Parses a method's file. The docstring: first line, summary; first paragraph, with the citation; then the
-    equation, `loss = ...`; lines `name: text` describe the hyperparameters, `couples: text` what couples the batch."""
+    equation, `loss = ...`; lines `name: text` describe the hyperparameters, `couples: text` what couples the batch,
+    `moves: text` what moves under the loss."""
     try:
         tree = ast.parse(file.read_text())
     except (SyntaxError, ValueError) as error:
@@ -86,9 +89,9 @@ def read(file: Path, name: str) -> Entry:
     citation = rest.strip().split("\n\n")[0].replace("\n", " ")
     equation = next((part for part in doc.split("\n\n") if part.startswith("loss = ")), "")
     objective = " ".join(equation.split()).partition(", in nats")[0]
-    return Entry(
-        name, first.strip(), citation, objective, _line(doc, "couples"), tuple(hyper), {**DEFAULTS, **_defaults(tree)}
-    )
+    couples, moves = _line(doc, "couples"), _line(doc, "moves")
+    defaults = {**DEFAULTS, **_defaults(tree)}
+    return Entry(name, first.strip(), citation, objective, couples, moves, tuple(hyper), defaults)
 
 
 def _is_weight(arg: ast.arg) -> bool:

@@ -26,6 +26,8 @@ def categorical_vae(net: Net, *, categories: int = 4, temperature: Weight = 1.0,
     hard: the decoder sees the one-hot sample, and the loss is minus an ELBO; without, it sees the relaxed one
     """
     at_least_one(categories=categories)
+    if isinstance(temperature, int | float) and not temperature > 0:
+        raise InputError(f"temperature {temperature}: expected a number above 0")
     if net.latent % categories:
         raise InputError(f"latent {net.latent}: expected a multiple of the {categories} categories of each variable")
     count = net.latent // categories

@@ -1,5 +1,5 @@
 from jaxae import bounds, gaussian
-from jaxae.errors import at_least_one
+from jaxae.errors import a_share, at_least_one
 from jaxae.schedules import at_step
 from jaxae.types import Method, Net, Objective, Weight
 
@@ -19,6 +19,7 @@ def ciwae(net: Net, *, beta: Weight = 0.5, k: int = 5) -> Method:
     k: importance samples an example
     """
     at_least_one(k=k)
+    a_share(beta=beta)
     base = gaussian.bind(net)
 
     def loss(variables, keys, batch, step):

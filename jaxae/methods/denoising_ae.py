@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxae import random
-from jaxae.errors import unknown
+from jaxae.errors import a_share, unknown
 from jaxae.parts import bind
 from jaxae.schedules import at_step
 from jaxae.types import Images, Keys, Method, Net, Objective, Weight
@@ -26,6 +26,8 @@ def denoising_ae(net: Net, *, noise: str = "mask", level: Weight = 0.25) -> Meth
     """
     if noise not in NOISES:
         raise unknown("noise", noise, NOISES)
+    if noise != "gaussian":
+        a_share(level=level)
     parts, corrupt = bind(net, outputs=net.latent), NOISES[noise]
 
     def loss(variables, keys, batch, step):

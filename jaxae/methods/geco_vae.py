@@ -24,6 +24,7 @@ def geco_vae(net: Net, *, tolerance: Weight = 0.1, period: int = 1000) -> Method
     binarisation is an error that no code can bring within a small tolerance: the multiplier then grows to its limit.
 
     couples: the multiplier, in the state, which moves by the mean of C
+    moves: the multiplier
     tolerance: root mean squared error of a pixel that is allowed
     period: steps in which an error of three times what is allowed, as a mean square, multiplies the multiplier by e
     """

@@ -80,6 +80,7 @@ def hvae2(
         init=init,
         sample=lambda variables, keys: parts.decode(variables, draw_prior(variables, keys)[0]),
         posterior=None,
+        standard_prior=False,
         draw=lambda variables, keys, batch: draw(variables, keys, batch)[0][0],
         log_weight=log_weight,
         generative=generative(parts, draw_prior, log_prior, code=lambda h, batch: h[0]),

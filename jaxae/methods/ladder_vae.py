@@ -84,4 +84,5 @@ def ladder_vae(net: Net, *, levels: int = 3, hidden: int = 128, beta: Weight = 1
         draw=lambda variables, keys, batch: descend(variables, batch, keys)[2][0],
         log_weight=log_weight,
         generative=generative(parts, draw, log_prior, code=lambda zs, batch: zs[0]),
+        standard_prior=levels == 1,
     )

@@ -26,6 +26,7 @@ def vae_gan(net: Net, *, features: int = 64, gamma: Weight = 1.0, discriminator_
     "reconstruction". The likelihood of pixels trains nothing but its own parameters: what is modelled is a density of
     features, and there is no ELBO of images.
 
+    moves: the discriminator, by whose features images are compared
     features: of an image, from the discriminator's encoder: what images are compared by
     gamma: weight of the comparison against the deception, for the decoder
     discriminator_learning_rate: of the discriminator, under the run's optimiser with b1 = 0.5

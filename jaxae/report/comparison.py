@@ -20,8 +20,9 @@ from jaxae.report.templates import fill
 def render(paths: Iterable[str | Path], measure: str | None, baseline: str | None, level: float) -> str:
     """The whole page as text."""
     places = [Path(path) for path in paths]
-    frame = table(places)
-    found = compare(frame, measure, baseline, level)
+    whole = table(places)
+    found = compare(whole, measure, baseline, level)
+    frame = checks.with_measure(whole, found.measure)
     every = groups(frame)
     colours = hues(len(every))
     known = fields(frame)
@@ -39,7 +40,7 @@ def render(paths: Iterable[str | Path], measure: str | None, baseline: str | Non
         "numbers": contrasts.axis_of(found.settings) is not None,
         "strip": contrasts.strip(found, colours, f"{found.words} of every seed, by setting"),
         "carlo": carlo(frame, found.measure),
-        "others": rows.other_measures(frame, every),
+        "others": rows.other_measures(whole),
         "spaces": list(frame["feature_space"].dropna().unique()) if "feature_space" in frame else [],
         "families": families(found),
         "few": FEW,
@@ -109,9 +110,11 @@ def families(found: Comparison) -> list[dict[str, Any]]:
 def _family(found: Comparison, title: str, pairs: Sequence[Pair]) -> dict[str, Any]:
     decimals = words.places(s.summary.sd for s in found.settings if s.summary)
     of = f"difference in {found.words}" + (f", {found.unit}" if found.unit else "")
-    drawn = pairs is found.against and any(pair.seeds for pair in pairs)
+    of_baseline = pairs is found.against
+    drawn = of_baseline and any(pair.seeds for pair in pairs)
     return {
         "title": title,
+        "of_baseline": of_baseline,
         "tests": sum(pair.difference.p is not None for pair in pairs),
         "plot": contrasts.differences(pairs, of, f"Differences {title}, of every seed") if drawn else None,
         "rows": [rows.pair_row(pair, decimals) for pair in pairs],

@@ -1,6 +1,8 @@
 """Plots of settings and of their differences, every seed's point among them."""
 
 import math
+import re
+import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +17,8 @@ from jaxae.report.svg import ACCENT, INK, MUTED, PAGE, RULE, new_figure, style, 
 
 ROUND = [1, 2, 2.5, 5, 10]  # steps of a scale
 SIDE_BY_SIDE = 12  # settings that fit beside each other
+WIDE = 40  # characters of a name on one line
+LINE = 13  # points
 CLOSEST = 0.05  # of the axis, between two settings that are still told apart on it
 POINT: dict[str, Any] = {"s": 20, "alpha": 0.85, "linewidths": 0, "zorder": 3}
 MEAN: dict[str, Any] = {"color": INK, "zorder": 4}
@@ -56,8 +60,11 @@ def strip(found: Comparison, colours: Sequence[str], alt: str) -> Markup:
     across = places is not None
     n = len(found.settings)
     at, label, gap = places or Places(list(range(n)), "", 1.0)
+    names = [f"{_short(setting, across)}\n(n = {len(setting.seeds)})" for setting in found.settings]
+    if not across:
+        names = [wrapped(name) for name in names]
     with style():
-        figure = new_figure(PAGE, 250 if across else 52 + 30 * n)
+        figure = new_figure(PAGE, 250 if across else 52 + _row_height(names, 30) * n)
         axes = figure.add_subplot()
         spread = [_spread(setting, place, gap) for setting, place in zip(found.settings, at)]
         if n <= SIDE_BY_SIDE:
@@ -66,8 +73,7 @@ def strip(found: Comparison, colours: Sequence[str], alt: str) -> Markup:
             axes.scatter(*_turned(seeds, setting.of, across), color=colour, **POINT)
             if s := setting.summary:
                 _mean(axes, place + 0.22 * gap, s.mean, (s.low, s.high), across)
-        names = [f"{_short(setting, across)}\n(n = {len(setting.seeds)})" for setting in found.settings]
-        _settings_axis(axes, at, names if across else [x.replace("\n", "  ") for x in names], gap, across)
+        _settings_axis(axes, at, names, gap, across)
         value = f"{found.words}, {found.unit}" if found.unit else found.words
         (axes.set_ylabel if across else axes.set_xlabel)(value)
         if label:
@@ -78,6 +84,16 @@ def strip(found: Comparison, colours: Sequence[str], alt: str) -> Markup:
 def _short(setting: Setting, across: bool) -> str:
     """On an axis that has a field's name, the value is enough."""
     return setting.label.partition("=")[2] if across else setting.label
+
+
+def wrapped(name: str) -> str:
+    """A long name on several lines, broken between its fields: after a comma, but within no brackets."""
+    whole = re.sub(r"\s(?=[^()]*\))", "\N{NO-BREAK SPACE}", name)
+    return textwrap.fill(whole, WIDE, break_on_hyphens=False).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def _row_height(names: Sequence[str], least: int) -> int:
+    return max(least, LINE * (1 + max(name.count("\n") + 1 for name in names)))
 
 
 def _spread(setting: Setting, place: float, gap: float) -> np.ndarray:
@@ -121,9 +137,11 @@ def _settings_axis(axes: Axes, at: Sequence[float], names: Sequence[str], gap: f
 
 
 def differences(pairs: Sequence[Pair], title: str, alt: str) -> Markup:
-    """One row a pair: every common seed's difference, and under it their mean and interval; a line at 0."""
+    """One row a setting against the baseline: every common seed's difference, and under it their mean and interval; a
+    line at 0."""
+    names = [wrapped(f"{pair.setting} (n = {len(pair.seeds)})") for pair in pairs]
     with style():
-        figure = new_figure(PAGE, 52 + 34 * len(pairs))
+        figure = new_figure(PAGE, 52 + _row_height(names, 34) * len(pairs))
         axes = figure.add_subplot()
         axes.axvline(0, color=MUTED, linewidth=0.9, zorder=1)
         for row, pair in enumerate(pairs):
@@ -131,7 +149,6 @@ def differences(pairs: Sequence[Pair], title: str, alt: str) -> Markup:
             d = pair.difference
             if d.mean is not None:
                 _mean(axes, row + 0.18, d.mean, (d.low, d.high), across=False)
-        names = [f"{pair.setting} − {pair.other}  (n = {len(pair.seeds)})" for pair in pairs]
         _settings_axis(axes, list(range(len(pairs))), names, 1.0, across=False)
         axes.set_xlabel(title)
         return to_svg(figure, alt)

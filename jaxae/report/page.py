@@ -22,13 +22,13 @@ PAIRS = 6
 STEPS = 11
 ROWS = 10  # of the traversals
 SIDE = 15  # of the decoded manifold
+OF_CODES = ("interpolations", "space", "units", "traversals")
 
 
 def render(trained: Trained, evaluation: Mapping[str, Any] | None) -> str:
     """The whole page as text."""
     method, source = trained.setup.method, trained.setup.source
     codes = artifacts.encode(trained, count=min(MOST, len(source.test)))
-    units = artifacts.units(codes, method.standard_prior)
     context = {
         **measures.headline(evaluation, trained),
         **measures.record(trained, _record(trained)),
@@ -46,12 +46,20 @@ def render(trained: Trained, evaluation: Mapping[str, Any] | None) -> str:
         "curves": curves(trained),
         "reconstructions": reconstructions(trained),
         "samples": samples(trained),
-        "interpolations": interpolations(trained),
-        "space": space(trained, codes),
-        "units": unit_statistics(units),
-        "traversals": traversals(trained, units),
+        **(of_codes(trained, codes) if finite(codes) else dict.fromkeys(OF_CODES)),
     }
     return fill("page.jinja", context)
+
+
+def finite(codes: Mapping[str, np.ndarray]) -> bool:
+    return all(np.isfinite(values).all() for values in codes.values())
+
+
+def of_codes(trained: Trained, codes: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """What there is to show of the latent space, where the codes are finite."""
+    units = artifacts.units(codes, trained.setup.method.standard_prior)
+    shown = interpolations(trained), space(trained, codes), unit_statistics(units), traversals(trained, units)
+    return dict(zip(OF_CODES, shown, strict=True))
 
 
 def _record(trained: Trained) -> dict[str, Any]:

@@ -1,13 +1,12 @@
 """The rows of a comparison's tables, as text."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import pandas
 
 from jaxae.compare import Comparison, Pair, Setting, checks, words
 from jaxae.compare.collect import DIVERGED, MISSING
-from jaxae.compare.varied import Group
+from jaxae.compare.varied import groups
 from jaxae.evaluate import measures
 
 
@@ -33,10 +32,11 @@ def _which(setting: Setting) -> str:
     return "; ".join(parts)
 
 
-def other_measures(frame: pandas.DataFrame, every: Sequence[Group]) -> dict[str, Any]:
+def other_measures(frame: pandas.DataFrame) -> dict[str, Any]:
     """Mean and sd over seeds of every measure that evaluation.json holds, the known ones first."""
     names = checks.measure_names(frame)
     names = [name for name in measures.MEASURES if name in names] + [n for n in names if n not in measures.MEASURES]
+    every = groups(frame)
     of = [checks.evaluated(group.rows) for group in every]
     decimals = {name: words.places(float(rows[name].std()) for rows in of if rows[name].count() > 1) for name in names}
     rows = []

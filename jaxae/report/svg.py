@@ -26,6 +26,7 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "jaxae",
     "font.size": 9.0,
     "text.color": INK,
+    "text.parse_math": False,
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
     "axes.titlecolor": INK,

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from jaxae.compare import words
 from jaxae.compare.varied import Group, is_number
-from jaxae.report.contrasts import ROUND
+from jaxae.report.contrasts import ROUND, wrapped
 from jaxae.report.curves import series
 from jaxae.report.svg import INK, MUTED, PAGE, new_figure, style, to_svg
 
@@ -78,7 +78,7 @@ def plane(groups: Sequence[Group], colours: Sequence[str], alt: str) -> Markup:
             middle, beta = points.mean(axis=0), group.values.get("beta")
             axes.scatter(points[:, 0], points[:, 1], s=22, color=colour, alpha=0.8, linewidths=0, zorder=3)
             if len(there) <= NAMED:
-                text = axes.annotate(group.label, middle, (6, 6), textcoords="offset points", size=8.5)
+                text = axes.annotate(wrapped(group.label), middle, (6, 6), textcoords="offset points", size=8.5)
                 text.set_in_layout(False)
             if is_number(beta):
                 others = words.setting({k: v for k, v in group.values.items() if k != "beta"})

@@ -1,6 +1,7 @@
 """A sweep's folder: sweep.json, members/NAME/ (each a run's own), wave/ (while one is trained), table and report."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ class SweepFolder:
         self.members = self.path / "members"
         self.wave = self.path / "wave"
         self.wave_file = self.wave / "wave.json"
+        self.wave_checkpoints = self.wave / "checkpoints"
+        self.removed_wave = self.path / "wave.removed"
         self.table = self.path / "table.csv"
         self.report = self.path / "report.html"
 
@@ -69,6 +72,8 @@ class SweepFolder:
                 raise InputError(
                     f"{self.path} holds another sweep: {'; '.join(changed)}: choose another --run, or the same sweep"
                 )
+            for member in plan.members:
+                self.member(member.name).check_code(member.config)
         elif occupied(self.path):
             raise InputError(f"{self.path} is not empty and holds no sweep: choose another --run")
 
@@ -85,10 +90,38 @@ class SweepFolder:
     def write(self, plan: Plan, how: dict[str, Any]) -> None:
         write_json(self.sweep_file, {"format": FORMAT, **plan.to_dict(), **how})
 
+    def begin_wave(self, members: list[str]) -> None:
+        """The wave's folder is theirs: what another wave left there is gone."""
+        if self.wave_members() != members:
+            self.end_wave()
+            self.wave.mkdir()
+            write_json(self.wave_file, {"members": members})
+
+    def wave_members(self) -> list[str]:
+        """In the order in which the wave's state stacks them; none where no wave has begun."""
+        if not self.wave_file.is_file():
+            return []
+        names = read_json(self.wave_file).get("members")
+        if not isinstance(names, list):
+            raise InputError(f"{self.wave_file}: members {names!r}: expected a list: restore it")
+        return names
+
+    def end_wave(self) -> None:
+        """Removes the wave's folder, under another name: cut off half way, it must not be taken for a wave's."""
+        _remove(self.removed_wave)
+        if self.wave.exists():
+            self.wave.rename(self.removed_wave)
+            _remove(self.removed_wave)
+
     def outcome(self, name: str) -> dict[str, Any] | None:
         """How the member ended; None where it has not."""
         file = self.member(name).outcome_file
         return read_json(file) if file.is_file() else None
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 def member_path(path: str | os.PathLike, member: str | None) -> Path:

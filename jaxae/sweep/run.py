@@ -13,6 +13,7 @@ import numpy as np
 from jaxae import folder as folders
 from jaxae import own, run
 from jaxae.build import Setup, build
+from jaxae.checkpoint import Checkpoints
 from jaxae.errors import InputError, Interrupted
 from jaxae.evaluate.bench import USUAL, Settings
 from jaxae.loop import Programs, make_programs
@@ -66,7 +67,7 @@ class Swept(NamedTuple):
             whole = tuple(m for m in group if (ended[m.name] or {}).get("outcome") not in (None, "diverged"))
             if whole:
                 setup = build(whole[0].config)
-                states = [run.load(self.folder.member(m.name).path, "last", setup=setup).state for m in whole]
+                states = [_load(self.folder, m, setup, "last").state for m in whole]
                 found.append(Group(whole, jax.tree.map(lambda *x: np.stack(x), *jax.device_get(states))))
         return found
 
@@ -136,27 +137,27 @@ class Sweep:
         sizes = [self.wave_size(layout, *part) for part in parts]
         self.say_plan(sizes)
         with self.progress.bar(self.setups[0], 0, len(self.plan.members)) as bar:
-            for only in (self.begun(), None):  # a wave that was cut off goes on before any other begins
-                for (setup, compiled, group), (size, _) in zip(parts, sizes):
-                    left = [m for m in group if not self.ended(m) and (only is None or m.name in only)]
-                    if only is not None:  # in the order in which its states are stacked on disk
-                        left.sort(key=lambda m, only=only: only.index(m.name))  # type: ignore[misc]
-                        size = max(size, len(left))
-                    for start in range(0, len(left), size):
-                        self.train(setup, compiled, left[start : start + size], layout, size, bar)
+            begun = self.begun()  # a wave that was cut off goes on before any other begins
+            for (setup, compiled, group), (size, _) in zip(parts, sizes):
+                named = {member.name: member for member in group}
+                if again := [named[name] for name in begun if name in named]:
+                    self.train(setup, compiled, again, layout, max(size, len(again)), bar)
+            for (setup, compiled, group), (size, _) in zip(parts, sizes):
+                left = [member for member in group if not self.ended(member)]
+                for start in range(0, len(left), size):
+                    self.train(setup, compiled, left[start : start + size], layout, size, bar)
         self.measure()
 
     def begun(self) -> list[str]:
-        """The members of the wave that was cut off."""
-        if not self.folder.wave_file.is_file():
-            return []
-        names = folders.read_json(self.folder.wave_file).get("members")
-        if not isinstance(names, list):
-            raise InputError(f"{self.folder.wave_file}: members {names!r}: expected a list: restore it")
-        if any(self.folder.outcome(name) for name in names):  # cut off while it was handed out: begin that again
-            for name in names:
-                self.folder.member(name).outcome_file.unlink(missing_ok=True)
-        return names
+        """The members of the wave that was cut off, maybe while it was handed out. One that is handed out, or has
+        nothing saved, is over."""
+        names = self.folder.wave_members()
+        with Checkpoints(self.folder.wave_checkpoints, write=False) as checkpoints:
+            saved = checkpoints.steps()
+        if saved and not all(self.folder.outcome(name) for name in names):
+            return names
+        self.folder.end_wave()
+        return []
 
     def wave_size(self, layout: Layout, setup: Setup, programs: Programs, group: Sequence[Member]) -> tuple[int, int]:
         """Lanes of each wave of the group, and the bytes that it needs."""
@@ -191,8 +192,8 @@ class Sweep:
         self, setup: Setup, programs: Programs, members: Sequence[Member], layout: Layout, size: int, bar: Bar
     ) -> None:
         """One wave, from its beginning or its last checkpoint to the members' own folders."""
-        self.folder.wave.mkdir(parents=True, exist_ok=True)
-        folders.write_json(self.folder.wave_file, {"members": [member.name for member in members]})
+        self.folder.begin_wave([member.name for member in members])
+        self.done -= sum(self.ended(member) for member in members)  # those that are handed out again
         wave = Wave(self.folder, setup, members, self.progress)
         what = f"members {self.done + 1} to {self.done + len(members)} of {len(self.plan.members)}"
         wave.train(layout, programs, size, bar, self.done * setup.total, what, self.asked)
@@ -207,6 +208,15 @@ class Sweep:
             for _ in found:
                 if self.asked:
                     raise Interrupted(self.asked[0], "stopped while measuring: the same command goes on from there")
+
+
+def _load(folder: SweepFolder, member: Member, setup: Setup, checkpoint: str = "auto") -> run.Trained:
+    path = folder.member(member.name).path
+    try:
+        return run.load(path, checkpoint, setup=setup)
+    except InputError as error:
+        remedy = f"restore it, or remove {path}: the same `jaxae sweep` trains {member.name} again"
+        raise InputError(f"{error}: {remedy}") from None
 
 
 def measured(
@@ -228,7 +238,7 @@ def measured(
     at_once = block if lanes == "vmap" else 1
     for start in range(0, len(there), at_once):
         some = there[start : start + at_once]
-        trained = [run.load(folder.member(m.name).path, setup=setup.like(m.config)) for m in some]
+        trained = [_load(folder, m, setup.like(m.config)) for m in some]
         for member, of, found in zip(some, trained, evaluate(trained)):
             if run.kept(found):
                 run.store(of, found)

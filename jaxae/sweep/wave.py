@@ -1,7 +1,6 @@
 """A wave: members trained side by side, from a state on disk that they share to folders of their own."""
 
 import contextlib
-import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -42,7 +41,7 @@ class Wave:
         """To the end, `size` lanes wide; `done` steps lie behind the sweep. Raises Interrupted, with all saved."""
         self.write_configs()
         keep = self.setups[0].config.keep
-        with Checkpoints(self.folder.wave / "checkpoints", keep_latest=keep, warn=self.progress.warn) as checkpoints:
+        with Checkpoints(self.folder.wave_checkpoints, keep_latest=keep, warn=self.progress.warn) as checkpoints:
             state, step, watches = self.begin(checkpoints)
             lanes = [
                 Lane(setup, watch, Rows(run.metrics_file, step), member.name, self.keeper(run))
@@ -53,7 +52,7 @@ class Wave:
             with contextlib.closing(loop):
                 loop.run()
             self.hand_out(loop.host_state(), [lane.watch for lane in lanes], loop.step)
-        shutil.rmtree(self.folder.wave)
+        self.folder.end_wave()
 
     def write_configs(self) -> None:
         for run, setup, member in zip(self.runs, self.setups, self.members):

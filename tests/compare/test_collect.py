@@ -5,12 +5,26 @@ import json
 import pandas
 import pytest
 
+from jaxae import own
 from jaxae.compare import compare, table, varied
 from jaxae.compare.collect import flat
 from jaxae.config import Config
 from jaxae.errors import InputError
+from jaxae.folder import read_json, write_json
 from jaxae.sweep.folder import SweepFolder
+from jaxae.sweep.plan import Plan
 from tests import compared
+
+METHOD = '''"""Mine: as the VAE (somebody 2024).
+
+loss = nll + beta kl
+"""
+from jaxae.methods.vae import vae
+
+
+def mine(net, *, beta: float = 1.0):
+    return vae(net, beta=beta)
+'''
 
 
 def test_a_row_a_run_and_a_column_for_what_differs(tmp_path):
@@ -68,21 +82,82 @@ def test_a_run_that_diverged_may_be_given_alone(tmp_path):
 
 def test_a_member_named_by_a_schedule(tmp_path):
     """Its folder is named otherwise, as the sweep names it."""
-    names = [f"seed={seed},beta=linear(0, 1, 20e)" for seed in (0, 1)]
-    folder = SweepFolder(tmp_path / "s").member(names[0]).path
+    plan = Plan(Config(steps=10), (0, 1), {"beta": ("linear(0, 1, 20e)",)})
+    folder = SweepFolder(tmp_path / "s").member(plan.members[0].name).path
     compared.run(folder, 0, 20.0, beta="linear(0, 1, 20e)")
-    (tmp_path / "s" / "sweep.json").write_text(json.dumps({"members": names}))
+    (tmp_path / "s" / "sweep.json").write_text(json.dumps(plan.to_dict()))
     frame = table(tmp_path / "s")
     assert varied.fields(frame) == [] and frame["outcome"].tolist() == ["finished", "not trained"]
 
 
 def test_a_member_not_trained_is_as_the_sweeps_base_says(tmp_path):
-    base = Config(latent=4, order_seed=0, hyperparameters={"beta": 1.0}).to_dict()
+    base = Config(latent=4, hyperparameters={"beta": 1.0}).to_dict()
     where = compared.sweep(tmp_path / "s", {(0, 2.0): 1.0, (1, 2.0): 1.0}, untrained=[(0, 2.0), (1, 2.0)], base=base)
     other = compared.run(tmp_path / "other", 5, 20.0, latent=8, beta=2.0, order_seed=0, steps="100e")
     frame = table([where, other])
     assert varied.fields(frame) == ["latent"] and frame["latent"].tolist() == [4, 4, 8]
     assert frame["outcome"].tolist() == ["not trained", "not trained", "finished"]
+
+
+GRIDS = {
+    "a default that depends on the network": ({"network": ("mlp", "conv")}, {}, False),
+    "values of every kind": ({"exact": (False, True), "beta": (1.0, "linear(0, 1, 20e)")}, {}, True),
+    "an order of the data of its own": ({"latent": (2, 4)}, {"order_seed": 7}, False),
+}
+
+
+@pytest.mark.parametrize("case", GRIDS)
+def test_a_member_not_trained_has_the_setting_it_will_be_trained_with(tmp_path, case):
+    grid, given, shared = GRIDS[case]
+    plan = Plan(Config(steps=10, **given), (0, 1), grid, shared)
+    folder = SweepFolder(tmp_path / "s")
+    for member in plan.members[:-1]:
+        path = compared.run(folder.member(member.name).path, member.config.seed, 20.0)
+        write_json(path / "config.json", member.config.to_dict())
+    write_json(tmp_path / "s" / "sweep.json", plan.to_dict())
+    frame = table(tmp_path / "s")
+    assert frame["outcome"].tolist()[-2:] == ["finished", "not trained"]
+    assert {len(group.rows) for group in varied.groups(frame)} == {2}
+
+
+def test_measures_of_a_run_that_was_made_longer_since_are_none_of_its_own(tmp_path):
+    early, late = (compared.run(tmp_path / f"{steps}", 0, 20.0, steps=steps) for steps in (10, 400_000))
+    with pytest.raises(
+        InputError, match=r"400000: not evaluated yet: .* training has come to its end \(steps=400000\)"
+    ):
+        table([early, late])
+    epochs = compared.run(tmp_path / "epochs", 0, compared.measures(20.0, step=9), steps="2e", batch_size=2)
+    with pytest.raises(InputError, match="not evaluated yet"):
+        table(epochs)
+    patient = compared.run(tmp_path / "patient", 0, 20.0, steps=400_000, patience=3)
+    assert table([early, patient])["outcome"].tolist() == ["finished", "finished"]
+
+
+def test_two_files_of_one_name_are_two_methods(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXAE_CACHE", str(tmp_path / "cache"))
+    paths = []
+    for place, (folder, text) in enumerate({"own": "", "own2": "\n# other", "own3": ""}.items()):
+        file = tmp_path / folder / "mine.py"
+        file.parent.mkdir()
+        file.write_text(METHOD + text)
+        own.remember(f"{file}:mine")
+        paths.append(compared.run(tmp_path / f"run{place}", place, 20.0, method=f"{file}:mine"))
+        record = read_json(paths[-1] / "record.json")
+        write_json(paths[-1] / "record.json", record | {"method_sha256": own.sha256(f"{file}:mine")})
+    one, two = varied.groups(table(paths))
+    assert one.rows["seed"].tolist() == [0, 2] and two.rows["seed"].tolist() == [1]
+    assert one.label == f"method_sha256={own.sha256(f'{tmp_path}/own/mine.py:mine')[:12]}"
+
+
+@pytest.mark.parametrize("name", ["seed", "run", "member", "outcome", "beta"])
+def test_a_measure_called_as_a_column_does_not_take_its_place(tmp_path, name):
+    paths = [
+        compared.run(tmp_path / f"{beta}", 3, compared.measures(20.0, **{name: 99.5}), beta=beta) for beta in (1.0, 2.0)
+    ]
+    frame = table(paths)
+    expected = [3, "1.0", "finished", 1.0]
+    assert frame.loc[0, ["seed", "member", "outcome", "beta"]].tolist() == expected and frame["run"][0] == str(paths[0])
+    assert frame[f"measured_{name}"].tolist() == [99.5, 99.5]
 
 
 def test_a_sweep_of_which_every_member_diverged_is_a_table_still(tmp_path):
@@ -129,7 +204,7 @@ def refusals(at):
     run = compared.run(at / "run", 0, 20.0)
     compared.run(at / "raw", 0)
     (at / "empty").mkdir()
-    compared.sweep(at / "untouched", {(0, 1.0): 1.0}, untrained=[(0, 1.0)])
+    compared.sweep(at / "baseless", {(0, 1.0): 1.0}, base=None)
     compared.sweep(at / "listless", {(0, 1.0): 20.0}, members="all")
     compared.sweep(at / "odd", {(0, 1.0): 20.0}, members=["seed=0,beta=1", "the other"])
     return {
@@ -137,8 +212,8 @@ def refusals(at):
         "no such folder: `jaxae train --run .*nowhere` makes": [at / "nowhere"],
         "no run and no sweep here": [at / "empty"],
         "raw: not evaluated yet: `jaxae evaluate .*raw`": [run, at / "raw"],
-        "none of its 1 members has been trained": [at / "untouched"],
-        "sweep.json: members: expected a list of names": [at / "listless"],
+        "sweep.json: base: expected a dict": [at / "baseless"],
+        "sweep.json: members: expected a list": [at / "listless"],
         "member 'the other': expected a name such as": [at / "odd"],
         "run is given twice": [run, at / "." / "run"],
     }

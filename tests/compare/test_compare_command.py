@@ -21,7 +21,8 @@ def test_tables_with_n_and_what_was_left_out(where, capsys):
     for expected in (
         "negative log-likelihood (nats, lower is better)", "beta=2 − beta=1", "against beta=1",
         "Holm's correction over 1 test", "95 % interval", "beta=2: 1 seed diverged: 1; not in its mean",
-        "beta=2: 1 seed missing (not trained, or not evaluated): 4; not in its mean", "P(better)", "seeds needed",
+        "beta=2: 1 seed missing (not trained, not evaluated, or without the measure): 4; not in its mean",
+        "P(better)", "seeds needed",
     ):  # fmt: skip
         assert expected in said, expected
     row = next(line for line in said.splitlines() if line.startswith(" beta=2 "))

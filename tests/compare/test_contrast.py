@@ -90,8 +90,20 @@ def test_the_first_measure_that_all_have(tmp_path):
     assert compare(frame).measure == "elbo"
     ae = table([paths[0], compared.run(tmp_path / "d", 0, bare, method="ae", latent=2)])
     assert compare(ae).measure == "mse"
-    with pytest.raises(InputError, match=r"1 of 2 runs have none, such as .*c: choose another, such as --measure elbo"):
-        compare(frame, "nll")
+
+
+def test_a_run_without_the_measure_is_left_out_and_counted(tmp_path):
+    """Its value was not finite, or its method has none."""
+    nothing = compared.measures(20.0, nll=None, elbo=None, mse=None)
+    values = {(0, 1.0): 20.0, (1, 1.0): 21.0, (0, 2.0): 19.0, (1, 2.0): nothing, (0, 4.0): nothing, (1, 4.0): nothing}
+    frame = table(compared.sweep(tmp_path / "s", values))
+    for found in (compare(frame), compare(frame, "nll")):
+        assert found.measure == "nll" and [s.seeds for s in found.settings] == [(0, 1), (0,), ()]
+        assert [s.missing for s in found.settings] == [(), (1,), (0, 1)]
+    with pytest.raises(InputError, match="unknown measure 'mig'"):
+        compare(frame, "mig")
+    with pytest.raises(InputError, match="no measure that the runs share: expected one of nll, elbo, mse"):
+        compare(frame[frame["nll"].isna()])
 
 
 @pytest.mark.parametrize(
@@ -149,10 +161,10 @@ def test_a_seed_twice_in_a_setting_is_no_replicate(tmp_path):
 
 def test_a_baseline_that_was_never_measured(tmp_path):
     where = compared.sweep(tmp_path / "s", {(0, 1.0): 20.0, (0, 2.0): 21.0}, diverged=[(0, 1.0)])
-    with pytest.raises(InputError, match="baseline 'beta=1': none of its runs has been evaluated"):
-        compare(table(where))
-    found = compare(table(where), baseline="beta=2")
-    assert found.settings[0].summary is None and found.against[0].improvement is None
+    with pytest.raises(InputError, match="baseline 'beta=1': none of its runs has a value of nll: choose another"):
+        compare(table(where), baseline="beta=1")
+    found = compare(table(where))
+    assert found.baseline == "beta=2" and found.settings[0].summary is None and found.against[0].improvement is None
 
 
 def test_samples_judged_in_different_spaces_are_no_comparison(tmp_path):

@@ -165,6 +165,13 @@ def test_holm_is_never_below_p_nor_above_bonferroni():
     assert (np.argsort(adjusted[np.argsort(p)], kind="stable") == np.arange(20)).all()
 
 
+def test_a_difference_that_is_zero_but_for_rounding_is_zero():
+    one, other = np.array([327, 301, 332]) / 360, np.array([329, 307, 324]) / 360
+    found = paired_difference(one, other)
+    assert found.mean == 0 and found.sd > 0.01 and found.p == pytest.approx(1)
+    assert planning.seeds_needed(found) is None
+
+
 @pytest.mark.parametrize(("effect", "seeds"), [(0.2, 199), (0.5, 34), (0.8, 15), (1.0, 10)])
 def test_seeds_needed_are_those_of_the_power_tables(effect, seeds):
     """Paired t test, two-sided, alpha 0.05, power 0.8 (Cohen 1988; any power program)."""
@@ -184,4 +191,5 @@ def test_no_number_of_seeds_where_there_is_no_difference_or_no_scatter():
     for mean, sd in ((0.0, 1.0), (1.0, 0.0), (1.0, None), (None, None)):
         assert planning.seeds_needed(Difference(3, mean, None, None, sd, None)) is None
     assert planning.seeds_needed(Difference(3, 1e-3, None, None, 1.0, None)) == pytest.approx(7.849e6, rel=1e-3)
+    assert planning.seeds_needed(Difference(3, 1e-15, None, None, 1.0, None)) is None
     assert planning.seeds_needed(Difference(3, 1e3, None, None, 1.0, None)) == 2

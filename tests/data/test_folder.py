@@ -155,3 +155,41 @@ def test_images_beside_classes_are_refused(tmp_path):
     flat(tmp_path)
     picture(tmp_path / "cat" / "0.png", grey())
     assert "images both here (00.png) and in sub-folders (cat)" in refused(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("folders", "words"),
+    [
+        (["bus", "car", "train"], "folder train beside bus: is train a split or a class?"),
+        (["train", "testing"], "folder train beside testing: is train a split or a class?"),
+        (["test", "bus"], "folder test beside bus: is test a split or a class?"),
+        (["train/cat", "val/cat", "more/cat"], "folder train beside more: is train a split or a class?"),
+        (["train", "test", "."], "folder test beside 00.png: is test a split or a class?"),
+    ],
+)
+def test_what_lies_beside_the_folders_of_splits_is_not_passed_over(tmp_path, folders, words):
+    for folder in folders:
+        flat(tmp_path / folder, 3)
+    assert f"{tmp_path}: {words} " in refused(tmp_path)
+
+
+def test_folders_without_images_may_lie_beside_those_of_splits(tmp_path):
+    for folder in ("train", "test", ".cache", "__MACOSX"):
+        flat(tmp_path / folder)
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "train.json").write_text("{}")
+    assert load(str(tmp_path)).sizes() == {"train": 10, "validation": 2, "test": 12}
+
+
+def test_images_in_hidden_folders_are_left_out(tmp_path):
+    for folder in ("cat", "dog"):
+        flat(tmp_path / folder / "more", 4)
+        flat(tmp_path / folder / ".ipynb_checkpoints", 4)
+        flat(tmp_path / folder / "__MACOSX" / "deeper", 4)
+    source = load(str(tmp_path))
+    assert source.classes == ("cat", "dog") and sum(source.sizes().values()) == 8
+
+
+def test_a_hidden_folder_may_be_the_data(tmp_path):
+    flat(tmp_path / ".mine" / "cat")
+    assert sum(load(str(tmp_path / ".mine")).sizes().values()) == 12

@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 from collections import Counter
+from pathlib import Path
 
 import chex
 import jax
@@ -15,9 +16,12 @@ import pytest
 from jaxae import log, run, sweep
 from jaxae.checkpoint import Checkpoints
 from jaxae.cli import status
+from jaxae.data import digits
 from jaxae.errors import InputError
+from jaxae.evaluate.bench import Settings
 from jaxae.loop import Loop
 from jaxae.progress import Progress
+from jaxae.sweep import wave
 from jaxae.sweep.folder import SweepFolder, member_path
 from jaxae.sweep.lanes import wave_size
 from tests.runs import SMALL, digest_of, flags, kill_at, small, start
@@ -261,11 +265,9 @@ def test_a_sweep_that_was_cut_off_goes_on(tmp_path, number):
     assert rows(folder / "members" / "seed=3") == rows(straight.folder.path)
 
 
-def test_cut_off_while_the_members_are_handed_out(tmp_path, monkeypatch):
-    """Some have their outcome, some not: the wave's state is still there, and is handed out again."""
-    from jaxae.sweep import wave
-
-    plan, save, calls = plan_of(seeds=range(4), grid={}), wave.Wave.save, []
+def cut_off_at_the_third(plan, folder):
+    """The sweep, of one wave, cut off while it is handed out: its third member has no outcome."""
+    save, calls = wave.Wave.save, []
 
     def dying(self, *args):
         calls.append(1)
@@ -273,15 +275,85 @@ def test_cut_off_while_the_members_are_handed_out(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         save(self, *args)
 
-    monkeypatch.setattr(wave, "WRITERS", 1)
-    monkeypatch.setattr(wave.Wave, "save", dying)
-    with pytest.raises(KeyboardInterrupt):
-        sweep.sweep(plan, tmp_path / "s")
-    monkeypatch.setattr(wave.Wave, "save", save)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wave, "WRITERS", 1)
+        patch.setattr(wave.Wave, "save", dying)
+        with pytest.raises(KeyboardInterrupt):
+            sweep.sweep(plan, folder)
+
+
+def test_cut_off_while_the_members_are_handed_out(tmp_path):
+    """Some have their outcome, some not: the wave's state is still there, and is handed out again."""
+    plan = plan_of(seeds=range(4), grid={})
+    cut_off_at_the_third(plan, tmp_path / "s")
     again = sweep.sweep(plan_of(seeds=(3, 2, 1, 0), grid={}), tmp_path / "s")  # in another order
     assert len(set(digests(tmp_path / "s", plan).values())) == 4 and set(again.table["outcome"]) == {"finished"}
     alone = run.train(small(seed=3), tmp_path / "alone")
     assert digest_of(tmp_path / "s" / "members" / "seed=3") == run.final_digest(alone)
+
+
+def test_members_that_were_handed_out_outlive_the_state_of_their_wave(tmp_path):
+    plan = plan_of(seeds=range(4), grid={}, steps=4)
+    cut_off_at_the_third(plan, tmp_path / "s")
+    empty_files(tmp_path / "s" / "wave" / "checkpoints")
+    with pytest.raises(InputError, match="no whole checkpoint"):
+        sweep.sweep(plan, tmp_path / "s")
+    first, second, third, _ = (SweepFolder(tmp_path / "s").member(m.name).outcome_file for m in plan.members)
+    assert first.exists() and second.exists() and not third.exists()
+    kept = first.stat().st_mtime_ns
+    assert set(sweep.sweep(plan, tmp_path / "s").table["outcome"]) == {"finished"}
+    assert first.stat().st_mtime_ns == kept and len(set(digests(tmp_path / "s", plan).values())) == 4
+
+
+def empty_files(folder):
+    for file in folder.rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"")
+
+
+@pytest.mark.parametrize("lost", ["wave.json", "checkpoints"])
+@pytest.mark.parametrize("place", ["as it was left", pytest.param("wave", marks=pytest.mark.slow)])
+def test_a_wave_whose_removal_was_cut_off_is_over(tmp_path, monkeypatch, lost, place):
+    """The next is as large and of the same shapes: nothing of the old one is taken for it, or made again. It was
+    in "wave" that it was left before."""
+    remove, left = shutil.rmtree, []
+
+    def dying(path, *args, **kwargs):
+        if not (Path(path) / "wave.json").exists():
+            return remove(path, *args, **kwargs)
+        left.append(Path(path))
+        (left[0] / "wave.json").unlink() if lost == "wave.json" else empty_files(left[0] / "checkpoints")
+        raise KeyboardInterrupt
+
+    plan = plan_of((0, 1), {"activation": ("relu", "tanh")}, steps=4)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", dying)
+        with pytest.raises(KeyboardInterrupt):
+            sweep.sweep(plan, tmp_path / "s")
+    if place == "wave":
+        left[0].rename(tmp_path / "s" / "wave")
+    first = SweepFolder(tmp_path / "s").member(plan.members[0].name).outcome_file
+    kept, progress = first.stat().st_mtime_ns, Saying()
+    sweep.sweep(plan, tmp_path / "s", progress=progress)
+    assert first.stat().st_mtime_ns == kept and not any("resuming" in line for line in progress.said)
+    assert len(set(digests(tmp_path / "s", plan).values())) == 4
+    assert {entry.name for entry in (tmp_path / "s").iterdir()} == {".lock", "sweep.json", "members"}
+
+
+def test_a_damaged_member_is_named_with_the_way_to_have_it_again(whole, tmp_path):
+    folder = SweepFolder(tmp_path / "s")
+    shutil.copytree(whole.folder.path, folder.path)
+    before, member = digests(folder.path, whole.plan), folder.find("seed=2,beta=4")
+    empty_files(member.checkpoints)
+    member.evaluation_file.unlink()
+    remedy = f"remove {re.escape(str(member.path))}: the same `jaxae sweep` trains seed=2,beta=4 again"
+    with pytest.raises(InputError, match=remedy):
+        sweep.sweep(whole.plan, folder.path)
+    with pytest.raises(InputError, match=remedy):
+        sweep.evaluate(folder.path, settings=Settings(2))
+    shutil.rmtree(member.path)
+    assert set(sweep.sweep(whole.plan, folder.path).table["outcome"]) == {"finished"}
+    assert digests(folder.path, whole.plan) == before
 
 
 def test_what_was_refused_once_does_not_hold_the_folder(tmp_path):
@@ -323,6 +395,7 @@ def test_wave_sizes():
 
 BAD = {
     "sweep --run s --seeds 4:0": "holds no seed",
+    "sweep --run s --seeds=": "seeds '': '': expected numbers such as",
     "sweep --run s --grid bta=1,2": "unknown axis of vae 'bta': did you mean 'beta'",
     "sweep --run s --lanes vmpa": "did you mean 'vmap'",
     "sweep --run s --block 1": "block 1: expected at least 2",
@@ -375,3 +448,27 @@ def test_exact_over_a_mesh_of_seeds_and_data_is_the_run_alone(tmp_path):
     sweep.sweep(plan, tmp_path / "s", sweep.How(seed_devices=2))
     alone = run.train(small(seed=3, **changes), tmp_path / "alone")
     assert digest_of(tmp_path / "s" / "members" / "seed=3") == run.final_digest(alone)
+
+
+def test_a_batch_over_a_mesh_is_cut_by_its_data_devices_alone(tmp_path):
+    """98 examples: two data devices divide them, all four devices do not."""
+    changes = {"exact": True, "steps": 5, "batch_size": 98}
+    plan = plan_of(seeds=(1, 2), grid={}, devices=2, **changes)
+    sweep.sweep(plan, tmp_path / "s", sweep.How("map", seed_devices=2))
+    alone = run.train(small(seed=2, **changes), tmp_path / "alone")
+    assert digest_of(tmp_path / "s" / "members" / "seed=2") == run.final_digest(alone)
+
+
+def test_members_are_read_only_beside_the_data_that_they_were_trained_on(whole, monkeypatch):
+    same = digits.load
+
+    def changed(validation=None):
+        source = same(validation)
+        source.train.rows[0, 0, 0, 0] ^= 1
+        return source
+
+    monkeypatch.setattr(digits, "load", changed)
+    kept = whole.folder.find("seed=0,beta=1").evaluation_file.read_bytes()
+    with pytest.raises(InputError, match=r"digits has changed since step 60 of this run, .*: the same `jaxae sweep`"):
+        sweep.evaluate(whole.folder.path, settings=Settings(2))
+    assert whole.folder.find("seed=0,beta=1").evaluation_file.read_bytes() == kept

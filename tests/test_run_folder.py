@@ -1,0 +1,59 @@
+"""A folder is a run's, or free, wherever the process that made it was killed."""
+
+import pytest
+
+from jaxae import folder as folders
+from jaxae.config import Config
+from jaxae.data import load
+from jaxae.errors import InputError
+from jaxae.folder import RunFolder, occupied
+
+
+@pytest.mark.parametrize("call", [1, 2, 3, 4])
+def test_a_run_claims_its_folder_again_wherever_it_was_killed(tmp_path, monkeypatch, call):
+    """Within any of the writes of its two files: before the temporary file is in its place, or right after."""
+    replace, calls = folders.os.replace, []
+
+    def dying(*args):
+        calls.append(1)
+        if len(calls) * 2 == call:
+            replace(*args)
+        if len(calls) * 2 >= call:
+            raise KeyboardInterrupt
+        replace(*args)
+
+    run, config = RunFolder(tmp_path / "run"), Config(steps=3)
+    with monkeypatch.context() as patch:
+        patch.setattr(folders.os, "replace", dying)
+        with pytest.raises(KeyboardInterrupt):
+            run.claimed(config, {}).__enter__()
+    run.check(config)
+    with run.claimed(config, {}):
+        assert run.config() == config
+
+
+@pytest.mark.parametrize("name", ["thesis.tex", "config.json.bak", ".config.json", ".config.json.swp", "record.json"])
+def test_what_is_not_ours_occupies_a_folder(tmp_path, name):
+    (tmp_path / name).write_text("precious")
+    assert occupied(tmp_path)
+    with pytest.raises(InputError, match="not empty and holds no run"):
+        RunFolder(tmp_path).check(Config())
+
+
+@pytest.mark.parametrize("name", [".config.json", ".record.json", ".sweep.json"])
+def test_what_a_killed_write_leaves_occupies_none(tmp_path, monkeypatch, name):
+    def killed(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(folders.os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        folders.write_json(tmp_path / name[1:], {})
+    assert [entry.name.startswith(name) for entry in tmp_path.iterdir()] == [True]
+    assert not occupied(tmp_path)
+
+
+@pytest.mark.parametrize("threads", ["abc", "0", "-1", "1.5"])
+def test_a_number_of_threads_that_is_none_is_refused_in_one_line(tmp_path, monkeypatch, threads):
+    monkeypatch.setenv("NPROC", threads)
+    with pytest.raises(InputError, match=f"^NPROC '{threads}': expected a whole number of threads"):
+        folders.record(Config(), tmp_path, load("digits"))
