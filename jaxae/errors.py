@@ -11,8 +11,9 @@ class InputError(ValueError):
 def unknown(kind: str, value: object, allowed: Iterable[str]) -> InputError:
     """An InputError for a name outside `allowed`, with the nearest right name where there is one."""
     names = sorted(allowed)
-    near = difflib.get_close_matches(str(value), names, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    without_case = {name.lower(): name for name in names}
+    near = difflib.get_close_matches(str(value).lower(), without_case, n=1)
+    hint = f"did you mean {without_case[near[0]]!r}? " if near else ""
     return InputError(f"unknown {kind} {str(value)!r}: {hint}known: {', '.join(names)}")
 
 

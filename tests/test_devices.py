@@ -30,11 +30,11 @@ def exact(tmp_path_factory):
 @pytest.mark.parametrize(
     "devices",
     [
-        {"devices": 2},
+        pytest.param({"devices": 2}, marks=pytest.mark.slow),
         {"devices": 4},
         {"devices": 4, "parallel": "pmap"},
         {"devices": 2, "parallel": "pmap", "stream": "yes"},
-        {"devices": 4, "chunk": 3, "log_every": 20},
+        pytest.param({"devices": 4, "chunk": 3, "log_every": 20}, marks=pytest.mark.slow),
     ],
 )
 def test_exact_is_bitwise_the_same_on_any_devices(exact, tmp_path, devices):

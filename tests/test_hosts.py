@@ -114,6 +114,7 @@ def test_a_coordinator_that_does_not_answer_is_one_line(tmp_path):
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_launcher_is_asked_and_one_waits_at_the_end_for_another_that_has_more_to_do(tmp_path):
     slurm = {
         "SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NODELIST": "127.0.0.1", "SLURM_NTASKS": "2",

@@ -168,10 +168,11 @@ def test_the_registry_reads_what_a_file_says(tmp_path):
         'DEFAULTS = {"network": "mlp"}\n\n'
         "def toy(net, *, alpha: Weight = 2.0, rounds: int = 3):\n"
         '    """Toy: a summary.\n\n    Doe 2020 (arXiv:2001.00001),\n    eq. 1.\n\n    loss = alpha x.\n\n'
-        '    alpha: weight of x\n    rounds: how often\n    """\n'
+        '    couples: rounds\n    moves: alpha\n    alpha: weight of x\n    rounds: how often\n    """\n'
     )
     entry = methods.read(file, "toy")
     assert (entry.summary, entry.citation) == ("Toy: a summary.", "Doe 2020 (arXiv:2001.00001), eq. 1.")
+    assert (entry.couples, entry.moves) == ("rounds", "alpha")
     alpha, rounds = entry.hyperparameters
     assert (alpha.name, alpha.default, alpha.scheduled, alpha.help) == ("alpha", 2.0, True, "weight of x")
     assert (rounds.name, rounds.default, rounds.scheduled, rounds.help) == ("rounds", 3, False, "how often")
@@ -183,8 +184,8 @@ def test_the_registry_reads_what_a_file_says(tmp_path):
 def test_every_sibling_is_found():
     siblings = {file.stem for file in Path(methods.__file__).parent.glob("*.py")} - {"__init__"}
     assert set(ENTRIES) == siblings >= {"ae", "vae"}
-    with pytest.raises(InputError, match="unknown method 'vea': did you mean 'vae'"):
-        methods.factory("vea")
+    with pytest.raises(InputError, match="unknown method 'VEA': did you mean 'vae'"):
+        methods.factory("VEA")
 
 
 @documented

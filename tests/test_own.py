@@ -47,6 +47,7 @@ def test_it_trains_resumes_and_is_read_from_anywhere(tmp_path, capsys, monkeypat
     assert json.loads(out)["elbo"] < -json.loads(out)["nll"] < 0
 
 
+@pytest.mark.slow
 def test_it_sweeps_and_a_member_is_the_run_alone(tmp_path, capsys):
     words = ["sweep", "--run", "s", "--method", "mine.py:mine", "--seeds", "0:2", "--grid", "beta=1,2", "--quiet"]
     code, out, _ = say(capsys, *words, *flags(SMALL))

@@ -75,7 +75,7 @@ class Saying(run.Progress):
 @pytest.mark.parametrize(
     "cadence",
     [
-        {"log_every": 1, "validate_every": 60, "checkpoint_every": 60},
+        pytest.param({"log_every": 1, "validate_every": 60, "checkpoint_every": 60}, marks=pytest.mark.slow),
         {"log_every": 60, "validate_every": 1, "checkpoint_every": 7},
         {"chunk": 1},
         {"chunk": 13, "keep": 1},

@@ -171,7 +171,7 @@ def test_uniform_is_uniform(m):
 
 
 @pytest.mark.parametrize("kappa", [1e-3, 0.7, 15.0, 300.0, 1e4])
-@pytest.mark.parametrize("m", [2, 3, pytest.param(10, marks=pytest.mark.slow), 100])
+@pytest.mark.parametrize("m", [2, 3, *(pytest.param(m, marks=pytest.mark.slow) for m in (10, 100))])
 def test_samples_are_distributed_as_the_density_says(m, kappa):
     mu = directions(m, 1)
     z = samples(m, kappa, mu)

@@ -88,6 +88,7 @@ def test_annealing_is_right_within_its_own_error(latent, steps, schedule, larges
     assert (np.abs(of["acceptance"] - 0.7) < 0.2).all()
 
 
+@pytest.mark.slow
 def test_the_stated_error_is_what_repetition_shows():
     of = [estimates("annealed", 1, 60, 24, 5, "linear", seed=seed) for seed in range(60)]
     repeated = np.std([each["log_p"].mean() for each in of], ddof=1)

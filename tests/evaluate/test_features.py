@@ -37,6 +37,7 @@ def bits(of, images=IMAGES):
     return np.asarray(of.of(jnp.asarray(images))).tobytes()
 
 
+@pytest.mark.slow
 def test_digits_are_told_apart_in_a_space_that_repeats(digits, tmp_path, monkeypatch, place):
     images = digits.test.rows.astype(np.float32) / 255
     one = features.classifier(digits)
@@ -94,6 +95,7 @@ def test_a_cache_that_cannot_be_written_costs_one_line(brief, tmp_path, monkeypa
     assert ["cannot be written" in record.getMessage() for record in caplog.records] == [True]
 
 
+@pytest.mark.slow
 def test_rows_that_are_streamed_or_decoded_train_the_same(brief, monkeypatch):
     source = made.source()
     resident = bits(features.classifier(source))

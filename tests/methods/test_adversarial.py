@@ -220,6 +220,7 @@ def trained(name, latent, draw, rate, steps, n=512, **hyper):
     return done.state.variables, jax.device_get(done.metrics)
 
 
+@pytest.mark.slow
 def test_the_discriminator_of_codes_finds_the_ratio_of_prior_and_codes():
     """N(0, 1) against N(1, 1): log p(z) / q(z) = 1/2 - z; its loss is 2 log 2 minus twice the Jensen-Shannon
     divergence, here by quadrature."""
@@ -236,6 +237,7 @@ def test_the_discriminator_of_codes_finds_the_ratio_of_prior_and_codes():
     assert abs(tail.mean() - scipy.integrate.quad(least, -8, 9)[0]) < 0.01
 
 
+@pytest.mark.slow
 def test_the_discriminator_of_permuted_codes_finds_the_total_correlation():
     """Of N(0, [[1, r], [r, 1]]): log q(z) / q(z_1) q(z_2) in closed form, its mean -log(1 - r^2) / 2."""
     r = 0.8

@@ -123,8 +123,8 @@ def test_free_nats_are_those_of_the_global_batch():
     assert halves[0] < free < halves[1]
     method, tx = small.method("free_bits_vae", "gaussian", free=free), small.sgd(1e-2)
     start = TrainState(STEP, variables(), tx.init(variables().params))
-    whole, metrics = make_train_step(method, tx)(jax.random.key(0), start, batch())
-    step = jax.vmap(make_train_step(method, tx, "data"), (None, None, 0), axis_name="data")
+    whole, metrics = small.jit(make_train_step(method, tx))(jax.random.key(0), start, batch())
+    step = small.jit(jax.vmap(make_train_step(method, tx, "data"), (None, None, 0), axis_name="data"))
     parts, seen = step(jax.random.key(0), start, shares)
     for device in (0, 1):
         mine = jax.tree.map(lambda x, d=device: x[d], (parts.variables, seen))

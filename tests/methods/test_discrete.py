@@ -109,8 +109,8 @@ def test_a_state_of_zeros_stays_finite(name):
         objective = method.loss(Variables(params, variables.state), keys(), batch, STEP)
         return objective.loss.mean(), objective
 
-    grads, objective = jax.grad(loss, has_aux=True)(variables.params)
-    for leaf in jax.tree.leaves((grads, objective, method.embed(variables, batch))):
+    grads, objective = small.jit(jax.grad(loss, has_aux=True))(variables.params)
+    for leaf in jax.tree.leaves((grads, objective, small.jit(method.embed)(variables, batch))):
         assert np.isfinite(leaf).all()
 
 
@@ -123,12 +123,16 @@ def test_an_examples_loss_and_gradient_do_not_depend_on_the_size_of_the_batch(na
         return method.loss(variables, keys, batch._replace(x=x), STEP).loss
 
     some = jnp.asarray([7, 2, 4])
-    whole = losses(batch.x, keys())
-    slopes = jax.jacobian(lambda x: losses(x, keys()))(batch.x)
     part = small.part(batch, some)
-    alone = method.loss(variables, keys()[some], part, STEP).loss
+
+    def losses_of_some(x):
+        found = method.loss(variables, keys()[some], part._replace(x=x), STEP).loss
+        return found.sum(), found
+
+    whole = small.jit(losses)(batch.x, keys())
+    slopes = small.jit(jax.jacobian(lambda x: losses(x, keys())))(batch.x)
+    own, alone = small.jit(jax.grad(losses_of_some, has_aux=True))(part.x)
     np.testing.assert_allclose(alone, whole[some], rtol=1e-5)
-    own = jax.grad(lambda x: method.loss(variables, keys()[some], part._replace(x=x), STEP).loss.sum())(part.x)
     np.testing.assert_allclose(own, slopes[some, some], rtol=1e-4, atol=1e-4)
     others = np.asarray(slopes)[~np.eye(N, dtype=bool)]
     assert not others.any()

@@ -133,9 +133,9 @@ def test_hvae2_prior_of_both_layers_is_their_joint_gaussian():
 
 
 def test_hvae2_with_one_sample_is_minus_its_log_weight_whatever_the_bound():
-    log_w = two().log_weight(LINEAR, same_keys(), BATCH)
+    log_w = small.jit(two().log_weight)(LINEAR, same_keys(), BATCH)
     for bound in ("elbo", "iwae"):
-        objective = two(bound=bound).loss(LINEAR, same_keys(), BATCH, jnp.asarray(0))
+        objective = small.jit(two(bound=bound).loss)(LINEAR, same_keys(), BATCH, jnp.asarray(0))
         np.testing.assert_allclose(objective.loss, -log_w.total, rtol=1e-5)
         np.testing.assert_allclose(objective.metrics["kl"], log_w.posterior - log_w.prior, rtol=1e-4, atol=1e-5)
 
@@ -298,7 +298,7 @@ def test_ladder_samples_come_down_through_the_priors():
     certain = {"kernel": jnp.zeros_like(own["head"]["kernel"]), "bias": jnp.concatenate([c, jnp.full(4, -40.0)])}
     fixed = v._replace(params={**v.params, "prior_1": {**own, "head": certain}})
     expected = jnp.broadcast_to(method.decode(v, c[None]), (N, *small.SHAPE))
-    np.testing.assert_allclose(method.sample(fixed, same_keys()), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(small.jit(method.sample)(fixed, same_keys()), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_ladder_refuses_no_levels():

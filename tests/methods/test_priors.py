@@ -156,13 +156,13 @@ def test_pseudo_inputs_beyond_the_batch_are_noisy_copies():
 
 def test_gradient_reaches_every_pixel_of_the_pseudo_inputs_from_their_start():
     """Black and white pixels too, where a clip to [0, 1] would stop it; and the encoder, through the prior alone."""
-    start = made("vampprior").init(jax.random.key(0), BATCH)
+    start = small.jit(made("vampprior").init)(jax.random.key(0), BATCH)
     z = jnp.asarray(np.random.default_rng(0).normal(size=(N, LATENT)), jnp.float32)
 
     def mean(params):
         return PRIORS["vampprior"].log_prob(start._replace(params=params), z).mean()
 
-    slope = jax.grad(mean)(start.params)
+    slope = small.jit(jax.grad(mean))(start.params)
     assert np.abs(slope["prior"]).min() > 0
     kernel, step = start.params["encoder"]["dense"]["kernel"], 1e-2
     direction = slope["encoder"]["dense"]["kernel"] / jnp.linalg.norm(slope["encoder"]["dense"]["kernel"])

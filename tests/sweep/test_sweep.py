@@ -107,7 +107,7 @@ def test_waves_order_and_company_change_no_bit(whole, tmp_path):
     assert digests(tmp_path / "other", other)["seed=2,beta=4"] == expected["seed=2,beta=4"]
 
 
-@pytest.mark.parametrize("lanes", ["map", "vmap"])
+@pytest.mark.parametrize("lanes", [pytest.param("map", marks=pytest.mark.slow), "vmap"])
 def test_programs_are_compiled_once_whatever_the_number_of_members_and_waves(tmp_path, caplog, lanes):
     def compiled(seeds):
         caplog.clear()
@@ -223,6 +223,7 @@ def test_early_stopping_is_each_members_own(tmp_path):
         assert ended["outcome"] == "stopped early" and ended["step"] == run.load(tmp_path / f"{seed}", "last").step
 
 
+@pytest.mark.slow
 def test_the_order_of_the_data_can_be_shared(tmp_path, alone):
     swept = sweep.sweep(plan_of(seeds=(1, 2), grid={}, shared=True), tmp_path / "s")
     one = run.train(small(seed=2, order_seed=0), tmp_path / "one")
@@ -282,6 +283,7 @@ def cut_off_at_the_third(plan, folder):
             sweep.sweep(plan, folder)
 
 
+@pytest.mark.slow
 def test_cut_off_while_the_members_are_handed_out(tmp_path):
     """Some have their outcome, some not: the wave's state is still there, and is handed out again."""
     plan = plan_of(seeds=range(4), grid={})
@@ -311,7 +313,7 @@ def empty_files(folder):
             file.write_bytes(b"")
 
 
-@pytest.mark.parametrize("lost", ["wave.json", "checkpoints"])
+@pytest.mark.parametrize("lost", ["wave.json", pytest.param("checkpoints", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("place", ["as it was left", pytest.param("wave", marks=pytest.mark.slow)])
 def test_a_wave_whose_removal_was_cut_off_is_over(tmp_path, monkeypatch, lost, place):
     """The next is as large and of the same shapes: nothing of the old one is taken for it, or made again. It was
@@ -442,6 +444,7 @@ def test_members_over_devices_are_the_run_alone(whole, tmp_path):
     assert digests(tmp_path / "s", plan) == {m.name: expected[m.name] for m in plan.members}
 
 
+@pytest.mark.slow
 def test_exact_over_a_mesh_of_seeds_and_data_is_the_run_alone(tmp_path):
     changes = {"exact": True, "steps": 20}
     plan = plan_of(seeds=(1, 2, 3), grid={}, devices=2, **changes)
