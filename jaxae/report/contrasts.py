@@ -62,7 +62,7 @@ def strip(found: Comparison, colours: Sequence[str], alt: str) -> Markup:
     at, label, gap = places or Places(list(range(n)), "", 1.0)
     names = [f"{_short(setting, across)}\n(n = {len(setting.seeds)})" for setting in found.settings]
     if not across:
-        names = [wrapped(name) for name in names]
+        names = [_wrapped(name) for name in names]
     with style():
         figure = new_figure(PAGE, 250 if across else 52 + _row_height(names, 30) * n)
         axes = figure.add_subplot()
@@ -86,7 +86,7 @@ def _short(setting: Setting, across: bool) -> str:
     return setting.label.partition("=")[2] if across else setting.label
 
 
-def wrapped(name: str) -> str:
+def _wrapped(name: str) -> str:
     """A long name on several lines, broken between its fields: after a comma, but within no brackets."""
     whole = re.sub(r"\s(?=[^()]*\))", "\N{NO-BREAK SPACE}", name)
     return textwrap.fill(whole, WIDE, break_on_hyphens=False).replace("\N{NO-BREAK SPACE}", " ")
@@ -139,7 +139,7 @@ def _settings_axis(axes: Axes, at: Sequence[float], names: Sequence[str], gap: f
 def differences(pairs: Sequence[Pair], title: str, alt: str) -> Markup:
     """One row a setting against the baseline: every common seed's difference, and under it their mean and interval; a
     line at 0."""
-    names = [wrapped(f"{pair.setting} (n = {len(pair.seeds)})") for pair in pairs]
+    names = [_wrapped(f"{pair.setting} (n = {len(pair.seeds)})") for pair in pairs]
     with style():
         figure = new_figure(PAGE, 52 + _row_height(names, 34) * len(pairs))
         axes = figure.add_subplot()

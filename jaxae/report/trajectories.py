@@ -11,12 +11,13 @@ from matplotlib.ticker import MaxNLocator
 
 from jaxae.compare import words
 from jaxae.compare.varied import Group, is_number
-from jaxae.report.contrasts import ROUND, wrapped
+from jaxae.report.contrasts import ROUND
 from jaxae.report.curves import series
 from jaxae.report.svg import INK, MUTED, PAGE, new_figure, style, to_svg
 
 EARLY = 0.12  # of the run, whose heights would flatten the rest
-NAMED = 8  # settings whose names fit into the plane
+NAMED = 8  # settings whose names fit into the plane, beside the legend
+SHORT = 24  # characters of such a name
 PANELS = {"validation_loss": "validation loss, nats", "validation_elbo": "validation ELBO, nats"}
 Rows = Sequence[dict[str, Any]]
 
@@ -71,14 +72,15 @@ def plane(groups: Sequence[Group], colours: Sequence[str], alt: str) -> Markup:
     there = [(group, colour, rate_and_distortion(group)) for group, colour in zip(groups, colours)]
     there = [each for each in there if len(each[2])]
     lines: dict[str, list[tuple[float, np.ndarray]]] = {}
+    named = len(there) <= NAMED and all(len(group.label) <= SHORT for group, _, _ in there)
     with style():
         figure = new_figure(PAGE * 0.72, PAGE * 0.5)
         axes = figure.add_subplot()
         for group, colour, points in there:
             middle, beta = points.mean(axis=0), group.values.get("beta")
             axes.scatter(points[:, 0], points[:, 1], s=22, color=colour, alpha=0.8, linewidths=0, zorder=3)
-            if len(there) <= NAMED:
-                text = axes.annotate(wrapped(group.label), middle, (6, 6), textcoords="offset points", size=8.5)
+            if named:
+                text = axes.annotate(group.label, middle, (6, 6), textcoords="offset points", size=8.5)
                 text.set_in_layout(False)
             if is_number(beta):
                 others = words.setting({k: v for k, v in group.values.items() if k != "beta"})
