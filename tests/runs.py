@@ -11,6 +11,7 @@ from typing import Any
 
 from jaxae import run
 from jaxae.config import Config
+from jaxae.data import digits
 
 SMALL: dict[str, Any] = {
     "steps": 60, "batch_size": 100, "width": 24, "latent": 3, "log_every": 7, "validate_every": 20,
@@ -48,3 +49,15 @@ def kill_at(process: subprocess.Popen, folder: Path, step: int, number: int = si
         time.sleep(0.01)
     process.send_signal(number)
     return process.communicate(timeout=60)
+
+
+def change_a_pixel(monkeypatch: Any) -> None:
+    """The digits are other data from now on."""
+    same = digits.load
+
+    def changed(validation: int | None = None) -> Any:
+        source = same(validation)
+        source.train.rows[0, 0, 0, 0] ^= 1
+        return source
+
+    monkeypatch.setattr(digits, "load", changed)

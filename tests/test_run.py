@@ -12,11 +12,10 @@ import pytest
 from jaxae import log, loop, run
 from jaxae.checkpoint import Checkpoints
 from jaxae.cli import status
-from jaxae.data import digits
 from jaxae.data.view import View
 from jaxae.errors import Diverged, InputError
 from jaxae.loop import Watch
-from tests.runs import SMALL, digest_of, flags, kill_at, small, start
+from tests.runs import SMALL, change_a_pixel, digest_of, flags, kill_at, small, start
 
 pytestmark = pytest.mark.optimised
 
@@ -125,14 +124,7 @@ def test_a_folder_with_something_else_in_it_is_refused(tmp_path):
 
 def test_data_that_changed_is_refused(whole, tmp_path, monkeypatch):
     run.train(small(steps=5), tmp_path / "run")
-    same = digits.load
-
-    def changed(validation=None):
-        source = same(validation)
-        source.train.rows[0, 0, 0, 0] ^= 1
-        return source
-
-    monkeypatch.setattr(digits, "load", changed)
+    change_a_pixel(monkeypatch)
     with pytest.raises(InputError, match="has changed since step 5"):
         run.train(small(), tmp_path / "run")
 

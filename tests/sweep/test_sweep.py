@@ -16,7 +16,6 @@ import pytest
 from jaxae import log, run, sweep
 from jaxae.checkpoint import Checkpoints
 from jaxae.cli import status
-from jaxae.data import digits
 from jaxae.errors import InputError
 from jaxae.evaluate.bench import Settings
 from jaxae.loop import Loop
@@ -24,7 +23,7 @@ from jaxae.progress import Progress
 from jaxae.sweep import wave
 from jaxae.sweep.folder import SweepFolder, member_path
 from jaxae.sweep.lanes import wave_size
-from tests.runs import SMALL, digest_of, flags, kill_at, small, start
+from tests.runs import SMALL, change_a_pixel, digest_of, flags, kill_at, small, start
 
 pytestmark = pytest.mark.optimised
 
@@ -463,14 +462,7 @@ def test_a_batch_over_a_mesh_is_cut_by_its_data_devices_alone(tmp_path):
 
 
 def test_members_are_read_only_beside_the_data_that_they_were_trained_on(whole, monkeypatch):
-    same = digits.load
-
-    def changed(validation=None):
-        source = same(validation)
-        source.train.rows[0, 0, 0, 0] ^= 1
-        return source
-
-    monkeypatch.setattr(digits, "load", changed)
+    change_a_pixel(monkeypatch)
     kept = whole.folder.find("seed=0,beta=1").evaluation_file.read_bytes()
     with pytest.raises(InputError, match=r"digits has changed since step 60 of this run, .*: the same `jaxae sweep`"):
         sweep.evaluate(whole.folder.path, settings=Settings(2))
