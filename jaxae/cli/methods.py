@@ -17,7 +17,7 @@ from jaxae.errors import InputError
 @click.option("--table", is_flag=True, help="a page in Markdown: objective, state, what couples the batch")
 @click.option("--measured", metavar="FILE", help="of --table: what experiments/methods.py has measured")
 def methods(names: tuple[str, ...], json: bool, table: bool, measured: str | None) -> None:
-    """List the autoencoders, or those of NAME, with their citations and hyperparameters.
+    """List the autoencoders, or those of NAME, with their citations, losses and hyperparameters.
 
     A NAME may be a method of your own, path/to/mine.py:mine. Naming it here allows runs that use it to be read.
     """
@@ -35,6 +35,6 @@ def methods(names: tuple[str, ...], json: bool, table: bool, measured: str | Non
         click.echo(json_module.dumps({name: dataclasses.asdict(e) for name, e in entries.items()}, indent=2))
         return
     for entry in entries.values():
-        click.echo(f"{entry.name}: {entry.summary}\n    {entry.citation}")
+        click.echo(f"{entry.name}: {entry.summary}\n    {entry.citation}\n    {entry.objective}")
         for h in entry.hyperparameters:
             click.echo(f"    --{h.name.replace('_', '-')} [{h.default}]  {h.help}")

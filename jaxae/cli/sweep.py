@@ -32,7 +32,8 @@ def sweep(
 
     Real-valued axes (the learning rate, a method's own weights) run together with the seeds in one compiled program;
     others (latent, network, method) make a group each. Every member is then a run: `jaxae evaluate DIR --member
-    seed=3,beta=4`. With --exact, or on a CPU, a member has the bits of the same run alone.
+    seed=3,beta=4`. With --exact, or by --lanes map (auto on a CPU), a member has the
+    bits of the same run alone. Here --devices share the members; --mesh says otherwise.
     """
     if not run_dir:
         raise InputError("--run '': expected a folder")

@@ -61,7 +61,7 @@ def config_options(command: Callable) -> Callable:
             continue
         default = "" if spec.default in (None, False) else f" [{spec.default}]"
         choices = spec.metadata.get("choices")
-        shown = f": {', '.join(choices)}" if choices and len(choices) < 13 else ""
+        shown = f": {', '.join(choices)}" if choices and len(choices) < 20 else ""
         flag = f"--{spec.name.replace('_', '-')}"
         text = f"{spec.metadata['help']}{shown}{default}"
         kind: dict[str, Any] = {"is_flag": True} if spec.type is bool else {"type": _kind(spec)}
