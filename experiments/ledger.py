@@ -127,7 +127,8 @@ def key(row: dict[str, Any]) -> tuple[str, str, str]:
 
 def tables(rows: Sequence[dict[str, Any]]) -> str:
     """Markdown: a table of rows for each (table, budget), in the order of the published values, with the paired
-    differences from the first; and under it those of the other neighbours, and of two layers from one."""
+    differences from the first; and under it those of the other neighbours, of IWAE from the VAE with as many samples,
+    and of two layers from one."""
     parts = []
     for table, budget in dict.fromkeys((row["table"], row["budget"]) for row in rows):
         mine = [row for row in rows if (row["table"], row["budget"]) == (table, budget)]
@@ -135,7 +136,7 @@ def tables(rows: Sequence[dict[str, Any]]) -> str:
         parts.append(
             "\n".join([f"**{table}**, budget `{budget}`", "", *_head(), *(_line(row, mine[0]) for row in mine)])
         )
-        differences = [_named(one, other) for one, other in pairwise(mine[1:])]
+        differences = [_named(one, other) for one, other in _pairs(mine)]
         if table == DEEPER:
             flat = {row["setting"]: row for row in rows if (row["table"], row["budget"]) == (FLATTER, budget)}
             both = [(flat[row["setting"]], row) for row in mine if row["setting"] in flat]
@@ -143,6 +144,14 @@ def tables(rows: Sequence[dict[str, Any]]) -> str:
         if differences:
             parts.append("Paired over seeds, nats: " + "; ".join(differences) + ".")
     return "\n\n".join(parts)
+
+
+def _pairs(mine: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Neighbours, and IWAE beside the VAE with as many samples, each pair once; none with the first row."""
+    there = {row["setting"]: row for row in mine}
+    alike = [(there[vae], there[iwae]) for iwae in there if (vae := iwae.replace("IWAE", "VAE")) in there]
+    found = {(one["setting"], other["setting"]): (one, other) for one, other in [*pairwise(mine), *alike]}
+    return [(one, other) for one, other in found.values() if one is not mine[0] and one is not other]
 
 
 def _head() -> list[str]:

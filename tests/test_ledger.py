@@ -45,6 +45,15 @@ def test_neighbours_are_compared_over_their_common_seeds():
     assert "IWAE less VAE −1.93 (−2.08 to −1.79, n = 3)." in text and "VAE less flat" not in text
 
 
+def test_iwae_is_compared_with_the_vae_of_as_many_samples_once():
+    names = ("VAE k=1", "VAE k=5", "VAE k=50", "IWAE k=5", "IWAE k=50")
+    rows = [row(name, [90.0 - n, 91.0 - n, 92.0 - n]) for n, name in enumerate(names)]
+    text = ledger.tables(rows)
+    assert "IWAE k=5 less VAE k=5 −2.00" in text and "IWAE k=50 less VAE k=50 −2.00" in text
+    assert text.count("IWAE k=50 less IWAE k=5 ") == 1
+    assert ledger.tables(rows[1::2]).count("less VAE k=5") == 0, "the first's column has it"
+
+
 def test_every_setting_is_compared_with_the_first():
     text = ledger.tables([row("VAE", [90.0, 91.0, 92.0]), row("b", [0.0, 0.1, 0.0]), row("IWAE", [88.0, 89.1, 90.1])])
     assert "| IWAE | 89.07 (86.46 to 91.68) | 3 | −1.93 (−2.08 to −1.79, n = 3) |" in text
