@@ -103,14 +103,14 @@ def _start(setup: Setup, checkpoints: Checkpoints, progress: Progress) -> tuple[
     found = checkpoints.restore(setup.shapes())
     if found is None:
         return setup.init(), Watch()
-    _check_data(setup, found)
+    check_data(setup, found)
     if found.step > setup.total:
         raise InputError(f"steps {setup.total}: this run has {found.step} already: expected at least that many")
     progress.say(f"resuming at step {found.step:,} of {setup.total:,}")
     return found.state, Watch(**found.meta["watch"][0])
 
 
-def _check_data(setup: Setup, found: Restored) -> None:
+def check_data(setup: Setup, found: Restored) -> None:
     """Raises InputError unless the data is what the run has read so far."""
     if found.meta["data"] != setup.source.digest:
         raise InputError(
@@ -170,7 +170,7 @@ def load(path: str | Path, checkpoint: str = "auto", *, net: Net | None = None, 
         found = checkpoints.restore(setup.shapes(), None if step is None else int(step))
     if found is None:
         raise InputError(f"{folder.path}: no checkpoint yet: `jaxae train --run {folder.path}` makes one")
-    _check_data(setup, found)
+    check_data(setup, found)
     return Trained(setup, folder, found.step, found.state, optim.evaluated(found.state))
 
 

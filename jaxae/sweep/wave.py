@@ -13,12 +13,12 @@ from jaxae import folder as folders
 from jaxae import log
 from jaxae.build import Setup
 from jaxae.checkpoint import Checkpoints
-from jaxae.errors import InputError
 from jaxae.folder import RunFolder
 from jaxae.log import Rows
 from jaxae.loop import Lane, Loop, Programs, Watch
 from jaxae.parallel import Layout
 from jaxae.progress import Bar, Progress
+from jaxae.run import check_data
 from jaxae.sweep.folder import SweepFolder
 from jaxae.sweep.plan import Member
 from jaxae.types import PyTree, TrainState
@@ -66,10 +66,7 @@ class Wave:
         found = checkpoints.restore(like)
         if found is None:
             return stack([setup.init() for setup in self.setups]), 0, [Watch() for _ in self.members]
-        if found.meta["data"] != self.source.digest:
-            raise InputError(
-                f"{self.source.name} has changed since step {found.step} of this sweep: its digest differs"
-            )
+        check_data(self.setups[0], found)
         self.progress.say(f"resuming a wave of {len(self.members)} at step {found.step:,}")
         return found.state, found.step, [Watch(**kept) for kept in found.meta["watch"]]
 

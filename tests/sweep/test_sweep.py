@@ -306,6 +306,24 @@ def test_members_that_were_handed_out_outlive_the_state_of_their_wave(tmp_path):
     assert first.stat().st_mtime_ns == kept and len(set(digests(tmp_path / "s", plan).values())) == 4
 
 
+def test_a_waves_folder_is_its_members_alone_and_is_removed_under_another_name(tmp_path, monkeypatch):
+    remove, removed = shutil.rmtree, []
+
+    def noted(path, *args):
+        removed.append(Path(path).name)
+        remove(path, *args)
+
+    monkeypatch.setattr(shutil, "rmtree", noted)
+    folder = SweepFolder(tmp_path)
+    folder.begin_wave(["a", "b"])
+    folder.wave_checkpoints.mkdir()
+    folder.begin_wave(["a", "b"])
+    assert folder.wave_checkpoints.exists() and not removed
+    folder.begin_wave(["b", "a"])
+    assert folder.wave_members() == ["b", "a"] and not folder.wave_checkpoints.exists()
+    assert removed == ["wave.removed"]
+
+
 def empty_files(folder):
     for file in folder.rglob("*"):
         if file.is_file():
