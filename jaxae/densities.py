@@ -70,7 +70,9 @@ def kl(q: Normal, p: Normal) -> Float[Array, "*shape latent"]:
 
 def bernoulli(logits: Float[Array, "batch ..."], x: Float[Array, "batch ..."]) -> Float[Array, " batch"]:
     """log p(x) of independent Bernoulli pixels, x l - softplus(l): finite, with its gradient, at every logit."""
-    logits = jax.lax.optimization_barrier(logits.reshape(len(logits), -1))  # XLA's loops over [28, 28, 1] are scalar
+    logits = logits.reshape(len(logits), -1)
+    if jax.default_backend() == "cpu":  # where XLA's loops over [28, 28, 1] are scalar
+        logits = jax.lax.optimization_barrier(logits)
     return event_sum(x.reshape(logits.shape) * logits - softplus(logits))
 
 

@@ -103,7 +103,7 @@ def _mean_gradient(
     """(gradient of the mean loss, new Variables.state, mean metrics), over `pieces` microbatches in turn."""
 
     def mean_loss(params, kept, keys, batch):
-        objective = method.loss(Variables(params, kept), keys, batch, state.step)
+        objective = _whole(method.loss(Variables(params, kept), keys, batch, state.step))
         descended = objective.loss if objective.adversary is None else objective.loss + objective.adversary
         # Both this mean and the one after the gradient are needed: together they are right in pmap, vmap and shard_map.
         return axis.mean(jnp.mean(descended)), (objective.state, _means(objective))
@@ -133,6 +133,12 @@ def _mean_gradient(
     return grads, kept, metrics
 
 
+def _whole(x: PyTree) -> PyTree:
+    """`x`, made once, on an accelerator: XLA else makes it anew in each of the products and sums that read it, and
+    merges the mean over a batch into the sum over pixels, for which all pixels' terms go through memory."""
+    return x if jax.default_backend() == "cpu" else jax.lax.optimization_barrier(x)
+
+
 def _means(objective: Objective) -> dict[str, Array]:
     return {name: jnp.mean(value) for name, value in {"loss": objective.loss, **objective.metrics}.items()}
 
@@ -160,10 +166,10 @@ def make_train_chunk(step: Step, fetch: Callable[[Array, Array, Any, PyTree], Ba
 
         def one(state, i):
             row = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False), feed)
-            return step(random.stream(key, "noise"), state, fetch(key, state.step, data, row))
+            return step(random.stream(key, "noise"), state, _whole(fetch(key, state.step, data, row)))
 
         shapes = jax.eval_shape(one, state, jnp.zeros((), jnp.int32))[1]
-        start = {name: jnp.full((capacity,), jnp.nan, value.dtype) for name, value in shapes.items()}
+        start = jnp.full((capacity, len(shapes)), jnp.nan, jnp.float32)
 
         def more(carry):
             i, _, _, finite = carry
@@ -173,11 +179,12 @@ def make_train_chunk(step: Step, fetch: Callable[[Array, Array, Any, PyTree], Ba
             i, state, kept, _ = carry
             state, metrics = one(state, i)
             finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
-            return i + 1, state, {n: kept[n].at[i].set(v) for n, v in metrics.items()}, finite
+            row = jnp.stack([metrics[name].astype(jnp.float32) for name in shapes])
+            return i + 1, state, kept.at[i].set(row), finite
 
         begin = (jnp.zeros((), jnp.int32), state, start, jnp.array(True))
-        done, state, metrics, _ = jax.lax.while_loop(more, body, begin)
-        return Chunk(state, done, metrics)
+        done, state, kept, _ = jax.lax.while_loop(more, body, begin)
+        return Chunk(state, done, dict(zip(shapes, kept.T)))
 
     return chunk
 

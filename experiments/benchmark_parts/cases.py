@@ -41,6 +41,8 @@ TARGETS = {
 }  # fmt: skip
 MATMUL = ("jax", "torch")
 NLL_SAMPLES = 5000
+LANES = 64
+ACCELERATED = "lanes"  # the group that only an accelerator has the room for: measured where it is asked for by name
 MEMBERS = (1, 4, 16, 64)
 STEP = 1 / 1.03  # of the bare scan's throughput: a step of the loop takes at most 1.03 of its time
 OVER = (20, 128)  # batch sizes at which the loop is compared with the bare scan
@@ -74,6 +76,18 @@ def inside() -> list[Case]:
         about = f"share of the training time spent waiting for checkpoints, {data}, every tenth of 100 epochs"
         ours = Program("jaxae_whole", work, "stall")
         cases.append(Case("checkpoint", f"checkpoint-{data}", "none", about, ours, None, 0.02, "share"))
+    return cases
+
+
+def lanes() -> list[Case]:
+    """Many seeds of the MLP as one program, all their examples counted, against one run of pythae."""
+    cases = []
+    for batch in (128, 1024):
+        work, many = f"mlp-{batch}", f"mlp-{batch}-x{LANES}"
+        about = f"{LANES} seeds of the VAE 784-500-20 as one program, batch {batch:,}, the examples of all counted"
+        ours, share = Program("with_jaxae", work, "lanes", LANES), 0.3 if batch == 1024 else None
+        cases.append(Case(ACCELERATED, many, "matmul", about, ours, Program("matmul", work, "best"), share))
+        cases.append(Case(ACCELERATED, many, "pythae", about, ours, Program("with_pythae", work, "train"), 50.0))
     return cases
 
 
@@ -111,11 +125,11 @@ def starts() -> list[Case]:
     ]
 
 
-CASES = [*training(), *inside(), *seeds(), *nll(), *starts()]
+CASES = [*training(), *lanes(), *inside(), *seeds(), *nll(), *starts()]
 GROUPS = tuple(dict.fromkeys(case.group for case in CASES))
 
 
 def chosen(works: list[str] | None, peers: list[str] | None) -> list[Case]:
     """The cases of those groups or works, and of those peers."""
-    found = [case for case in CASES if not works or {case.group, case.work} & set(works)]
+    found = [case for case in CASES if ({case.group, case.work} & set(works) if works else case.group != ACCELERATED)]
     return [case for case in found if not peers or case.peer in peers]

@@ -13,6 +13,7 @@ README = Path(__file__).parents[2] / "README.md"
 START, END = "<!-- benchmark: made by python -m experiments.benchmark --pages -->", "<!-- end of benchmark -->"
 TITLES = {
     "training": "Training beside the peers",
+    "lanes": "Many seeds as one program on an accelerator",
     "loop": "The loop against the bare compiled scan of its step",
     "data": "The ways of the data against the step alone",
     "checkpoint": "Waiting for checkpoints",
@@ -31,7 +32,7 @@ def write(file: Path) -> None:
     kept["rows"] = in_order(kept["rows"])
     file.with_suffix(".md").write_text(page(kept))
     plot(kept["rows"], file.with_suffix(".svg"))
-    if file.resolve().parent == README.parent / "experiments":
+    if file.resolve() == README.parent / "experiments" / "benchmark.json":
         first, rest = README.read_text().split(START)
         README.write_text(f"{first}{START}\n{summary(kept['rows'])}\n{END}{rest.split(END)[1]}")
 
@@ -66,12 +67,12 @@ def _title(group: str) -> str:
 def legend() -> str:
     return (
         "A ratio is our throughput over theirs, above 1 where jaxae is faster: the median of the rounds, and their "
-        "range. Rows in seconds or in shares say so, and there less is better. **Bold** is behind: slower than a peer, "
-        "or a target missed. *Of matrix products*: our rate of floating-point operations over the machine's own rate "
-        "of 2048 x 2048 products. *Losses agree*: the largest relative difference of the loss curves' windows; what is "
-        "beyond the tolerance is marked with !, and is no fair comparison. *Memory*: our peak over theirs, of whole "
-        f"processes. *Others' share*: of the machine, taken by other programs meanwhile; above {NOISY:.0%} marked with "
-        "!, and not to be believed."
+        "range. Rows in seconds or in shares say so, and there less is better. **Bold** is behind: slower than a "
+        "peer, or a target missed. *Of matrix products*: our rate of floating-point operations over the machine's "
+        "own rate of 2048 x 2048 products (8192 x 8192 on an accelerator). *Losses agree*: the largest relative "
+        "difference of the loss curves' windows; what is beyond the tolerance is marked with !, and is no fair "
+        "comparison. *Memory*: our peak over theirs, of whole processes. *Others' share*: of the machine, taken by "
+        f"other programs meanwhile; above {NOISY:.0%} marked with !, and not to be believed."
     )
 
 

@@ -6,7 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from experiments.benchmark_parts import figures, rows
-from experiments.benchmark_parts.cases import Case, Program
+from experiments.benchmark_parts.cases import ACCELERATED, Case, Program
 from experiments.benchmark_parts.works import TRAINING
 
 Rate = Callable[[Program, int], dict[str, Any]]
@@ -56,7 +56,7 @@ def compared(case: Case, ours: Found, theirs: Found) -> dict[str, Any] | None:
     compute the same, or compute it by the same lines."""
     if case.group == "nll":
         found = nll_agreement([one["nll"] for one in ours], [one["nll"] for one in theirs])
-    elif case.group in TRAINING and case.peer not in ("matmul", "lax-conv"):
+    elif case.group in (*TRAINING, ACCELERATED) and case.peer not in ("matmul", "lax-conv"):
         found = figures.agreement([one["curves"] for one in ours], [one["curves"] for one in theirs])
     else:
         return None

@@ -25,6 +25,8 @@ COMMANDS = {
     "import-all": ["-c", "from jaxae import run, sweep"],
 }
 LAST = 2000  # characters of what a program that failed has said
+PATIENCE = 600.0  # seconds in which a program that takes turns must be ready, or done with its turn
+DEVICE = "import jax; d = jax.devices()[0]; print('' if d.platform == 'cpu' else d.device_kind)"
 
 
 class Failed(Exception):
@@ -57,15 +59,37 @@ class Shop:
     def run(self, program: Program, seed: int, **environment: str) -> dict[str, Any]:
         if program.work in TRAINING and program.variant != "start" and not self.start_of(program.work).is_file():
             self.run(Program("with_jaxae", program.work, "start"), 0)
+        words, out = self.task(program, seed)
+        self.process(words, **environment)
+        return json.loads(out.read_text())
+
+    def task(self, program: Program, seed: int, turns: int = 1) -> tuple[list[str], Path]:
+        """Python's arguments, and where the result will be."""
         self.count += 1
         task, out = (self.folder / f"{self.count}-{name}.json" for name in ("task", "out"))
         values = {
             "work": program.work, "variant": program.variant, "number": program.number, "seconds": self.seconds,
             "seed": seed, "images": str(self.images), "start": str(self.start_of(program.work)), "out": str(out),
+            "turns": turns,
         }  # fmt: skip
         task.write_text(json.dumps(values))
-        self.process(["-m", f"experiments.benchmark_peers.{program.module}", str(task)], **environment)
-        return json.loads(out.read_text())
+        return ["-m", f"experiments.benchmark_peers.{program.module}", str(task)], out
+
+    def in_turns(self, programs: list[Program], rounds: int) -> dict[Program, list[dict[str, Any]]]:
+        """What each found in every round. All are started together and stay; one at a time is timed, round by round,
+        every second round from the last to the first. What fails is told, and left out."""
+        self.run(Program("with_jaxae", programs[0].work, "start"), 0)
+        stays = {program: Stays(self, program, rounds) for program in programs}
+        try:
+            for one in stays.values():  # nobody is timed while others still compile
+                one.reached(one.ready(0))
+            for number in range(rounds):
+                for program in programs if number % 2 == 0 else reversed(programs):
+                    stays[program].turn(number)
+            return {program: found for program, one in stays.items() if (found := one.result())}
+        finally:
+            for one in stays.values():
+                one.process.kill()
 
     def start_of(self, work: str) -> Path:
         return self.folder / f"start-{work}.npz"
@@ -98,6 +122,38 @@ class Shop:
         return found[-1]
 
 
+class Stays:
+    """A program that takes turns with others: `protocol.Turns` is its side."""
+
+    def __init__(self, shop: Shop, program: Program, rounds: int):
+        words, self.out = shop.task(program, 0, rounds)
+        self.program, self.rounds, self.said = program, rounds, self.out.with_suffix(".txt")
+        env = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # a GPU's memory is for all of them
+        with self.said.open("w") as file:
+            self.process = subprocess.Popen([sys.executable, *words], cwd=ROOT, env=env, stdout=file, stderr=file)
+
+    def ready(self, number: int) -> Path:
+        return Path(f"{self.out}.ready-{number}")
+
+    def turn(self, number: int) -> None:
+        if self.reached(self.ready(number)):
+            Path(f"{self.out}.go-{number}").touch()
+            self.reached(self.out if number == self.rounds - 1 else self.ready(number + 1))
+
+    def reached(self, mark: Path) -> bool:
+        until = time.monotonic() + PATIENCE
+        while not mark.is_file() and self.process.poll() is None and time.monotonic() < until:
+            time.sleep(0.005)
+        return mark.is_file()
+
+    def result(self) -> list[dict[str, Any]]:
+        if not self.out.is_file() or self.process.wait():
+            print(f"{self.program}: {self.said.read_text()[-LAST:]}", file=sys.stderr)
+            return []
+        found = json.loads(self.out.read_text())
+        return [{**found, "rate": rate} for rate in found["rates"]]
+
+
 @contextlib.contextmanager
 def others() -> Iterator[list[float | None]]:
     """The share of the machine's time that went to programs which are not ours: filled in at the end; None where the
@@ -122,7 +178,12 @@ def _times() -> tuple[float, float, float] | None:
 
 
 def device() -> str:
-    """The machine, in words."""
+    """The machine, in words: its accelerator, asked for in a process that does not keep it, and its processor."""
+    kind = subprocess.run([sys.executable, "-c", DEVICE], capture_output=True, text=True).stdout.strip()
+    return f"{kind}, {processor()}" if kind else processor()
+
+
+def processor() -> str:
     info = Path("/proc/cpuinfo")
     models = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
     name = models[0] if models else platform.processor() or platform.machine()

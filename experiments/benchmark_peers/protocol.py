@@ -9,7 +9,7 @@ apart from what is timed, and the loss of every step from the first on.
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +35,8 @@ class Task(NamedTuple):
     """Where the result goes, as JSON."""
     number: int = 0
     """Members of a sweep, or importance samples."""
+    turns: int = 1
+    """Stretches that are timed: see `Turns`."""
 
     def training(self) -> Work:
         return TRAINING[self.work]
@@ -50,22 +52,55 @@ class Task(NamedTuple):
             return [(file[f"kernel{n}"], file[f"bias{n}"]) for n in range(len(file.files) // 2)]
 
 
+class Turns:
+    """When a program is timed: once, as soon as it is warm; or several times, each when its turn has come. Files beside
+    its result tell: it makes `ready-N` and waits for `go-N`."""
+
+    def __init__(self, out: str = "", count: int = 1):
+        self.out, self.count, self.taken = out, count, 0
+
+    def take(self) -> None:
+        if self.count > 1:
+            Path(f"{self.out}.ready-{self.taken}").touch()
+            while not Path(f"{self.out}.go-{self.taken}").is_file():
+                time.sleep(0.002)
+        self.taken += 1
+
+    @property
+    def over(self) -> bool:
+        return self.taken == self.count
+
+
 class Meter:
     """The program's clock. `wait` blocks until what it is given is computed, where the library runs ahead."""
 
-    def __init__(self, batch: int, seconds: float, wait: Callable[[Any], Any] = lambda state: None):
-        self.batch, self.seconds, self._wait = batch, seconds, wait
+    def __init__(
+        self,
+        batch: int,
+        seconds: float,
+        wait: Callable[[Any], Any] = lambda state: None,
+        turns: Turns | None = None,
+    ):
+        self.batch, self.seconds, self._wait, self.turns = batch, seconds, wait, turns or Turns()
         self.curves: dict[str, list[Any]] = {}
         self.steps = 0
+        self.rates: list[float] = []
         self._first: float | None = None
         self._begun: tuple[float, int] | None = None
-        self._ended: tuple[float, int] | None = None
+
+    @classmethod
+    def of(cls, task: Task, wait: Callable[[Any], Any] = lambda state: None) -> "Meter":
+        return cls(task.training().batch, task.seconds, wait, Turns(task.out, task.turns))
 
     def add(self, **losses: Any) -> None:
         """The mean loss of the step just made, or an array of several steps' losses, by what it is."""
         for name, loss in losses.items():
             self.curves.setdefault(name, []).append(loss)
-        self.steps += int(np.prod(np.shape(next(iter(losses.values())))))
+        self.count(int(np.prod(np.shape(next(iter(losses.values()))))))
+
+    def count(self, steps: int = 1) -> None:
+        """Steps made whose losses the program keeps itself."""
+        self.steps += steps
 
     def more(self, state: Any = None) -> bool:
         """Whether to go on; asked before every step (or compiled call), with what must be ready for the clock."""
@@ -76,21 +111,28 @@ class Meter:
                 self._first = time.perf_counter()
             elif self._first and self.steps >= WARM_STEPS and now - self._first >= WARM_SHARE * self.seconds:
                 self._wait(state)
-                self._begun = time.perf_counter(), self.steps
+                self._begin()
             return True
         if now - self._begun[0] < self.seconds:
             return True
         self._wait(state)
-        self._ended = time.perf_counter(), self.steps
-        return False
+        elapsed, steps = time.perf_counter() - self._begun[0], self.steps - self._begun[1]
+        self.rates.append(steps * self.batch / elapsed)
+        if self.turns.over:
+            return False
+        self._begin()
+        return True
+
+    def _begin(self) -> None:
+        self.turns.take()
+        self._begun = time.perf_counter(), self.steps
 
     def result(self) -> dict[str, Any]:
-        assert self._begun and self._ended
-        elapsed, steps = (end - start for end, start in zip(self._ended, self._begun))
-        curves = {name: self._windowed(values) for name, values in self.curves.items()}
-        return {"rate": steps * self.batch / elapsed, "curves": curves}
+        """Examples a second, of each turn and of the first; the curves of all that was trained."""
+        curves = {name: self.windowed(values) for name, values in self.curves.items()}
+        return {"rate": self.rates[0], "rates": self.rates, "curves": curves}
 
-    def _windowed(self, values: list[Any]) -> list[float]:
+    def windowed(self, values: Sequence[Any]) -> list[float]:
         """Means over windows of WINDOW examples; a window that was not finished is left out."""
         each = WINDOW // self.batch
         steps = np.concatenate([np.ravel(np.asarray(value, np.float64)) for value in values])

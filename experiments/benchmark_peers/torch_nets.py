@@ -9,7 +9,15 @@ from torch import nn
 from experiments.benchmark_parts.works import SIDE, Layer, Work
 from experiments.benchmark_peers.protocol import Task
 
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+if DEVICE == "cuda":
+    torch.set_float32_matmul_precision("high")  # TF32, as XLA's default is there
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
+
+
+def wait(state: Any = None) -> None:
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
 
 
 class Crop(nn.Module):

@@ -82,7 +82,7 @@ def train(task: Task, step) -> dict[str, Any]:
     params = {"encoder": encoder, "decoder": decoder}
     state = train_state.TrainState.create(apply_fn=VAE(work).apply, params=params, tx=optax.adam(1e-3))
     rng, order = random.key(task.seed), np.random.default_rng(task.seed)
-    meter = Meter(work.batch, task.seconds, jax.block_until_ready)
+    meter = Meter.of(task, jax.block_until_ready)
     while True:
         permutation = order.permutation(len(x))
         for at in range(0, len(x) - work.batch + 1, work.batch):

@@ -3,7 +3,9 @@
 Variant `loop` is what `jaxae train` runs between two checkpoints: `jaxae.loop.Loop` with its adaptive compiled calls,
 its feed, its meter, and a log line every epoch (what the default `--log-every` is in the default run of 100 epochs) to
 metrics.jsonl and TensorBoard. Validation and checkpoints are off, for the peers have none. `stream` is the same with
-the rows streamed from the host. `lax-conv` is the loop with `lax.conv` in place of jaxae's matrix-product convolutions.
+the rows streamed from the host. `lanes` is that loop with `number` members side by side, each with its own noise,
+order and log, from the same parameters; every member's examples count, the curve is the first one's. `lax-conv` is the
+loop with `lax.conv` in place of jaxae's matrix-product convolutions.
 
 `scan` is the bare compiled scan of the same step, its metrics kept, data on the device, indices made beforehand.
 `alone` is that with one batch for all steps: the step and nothing else.
@@ -14,6 +16,7 @@ the rows streamed from the host. `lax-conv` is the loop with `lax.conv` in place
 import contextlib
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,8 +34,9 @@ from jaxae.build import Setup
 from jaxae.data.order import batch_indices
 from jaxae.loop import Lane, Loop, Watch, make_feed, make_programs
 from jaxae.networks import conv2d
-from jaxae.parallel import in_place
+from jaxae.parallel import Layout, in_place, make_mesh
 from jaxae.progress import Progress
+from jaxae.sweep.wave import stack
 from jaxae.train import make_train_step
 from jaxae.types import TrainState
 
@@ -68,15 +72,32 @@ def loop_of(
 
 def loop(task: Task, **changes: Any) -> dict[str, Any]:
     setup = setup_of(task, **changes)
-    meter = Meter(task.training().batch, task.seconds, jax.block_until_ready)
     with loop_of(setup, started(task, setup)) as running:
-        running.lanes[0].meter = Heard(meter)
-        call = 1
-        while meter.more(running.state):
-            call = running.advance(call)
-            if running.due("log"):
-                running.write_logs()
+        return run_loop(task, running)
+
+
+def run_loop(task: Task, running: Loop) -> dict[str, Any]:
+    meter, call = Meter.of(task, jax.block_until_ready), 1
+    running.lanes[0].meter = Heard(meter)
+    while meter.more(running.state):
+        call = running.advance(call)
+        if running.due("log"):
+            running.write_logs()
     return meter.result()
+
+
+def lanes(task: Task) -> dict[str, Any]:
+    setup, count = setup_of(task, stream="no"), task.number
+    setups = [setup.like(replace(setup.config, seed=task.seed + n)) for n in range(count)]
+    layout, progress = Layout(make_mesh(), lanes="vmap", block=count), Progress(quiet=True)
+    with tempfile.TemporaryDirectory() as name, progress.bar(setup, 0) as bar:
+        rows = [log.Rows(Path(name) / f"{n}.jsonl", 0) for n in range(count)]
+        members = [Lane(one, Watch(), written) for one, written in zip(setups, rows)]
+        state = stack([started(task, setup)] * count)
+        loop = Loop(members, layout, make_programs(setup, layout), state, 0, None, progress, bar, [])
+        with contextlib.closing(loop):
+            found = run_loop(task, loop)
+    return {**found, "rate": count * found["rate"], "rates": [count * rate for rate in found["rates"]]}
 
 
 def with_lax_conv(task: Task) -> dict[str, Any]:
@@ -102,7 +123,7 @@ def scan(task: Task, fixed: bool = False) -> dict[str, Any]:
 
         return jax.lax.scan(one, state, rows)
 
-    state, meter = started(task, setup), Meter(task.training().batch, task.seconds, jax.block_until_ready)
+    state, meter = started(task, setup), Meter.of(task, jax.block_until_ready)
     while meter.more(state):
         state, metrics = chunk(state, feed.data, rows)
         meter.add(loss=metrics["loss"])
@@ -113,5 +134,5 @@ if __name__ == "__main__":
     resident = partial(loop, stream="no")
     protocol.main({
         "start": start, "loop": resident, "stream": partial(loop, stream="yes"), "lax-conv": with_lax_conv,
-        "scan": scan, "alone": partial(scan, fixed=True),
+        "lanes": lanes, "scan": scan, "alone": partial(scan, fixed=True),
     })  # fmt: skip

@@ -80,7 +80,7 @@ def train(task: Task) -> dict[str, Any]:
     given = {"encoder$params": encoder, "decoder$params": decoder}
     state = svi.init(jax.random.key(task.seed), x[: work.batch], work=work)
     state = state._replace(optim_state=svi.optim.init({name: given[name] for name in svi.get_params(state)}))
-    meter, order, each = Meter(work.batch, task.seconds, jax.block_until_ready), orders(task, len(x)), {}
+    meter, order, each = Meter.of(task, jax.block_until_ready), orders(task, len(x)), {}
     tried = forms(svi, x, work)
     for name, form in tried.items():
         for seconds in (0.0, TRIAL):  # the first compiles

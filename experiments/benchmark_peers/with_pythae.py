@@ -26,6 +26,7 @@ from torch import nn
 from experiments.benchmark_parts.works import PIXELS, Work
 from experiments.benchmark_peers import protocol, torch_nets
 from experiments.benchmark_peers.protocol import Meter, Task
+from experiments.benchmark_peers.torch_nets import DEVICE
 
 AT_ONCE = (100, 1000)  # samples of get_nll
 
@@ -89,10 +90,10 @@ def train(task: Task) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         settings = BaseTrainerConfig(
             output_dir=folder, per_device_train_batch_size=work.batch, per_device_eval_batch_size=work.batch,
-            learning_rate=1e-3, optimizer_cls="Adam", seed=task.seed, num_epochs=10_000, no_cuda=True,
+            learning_rate=1e-3, optimizer_cls="Adam", seed=task.seed, num_epochs=10_000, no_cuda=DEVICE == "cpu",
         )  # fmt: skip
         trainer = Trainer(model_of(task), BaseDataset(x, torch.zeros(len(x))), training_config=settings)
-        trainer.meter = Meter(work.batch, task.seconds)
+        trainer.meter = Meter.of(task, torch_nets.wait)
         try:
             trainer.train()
         except TimeIsUp:
@@ -102,7 +103,7 @@ def train(task: Task) -> dict[str, Any]:
 
 @torch.no_grad()
 def nll(task: Task) -> dict[str, Any]:
-    model, x = model_of(task), torch.from_numpy(task.pixels())
+    model, x = model_of(task).to(DEVICE), torch.from_numpy(task.pixels()).to(DEVICE)
     model.eval()
     rates, values = [], []
     for at_once in [some for some in AT_ONCE if some <= task.number]:  # it never takes fewer

@@ -17,7 +17,8 @@ LANES = ("auto", "map", "vmap")
 @click.option("--grid", multiple=True, metavar="NAME=V,V", help="an axis and its values: beta=1,4; once for each axis")
 @click.option("--shared-batches", is_flag=True, help="every member reads the data in the same order")
 @click.option("--lanes", default="auto", help="map: one member after the other; vmap: side by side; auto [auto]")
-@click.option("--block", type=int, default=8, help="members that vmap takes side by side [8]")
+@click.option("--block", type=int, default=None, help="members that vmap takes side by side [at most 8 on a CPU, 64 "
+              "elsewhere, and no more than fit in memory]")  # fmt: skip
 @click.option("--wave", type=int, default=None, help="members trained at once [as many as fit in memory]")
 @click.option("--mesh", default=None, metavar="seed=S,data=D", help="devices that share members, and each batch "
               "[all of --devices share members]")  # fmt: skip
@@ -25,15 +26,15 @@ LANES = ("auto", "map", "vmap")
 @click.option("--no-report", is_flag=True, help="write no report.html")
 @config_options
 def sweep(
-    run_dir: str, seeds: str | None, grid: tuple[str, ...], shared_batches: bool, lanes: str, block: int,
+    run_dir: str, seeds: str | None, grid: tuple[str, ...], shared_batches: bool, lanes: str, block: int | None,
     wave: int | None, mesh: str | None, quiet: bool, no_report: bool, **values: Any,
 ) -> None:  # fmt: skip
     """Train every combination of seeds and grid values in DIR, or go on there; measure each; write the report.
 
     Real-valued axes (the learning rate, a method's own weights) run together with the seeds in one compiled program;
     others (latent, network, method) make a group each. Every member is then a run: `jaxae evaluate DIR --member
-    seed=3,beta=4`. With --exact, or by --lanes map (auto on a CPU), a member has the
-    bits of the same run alone. Here --devices share the members; --mesh says otherwise.
+    seed=3,beta=4`. With --exact, or by --lanes map (auto on a CPU; elsewhere auto is vmap), a member has the bits of
+    the same run alone. Here --devices share the members; --mesh says otherwise.
     """
     if not run_dir:
         raise InputError("--run '': expected a folder")

@@ -3,13 +3,28 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxae.types import Likelihood
 
+
+@jax.custom_jvp
+def relu(x):
+    """max(x, 0). Its derivative looks at the result, as tanh's does, so that what came in need not be kept."""
+    return jnp.maximum(x, 0)
+
+
+@relu.defjvp
+def _relu_jvp(primals, tangents):
+    (x,), (dx,) = primals, tangents
+    y = relu(x)
+    return y, jnp.where(y > 0, dx, jnp.zeros_like(dx))
+
+
 ACTIVATIONS: dict[str | None, Callable] = {
-    "relu": nn.relu,
+    "relu": relu,
     "gelu": nn.gelu,
     "silu": nn.silu,
     "tanh": nn.tanh,

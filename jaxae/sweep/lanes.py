@@ -1,4 +1,8 @@
-"""How the members of a wave share the device: one after the other or side by side, and how many at once."""
+"""How the members of a wave share the device: one after the other or side by side, and how many at once.
+
+All of it is decided by rule and by the compiler's account of the memory, nothing by the clock: how lanes lie enters the
+rounding, and the same command must give the same digits again.
+"""
 
 import os
 import time
@@ -16,15 +20,23 @@ from jaxae.parallel import Layout
 
 DEVICE_SHARE = 0.9  # of an accelerator's memory, at most, for a wave
 HOST_SHARE = 0.5  # of the free memory, where the device is a CPU: what is logged and saved lies there too
-TRIAL = 20  # steps of the measurement that chooses between map and vmap
+NARROW, WIDE = 8, 64  # most lanes side by side, unless told otherwise: on a CPU, whose cache is small; elsewhere
+TRIAL = 20  # steps that `seconds` takes
 
 
-def choose(setup: Setup, layout: Callable[[str], Layout], lanes: int) -> str:
-    """ "map" or "vmap". On a CPU map: no slower, and each member has the bits of the run alone. Elsewhere the faster of
-    the two for this model on this device, measured."""
-    if layout("map").exact or jax.default_backend() == "cpu":
-        return "map"
-    return min(("map", "vmap"), key=lambda kind: seconds(setup, layout(kind), lanes))
+def choose(exact: bool) -> str:
+    """ "map" or "vmap". On a CPU map: no slower, and each member has the bits of the run alone. Elsewhere vmap: one run
+    of a usual model leaves most of an accelerator idle."""
+    return "map" if exact or jax.default_backend() == "cpu" else "vmap"
+
+
+def block(members: int, need: Callable[[int], int], limit: int) -> int:
+    """Lanes side by side: all members, but for as many as the device does well, and halved until they fit in `limit`
+    bytes; need(n) says what n take."""
+    lanes = min(members, NARROW if jax.default_backend() == "cpu" else WIDE)
+    while lanes > 1 and need(lanes) > limit:
+        lanes = -(-lanes // 2)
+    return lanes
 
 
 def seconds(setup: Setup, layout: Layout, lanes: int) -> float:

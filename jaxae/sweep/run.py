@@ -35,8 +35,8 @@ class How:
 
     lanes: str = "auto"
     """"map", "vmap" or "auto": see `jaxae.sweep.lanes.choose`."""
-    block: int = 8
-    """Lanes that vmap takes side by side."""
+    block: int | None = None
+    """Lanes that vmap takes side by side; None: see `jaxae.sweep.lanes.block`."""
     seed_devices: int = 1
     """Devices that share the members."""
     wave: int | None = None
@@ -107,32 +107,46 @@ class Sweep:
         self.plan, self.folder, self.how, self.progress, self.asked = plan, folder, how, progress, asked
         self.setups = _setups(plan)
         self.mesh = make_mesh(how.seed_devices, plan.base.devices)
-        self.block = how.block
-        self.kind = self._lanes()
+        self.made: dict[tuple[Setup, Layout], Programs] = {}
+        self.kind, self.block = self._lanes()
         self.folder.write(plan, {"lanes": self.kind, "block": self.block, "exact": plan.base.exact})
         self.done = sum(self.ended(member) for member in plan.members)
 
-    def _lanes(self) -> str:
-        """As the folder has it where the sweep began before, else as asked, else measured."""
+    def _lanes(self) -> tuple[str, int]:
+        """(map or vmap, lanes side by side): as the folder has it where the sweep began before, else as asked, else by
+        rule."""
         if self.folder.exists():
             kept = self.folder.read()
-            self.block = kept["block"]
-            return kept["lanes"]
-        if self.how.lanes != "auto":
-            return self.how.lanes
+            return kept["lanes"], kept["block"]
+        kind = lane_rules.choose(self.plan.base.exact) if self.how.lanes == "auto" else self.how.lanes
+        if kind == "map":
+            return kind, 1
+        if self.how.block is not None:
+            return kind, self.how.block
         widest = max(range(len(self.plan.groups)), key=lambda g: len(self.plan.groups[g]))
-        lanes = min(len(self.plan.groups[widest]), 4 * self.block)
-        return lane_rules.choose(self.setups[widest], self.layout, lanes)
+        setup, members = self.setups[widest], len(self.plan.groups[widest])
 
-    def layout(self, kind: str) -> Layout:
-        return Layout(self.mesh, "jit", kind, self.block, self.plan.base.exact)
+        def need(block: int) -> int:
+            layout = self.layout(kind, block)
+            return lane_rules.memory(setup, layout, self.programs(setup, layout), layout.multiple())
+
+        return kind, lane_rules.block(-(-members // self.how.seed_devices), need, lane_rules.available())
+
+    def layout(self, kind: str, block: int) -> Layout:
+        return Layout(self.mesh, "jit", kind, block, self.plan.base.exact)
+
+    def programs(self, setup: Setup, layout: Layout) -> Programs:
+        """Made once: what is compiled to see how much memory it needs is what trains."""
+        if (setup, layout) not in self.made:
+            self.made[setup, layout] = make_programs(setup, layout)
+        return self.made[setup, layout]
 
     def ended(self, member: Member) -> bool:
         return self.folder.member(member.name).outcome_file.is_file()
 
     def run(self) -> None:
-        layout = self.layout(self.kind)
-        programs = [make_programs(setup, layout) for setup in self.setups]
+        layout = self.layout(self.kind, self.block)
+        programs = [self.programs(setup, layout) for setup in self.setups]
         parts = list(zip(self.setups, programs, self.plan.groups))
         sizes = [self.wave_size(layout, *part) for part in parts]
         self.say_plan(sizes)

@@ -20,9 +20,9 @@ from jaxae.errors import InputError
 from jaxae.evaluate.bench import Settings
 from jaxae.loop import Loop
 from jaxae.progress import Progress
-from jaxae.sweep import wave
+from jaxae.sweep import lanes, wave
 from jaxae.sweep.folder import SweepFolder, member_path
-from jaxae.sweep.lanes import wave_size
+from jaxae.sweep.lanes import block, wave_size
 from tests.runs import SMALL, change_a_pixel, digest_of, flags, kill_at, small, start
 
 pytestmark = pytest.mark.optimised
@@ -396,6 +396,23 @@ def test_a_broken_sweep_json_is_named(tmp_path, damage, capsys):
 def test_a_wave_is_no_wider_than_its_group(tmp_path):
     swept = sweep.sweep(plan_of((0,), {}, steps=2), tmp_path / "s", sweep.How(wave=10**13))
     assert len(swept.table) == 1
+
+
+def test_lanes_side_by_side_are_all_members_or_what_fits(monkeypatch):
+    taken = []
+
+    def need(count):
+        taken.append(count)
+        return 10 * count
+
+    assert block(3, need, 1000) == 3, "no lane stands idle"
+    assert block(100, need, 1000) == 8, "on a CPU"
+    monkeypatch.setattr(lanes.jax, "default_backend", lambda: "gpu")
+    assert block(100, need, 1000) == 64
+    assert block(50, need, 130) == 13, "50, 25 and then 13"
+    assert taken == [3, 8, 64, 50, 25, 13]
+    assert block(50, need, 1) == 1
+    assert (lanes.choose(exact=False), lanes.choose(exact=True)) == ("vmap", "map")
 
 
 def test_wave_sizes():

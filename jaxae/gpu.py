@@ -1,0 +1,23 @@
+"""What XLA is told where there may be GPUs, before it starts."""
+
+import os
+from importlib.util import find_spec
+
+FLAGS = {
+    "xla_gpu_deterministic_ops": "true",
+    "xla_gpu_enable_command_buffer": "+WHILE",
+}
+"""The first: kernels are chosen by rule. XLA else chooses by timing them, and each process may end with others, whose
+sums round otherwise: then no command gives its digits again. The second: a loop asks the device, not the host, whether
+to go on, which takes a sixth off a small step."""
+
+
+def prepare() -> None:
+    """Adds FLAGS to $XLA_FLAGS, but for those that it names already, where JAX has a plugin for some accelerator.
+    `import jaxae` calls it: only before the first use of a device does it tell."""
+    if find_spec("jax_plugins") is None:
+        return
+    said = os.environ.get("XLA_FLAGS", "")
+    named = {word.lstrip("-").split("=")[0] for word in said.split()}
+    new = [f"--{name}={value}" for name, value in FLAGS.items() if name not in named]
+    os.environ["XLA_FLAGS"] = " ".join([*said.split(), *new])
