@@ -5,11 +5,13 @@ from importlib.util import find_spec
 
 FLAGS = {
     "xla_gpu_deterministic_ops": "true",
+    "xla_gpu_enable_triton_gemm": "false",
     "xla_gpu_enable_command_buffer": "+WHILE",
 }
 """The first: kernels are chosen by rule. XLA else chooses by timing them, and each process may end with others, whose
-sums round otherwise: then no command gives its digits again. The second: a loop asks the device, not the host, whether
-to go on, which takes a sixth off a small step."""
+sums round otherwise: then no command gives its digits again. The second: by rule no product is Triton's; XLA would
+still prepare for it, and then make biases and activations in passes of their own. The third: a loop asks the device,
+not the host, whether to go on, which takes a sixth off a small step."""
 
 
 def prepare() -> None:

@@ -82,7 +82,8 @@ class Shop:
         stays = {program: Stays(self, program, rounds) for program in programs}
         try:
             for one in stays.values():  # nobody is timed while others still compile
-                one.reached(one.ready(0))
+                if not one.reached(one.ready(0)):
+                    one.process.kill()
             for number in range(rounds):
                 for program in programs if number % 2 == 0 else reversed(programs):
                     stays[program].turn(number)
