@@ -32,13 +32,15 @@ peer that shares its cores with other work loses far more than a compiled progra
 import argparse
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from experiments.benchmark_parts import pages, rows
 from experiments.benchmark_parts.cases import ACCELERATED, CASES, GROUPS, Case, Program, chosen
 from experiments.benchmark_parts.rounds import measure, row_of
-from experiments.benchmark_parts.shop import Failed, Shop, device, others
+from experiments.benchmark_parts.rows import FASTEST_TARGETS
+from experiments.benchmark_parts.shop import Failed, Shop, accelerator, others, processor
 from experiments.benchmark_parts.works import TRAINING
 from experiments.ledger import commit
 
@@ -72,7 +74,11 @@ def arguments() -> argparse.ArgumentParser:
 def run(cases: list[Case], args: argparse.Namespace) -> list[str]:
     """Measures the cases and keeps each row as it comes; what failed, in words."""
     failed, rates, code = [], {}, commit()  # of the code that is measured: the rows themselves change the checkout
-    machine, trained = device(), [case for case in cases if case.group in (*TRAINING, ACCELERATED)]
+    name = accelerator()
+    keep = Keep(args.json, f"{name}, {processor()}" if name else processor(), FASTEST_TARGETS if not name else {})
+    if name:  # the targets are a CPU's, but for those of the group that is for accelerators alone
+        cases = [case if case.group == ACCELERATED else case._replace(target=None) for case in cases]
+    trained = [case for case in cases if case.group in (*TRAINING, ACCELERATED)]
     with tempfile.TemporaryDirectory(prefix="jaxae-benchmark-") as folder:
         shop = Shop(Path(folder), args.seconds)
         if any(case.ours.module != "start" for case in cases):
@@ -88,8 +94,8 @@ def run(cases: list[Case], args: argparse.Namespace) -> list[str]:
                 print(why, file=sys.stderr)
                 failed.append(f"{case.work} against {case.peer}")
                 continue
-            keep(made, machine, args)
-        return failed + (in_turns(trained, shop, machine, code, args) if args.in_turns and trained else [])
+            keep.add(made)
+        return failed + (in_turns(trained, shop, keep, code, args) if args.in_turns and trained else [])
 
 
 def one(case: Case, shop: Shop, matmul: float | None, code: str, args: argparse.Namespace) -> dict[str, Any]:
@@ -98,7 +104,7 @@ def one(case: Case, shop: Shop, matmul: float | None, code: str, args: argparse.
     return row_of(case, ours, theirs, matmul, command=command(case, args), commit=code, others=taken[0])
 
 
-def in_turns(cases: list[Case], shop: Shop, machine: str, code: str, args: argparse.Namespace) -> list[str]:
+def in_turns(cases: list[Case], shop: Shop, keep: "Keep", code: str, args: argparse.Namespace) -> list[str]:
     """The training works, each with all its programs at once; the rate of matrix products is measured before them."""
     failed, matmul = [], shop.matmul(cases[0].ours.work)
     for work in dict.fromkeys(case.ours.work for case in cases):
@@ -113,13 +119,21 @@ def in_turns(cases: list[Case], shop: Shop, machine: str, code: str, args: argpa
                 failed.append(f"{case.work} against {case.peer}")
                 continue
             said = {"command": command(case, args), "commit": code}
-            keep(row_of(case, found[case.ours], found[case.theirs], matmul, **said), machine, args)
+            keep.add(row_of(case, found[case.ours], found[case.theirs], matmul, **said))
     return failed
 
 
-def keep(row: dict[str, Any], machine: str, args: argparse.Namespace) -> None:
-    rows.add(row, machine, args.json)
-    print(pages.line(row), flush=True)
+class Keep(NamedTuple):
+    """Where rows are kept as they come."""
+
+    file: Path
+    machine: str
+    fastest: Mapping[str, float]
+    """Targets against the fastest peer."""
+
+    def add(self, row: dict[str, Any]) -> None:
+        rows.add(row, self.machine, self.file, self.fastest)
+        print(pages.line(row), flush=True)
 
 
 def command(case: Case, args: argparse.Namespace) -> str:

@@ -30,8 +30,9 @@ def write(file: Path) -> None:
     """The pages beside the rows' file; the README's table where the rows are the repository's own."""
     kept = read_json(file)
     kept["rows"] = in_order(kept["rows"])
-    file.with_suffix(".md").write_text(page(kept))
-    plot(kept["rows"], file.with_suffix(".svg"))
+    drawn = file.with_suffix(".svg")
+    file.with_suffix(".md").write_text(page(kept, drawn.name))
+    plot(kept["rows"], drawn)
     if file.resolve() == README.parent / "experiments" / "benchmark.json":
         first, rest = README.read_text().split(START)
         README.write_text(f"{first}{START}\n{summary(kept['rows'])}\n{END}{rest.split(END)[1]}")
@@ -48,7 +49,7 @@ def in_order(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(rows, key=place)
 
 
-def page(kept: dict[str, Any]) -> str:
+def page(kept: dict[str, Any], drawn: str) -> str:
     groups = {case.work: _title(case.group) for case in CASES}
     parts = ["# Benchmark", f"{kept['device']}. How it is measured: the head of `experiments/benchmark.py`."]
     for title in TITLES.values():
@@ -56,7 +57,7 @@ def page(kept: dict[str, Any]) -> str:
         if mine:
             abouts = "\n".join(f"- {about}" for about in dict.fromkeys(f"`{r['work']}`: {r['about']}" for r in mine))
             parts += [f"## {title}", abouts, table(mine)]
-    parts += ["![ratios](benchmark.svg)", "## Commands", "\n".join(dict.fromkeys(map(_command, kept["rows"])))]
+    parts += [f"![ratios]({drawn})", "## Commands", "\n".join(dict.fromkeys(map(_command, kept["rows"])))]
     return "\n\n".join([*parts[:2], legend(), *parts[2:]]) + "\n"
 
 

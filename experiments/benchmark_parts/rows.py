@@ -10,6 +10,7 @@ of the loss curves, `memory` is jaxae's peak memory over the peer's, `others` th
 programs took meanwhile, `which` the peer that "fastest" stands for.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,22 +31,22 @@ def row(**values: Any) -> dict[str, Any]:
     return {name: values.get(name) for name in NAMES}
 
 
-def add(new: dict[str, Any], device: str, file: Path) -> None:
-    """Puts a row in the place of its like, or at the end; and makes the "fastest" of its work anew."""
+def add(new: dict[str, Any], device: str, file: Path, targets: Mapping[str, float] = FASTEST_TARGETS) -> None:
+    """Puts a row in the place of its like, or at the end; and makes the "fastest" of its work anew, with its target."""
     kept = read_json(file)["rows"] if file.is_file() else []
     same = [n for n, old in enumerate(kept) if key(old) == key(new)]
     if same:
         kept[same[0]] = new
     else:
         kept.append(new)
-    write_json(file, {"device": device, "commit": new["commit"], "rows": with_fastest(kept)})
+    write_json(file, {"device": device, "commit": new["commit"], "rows": with_fastest(kept, targets)})
 
 
 def key(row: dict[str, Any]) -> tuple[str, str]:
     return row["work"], row["peer"]
 
 
-def with_fastest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def with_fastest(rows: list[dict[str, Any]], targets: Mapping[str, float] = FASTEST_TARGETS) -> list[dict[str, Any]]:
     """The rows, and behind those of each training work one against its fastest peer: the one with the least ratio, of
     those whose losses agree with ours."""
     found = []
@@ -57,7 +58,7 @@ def with_fastest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             fair = [row for row in mine if row["peer"] not in NO_PEERS and (row["agreement"] or {}).get("agrees")]
             if fair:
                 least = min(fair, key=lambda row: row["ratio"])
-                target = FASTEST_TARGETS.get(one["work"])
+                target = targets.get(one["work"])
                 found.append({**least, "peer": FASTEST, "which": least["peer"], "target": target})
     return found
 

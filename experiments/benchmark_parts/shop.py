@@ -26,7 +26,7 @@ COMMANDS = {
 }
 LAST = 2000  # characters of what a program that failed has said
 PATIENCE = 600.0  # seconds in which a program that takes turns must be ready, or done with its turn
-DEVICE = "import jax; d = jax.devices()[0]; print('' if d.platform == 'cpu' else d.device_kind)"
+ACCELERATOR = "import jax; d = jax.devices()[0]; print('' if d.platform == 'cpu' else d.device_kind)"
 
 
 class Failed(Exception):
@@ -178,13 +178,13 @@ def _times() -> tuple[float, float, float] | None:
     return sum(ticks) / each, (sum(ticks) - idle) / each, sum(use.ru_utime + use.ru_stime for use in used)
 
 
-def device() -> str:
-    """The machine, in words: its accelerator, asked for in a process that does not keep it, and its processor."""
-    kind = subprocess.run([sys.executable, "-c", DEVICE], capture_output=True, text=True).stdout.strip()
-    return f"{kind}, {processor()}" if kind else processor()
+def accelerator() -> str:
+    """Its name, asked for in a process that does not keep it; "" where there is none."""
+    return subprocess.run([sys.executable, "-c", ACCELERATOR], capture_output=True, text=True).stdout.strip()
 
 
 def processor() -> str:
+    """With the system and Python, in words."""
     info = Path("/proc/cpuinfo")
     models = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
     name = models[0] if models else platform.processor() or platform.machine()
