@@ -12,9 +12,10 @@ from experiments.benchmark import arguments
 from experiments.benchmark_parts import figures, pages, rows
 from experiments.benchmark_parts.cases import CASES, Case, Program, chosen
 from experiments.benchmark_parts.rounds import measure, row_of
+from experiments.benchmark_parts.shop import Shop
 from experiments.benchmark_parts.works import TRAINING, Layer
 from experiments.benchmark_peers import protocol
-from experiments.benchmark_peers.protocol import Meter, Task
+from experiments.benchmark_peers.protocol import Meter, Task, Turns
 
 MLP = Case("mlp-128", "mlp-128", "pythae", "", Program("ours", "mlp-128", "loop"), Program("theirs", "mlp-128", "x"))
 CURVES = {"loss": [200.0, 150.0]}
@@ -136,6 +137,79 @@ def test_the_meter_keeps_the_warm_up_apart_and_every_loss(monkeypatch):
     assert steps == 10 + 20  # nine after the first take 4.5 s, more than the share of 3 s; then 10 s
     assert found["curves"]["loss"] == [np.mean(range(n, n + 5)) for n in range(0, 30, 5)]  # 5,120 examples each
     assert len(waited) == 3
+
+
+def test_a_program_that_takes_turns_is_timed_in_each_and_waits_between(tmp_path, monkeypatch):
+    clock, asked = [0.0], []
+    monkeypatch.setattr(protocol.time, "perf_counter", lambda: clock[0])
+
+    def sleep(_):
+        """Time goes by while others have their turn; nobody counts it."""
+        clock[0] += 100.0
+        (ready,) = {int(file.name.split("-")[1]) for file in tmp_path.glob("out.ready-*")} - set(asked)
+        asked.append(ready)
+        (tmp_path / f"out.go-{ready}").touch()
+
+    monkeypatch.setattr(protocol.time, "sleep", sleep)
+    meter, steps = Meter(batch=1024, seconds=10.0, turns=Turns(str(tmp_path / "out"), 3)), 0
+    while meter.more():
+        clock[0] += 0.5 if len(asked) < 2 else 0.25  # in the second turn and after it twice as fast
+        meter.add(loss=float(steps))
+        steps += 1
+    assert asked == [0, 1, 2]
+    assert meter.result()["rates"] == [1024 / 0.5, 1024 / 0.25, 1024 / 0.25]
+    assert meter.result()["rate"] == 1024 / 0.5
+    assert len(meter.result()["curves"]["loss"]) == steps // 5
+
+
+def test_programs_take_turns_forth_and_back_and_one_that_fails_is_left_out(tmp_path, monkeypatch, capfd):
+    """Real processes: three programs, of which one ends with an error before its turn."""
+    code = """
+import json, sys
+from pathlib import Path
+from experiments.benchmark_peers.protocol import Task, Turns
+task = Task(**json.loads(Path(sys.argv[1]).read_text()))
+if task.variant == "bad":
+    sys.exit("no such peer")
+turns, rates = Turns(task.out, task.turns), []
+while not turns.over:
+    turns.take()
+    with Path("{order}").open("a") as file:
+        file.write(task.variant)
+    rates.append(float(turns.taken))
+Path(task.out).write_text(json.dumps({{"rates": rates, "curves": {{}}}}))
+"""
+    (tmp_path / "program.py").write_text(code.format(order=tmp_path / "order"))
+    shop = Shop(tmp_path, 1.0)
+    plain = shop.task
+
+    def task(program, seed, turns=1):
+        words, out = plain(program, seed, turns)
+        return [str(tmp_path / "program.py"), words[-1]], out
+
+    monkeypatch.setattr(shop, "task", task)
+    monkeypatch.setattr(shop, "run", lambda *args: None)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    programs = [Program("peer", "mlp-128", variant) for variant in ("a", "bad", "b")]
+    found = shop.in_turns(programs, 3)
+    assert (tmp_path / "order").read_text() == "abbaab"
+    assert {program.variant: [one["rate"] for one in rounds] for program, rounds in found.items()} == {
+        "a": [1, 2, 3], "b": [1, 2, 3],
+    }  # fmt: skip
+    assert "no such peer" in capfd.readouterr().err
+
+
+def test_a_gpus_page_has_its_own_plot_and_no_cpus_targets(tmp_path):
+    rows.add(row(target=None), "a GPU", tmp_path / "gpu.json", {})
+    pages.write(tmp_path / "gpu.json")
+    text = (tmp_path / "gpu.md").read_text()
+    assert "![ratios](gpu.svg)" in text and (tmp_path / "gpu.svg").is_file()
+    assert "at least" not in text
+
+
+def test_what_needs_an_accelerator_is_measured_where_it_is_asked_for():
+    assert "mlp-1024-x64" not in {case.work for case in chosen(None, None)}
+    assert {case.work for case in chosen(["lanes"], None)} == {"mlp-128-x64", "mlp-1024-x64"}
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="not a Linux")

@@ -107,8 +107,9 @@ def test_the_papers_schedule_is_the_papers():
     assert sum(3**i for i in range(8)) == 3280
 
 
-@pytest.mark.parametrize("module", [burda2015, vampprior])
-@pytest.mark.parametrize("budget", ["cpu", "paper"])
+@pytest.mark.parametrize(
+    ("module", "budget"), [(module, budget) for module in (burda2015, vampprior) for budget in module.SEEDS]
+)
 def test_settings_differ_in_what_they_are_about_and_share_the_budget(module, budget):
     settings = module.settings(budget)
     names = [(s.table, s.name) for s in settings]
