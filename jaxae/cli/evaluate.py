@@ -38,15 +38,19 @@ def evaluate(run_dir: str, metrics: str, split: str, checkpoint: str, json: bool
     from jaxae.evaluate.bench import Settings
 
     whole = is_sweep(run_dir)
-    measure = _sweep if whole else _run
-    found = measure(run_dir, groups, split, checkpoint, Settings(**settings))
-    if json:
-        click.echo(json_module.dumps({"members": found} if whole else found))
+    if not whole:
+        found = _run(run_dir, groups, split, checkpoint, Settings(**settings))
+        click.echo(json_module.dumps(found)) if json else _show(found)
         return
-    for name, measures in found.items() if whole else [("", found)]:
-        if name:
+    members, unread = _sweep(run_dir, groups, split, checkpoint, Settings(**settings))
+    if json:
+        click.echo(json_module.dumps({"members": members}))
+    else:
+        for name, measures in members.items():
             click.echo(name)
-        _show(measures)
+            _show(measures)
+    if unread is not None:
+        raise unread
 
 
 def _run(run_dir: str, groups: list[str], split: str, checkpoint: str, settings: Any) -> dict[str, Any]:
@@ -59,7 +63,10 @@ def _run(run_dir: str, groups: list[str], split: str, checkpoint: str, settings:
     return measures
 
 
-def _sweep(run_dir: str, groups: list[str], split: str, checkpoint: str, settings: Any) -> dict[str, Any]:
+def _sweep(
+    run_dir: str, groups: list[str], split: str, checkpoint: str, settings: Any
+) -> tuple[dict[str, Any], InputError | None]:
+    """The members' measures, and what is to be said of members that could not be read."""
     if checkpoint != "auto":
         raise InputError(f"checkpoint {checkpoint!r}: of a sweep's members the usual one is measured: name a --member")
     from jaxae import compare, sweep
@@ -67,13 +74,16 @@ def _sweep(run_dir: str, groups: list[str], split: str, checkpoint: str, setting
     from jaxae.progress import Progress
     from jaxae.sweep.folder import SweepFolder
 
-    progress = Progress()
-    found = sweep.evaluate(run_dir, groups, split, settings, progress)
+    progress, unread = Progress(), None
+    try:
+        found = sweep.evaluate(run_dir, groups, split, settings, progress)
+    except sweep.Unread as error:
+        found, unread = error.found, error
     try:
         files.write(SweepFolder(run_dir).table, compare.table(run_dir).to_csv(index=False).encode())
     except InputError as error:  # the numbers are there all the same
         progress.warn(str(error))
-    return found
+    return found, unread
 
 
 def _check(split: str, settings: dict[str, Any]) -> None:

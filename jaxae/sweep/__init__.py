@@ -7,6 +7,6 @@ swept.table.groupby("beta")["nll"].mean()
 """
 
 from jaxae.sweep.plan import Member, Plan
-from jaxae.sweep.run import Group, How, Swept, evaluate, sweep
+from jaxae.sweep.run import Group, How, Swept, Unread, evaluate, sweep
 
-__all__ = ["Group", "How", "Member", "Plan", "Swept", "evaluate", "sweep"]
+__all__ = ["Group", "How", "Member", "Plan", "Swept", "Unread", "evaluate", "sweep"]

@@ -43,6 +43,15 @@ class How:
     """Members trained at once; None: as many as fit in memory."""
 
 
+class Unread(InputError):
+    """Members that could not be read. The others are measured all the same: `found` has theirs, by name."""
+
+    def __init__(self, errors: Sequence[str], found: dict[str, dict[str, Any]]):
+        more = f" (and {len(errors) - 1} more members)" if len(errors) > 1 else ""
+        super().__init__(f"{errors[0]}{more}")
+        self.found = found
+
+
 class Group(NamedTuple):
     """Members that share a compiled program, as they ended."""
 
@@ -214,14 +223,17 @@ class Sweep:
         self.done += len(members)
 
     def measure(self) -> None:
-        """Each member's evaluation.json, where it is not there yet."""
+        """Each member's evaluation.json, where it is not there yet. Raises Unread, at the end."""
+        unread: list[str] = []
         for setup, group in zip(self.setups, self.plan.groups):
             missing = [m for m in group if not self.folder.member(m.name).evaluation_file.is_file()]
             settings = Settings(self.plan.base.samples)
-            found = measured(self.folder, setup, missing, settings=settings, lanes=self.kind, block=self.block)
-            for _ in found:
+            lanes: dict[str, Any] = {"lanes": self.kind, "block": self.block}
+            for _ in measured(self.folder, setup, missing, settings=settings, unread=unread, **lanes):
                 if self.asked:
                     raise Interrupted(self.asked[0], "stopped while measuring: the same command goes on from there")
+        if unread:
+            raise Unread(unread, {})
 
 
 def _load(folder: SweepFolder, member: Member, setup: Setup, checkpoint: str = "auto") -> run.Trained:
@@ -243,20 +255,26 @@ def measured(
     *,
     lanes: str,
     block: int,
+    unread: list[str],
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Measures the members of a group, `block` at a time where lanes lie side by side, and keeps the numbers of the
-    test split in each one's folder. Those that diverged, or are not trained, are passed over."""
+    test split in each one's folder. Those that diverged, or are not trained, are passed over; so are those that cannot
+    be read, and `unread` is told why."""
     ended = {m.name: (folder.outcome(m.name) or {}).get("outcome") for m in members}
     there = [m for m in members if ended[m.name] not in (None, "diverged")]
     evaluate = run.evaluator(run.bench(setup, split, settings, lanes, block), names)
     at_once = block if lanes == "vmap" else 1
     for start in range(0, len(there), at_once):
-        some = there[start : start + at_once]
-        trained = [_load(folder, m, setup.like(m.config)) for m in some]
-        for member, of, found in zip(some, trained, evaluate(trained)):
+        trained: dict[str, run.Trained] = {}
+        for member in there[start : start + at_once]:
+            try:
+                trained[member.name] = _load(folder, member, setup.like(member.config))
+            except InputError as error:
+                unread.append(str(error))
+        for (name, of), found in zip(trained.items(), evaluate(list(trained.values())) if trained else []):
             if run.kept(found):
                 run.store(of, found)
-            yield member.name, found
+            yield name, found
 
 
 def evaluate(
@@ -267,15 +285,19 @@ def evaluate(
     progress: Progress | None = None,
 ) -> dict[str, dict[str, Any]]:
     """The measures of every trained member of the sweep in `path`, by its name: see `jaxae.run.evaluate_runs`. Those of
-    the test split are kept in the members' folders, as they come."""
+    the test split are kept in the members' folders, as they come. Raises Unread, when all others are measured, where
+    members cannot be read."""
     folder, progress = SweepFolder(path), progress or Progress(quiet=True)
     plan, kept = folder.plan(), folder.read()
-    how = {"lanes": kept["lanes"], "block": kept["block"]}
+    unread: list[str] = []
+    lanes: dict[str, Any] = {"lanes": kept["lanes"], "block": kept["block"]}
     found: dict[str, dict[str, Any]] = {}
     for setup, group in zip(_setups(plan), plan.groups):
-        for name, measures in measured(folder, setup, group, names, split, settings, **how):
+        for name, measures in measured(folder, setup, group, names, split, settings, unread=unread, **lanes):
             found[name] = measures
             progress.say(f"measured {name}, {len(found):,} of up to {len(plan.members):,}")
+    if unread:
+        raise Unread(unread, found)
     if not found:
         raise InputError(f"{folder.path}: no member has been trained to its end: `jaxae sweep --run {folder.path}`")
     return found

@@ -359,17 +359,26 @@ def test_a_wave_whose_removal_was_cut_off_is_over(tmp_path, monkeypatch, lost, p
     assert {entry.name for entry in (tmp_path / "s").iterdir()} == {".lock", "sweep.json", "members"}
 
 
-def test_a_damaged_member_is_named_with_the_way_to_have_it_again(whole, tmp_path):
+def test_a_damaged_member_is_named_with_the_way_to_have_it_again(whole, tmp_path, capsys):
     folder = SweepFolder(tmp_path / "s")
     shutil.copytree(whole.folder.path, folder.path)
     before, member = digests(folder.path, whole.plan), folder.find("seed=2,beta=4")
     empty_files(member.checkpoints)
     member.evaluation_file.unlink()
     remedy = f"remove {re.escape(str(member.path))}: the same `jaxae sweep` trains seed=2,beta=4 again"
+    other = folder.find("seed=2,beta=1")  # after it or before it, it is measured all the same
+    other.evaluation_file.unlink()
     with pytest.raises(InputError, match=remedy):
         sweep.sweep(whole.plan, folder.path)
-    with pytest.raises(InputError, match=remedy):
+    assert other.evaluation_file.is_file()
+    with pytest.raises(sweep.Unread, match=remedy) as unread:
         sweep.evaluate(folder.path, settings=Settings(2))
+    assert set(unread.value.found) == {m.name for m in whole.plan.members} - {"seed=2,beta=4"}
+    capsys.readouterr()
+    assert status(["evaluate", str(folder.path), "--samples", "2", "--json"]) == 2
+    said = capsys.readouterr()
+    assert json.loads(said.out)["members"].keys() == unread.value.found.keys()
+    assert re.search(remedy, said.err.splitlines()[-1])
     shutil.rmtree(member.path)
     assert set(sweep.sweep(whole.plan, folder.path).table["outcome"]) == {"finished"}
     assert digests(folder.path, whole.plan) == before
