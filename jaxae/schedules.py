@@ -27,6 +27,12 @@ _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?(?:[eE]\+?\d+)?)\s*(e|%)?\s*$")
 _CALL = re.compile(r"^\s*(\w+)\s*\((.*)\)\s*$")
 
 
+def grammar() -> list[tuple[str, str]]:
+    """(an example, what it says) of each kind, as at the head of this module."""
+    lines = [line.strip() for line in (__doc__ or "").splitlines() if line.startswith("    ")]
+    return [(example, said.strip()) for example, _, said in (line.partition("  ") for line in lines)]
+
+
 def duration(text: object, total: int | None, epoch: float | None, *, up: bool = False) -> int:
     """Steps in a duration: 500, "20e" (of `epoch` steps each), "5%" (of `total` steps); at least one. `up`: never fewer
     than asked for, so that what comes every 10 % of a run comes ten times, and not once more just before its end."""

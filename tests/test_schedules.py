@@ -151,3 +151,10 @@ def test_needs_horizon(text, needs):
     short, long = (schedules.make(text, total, EPOCH) for total in (1000, 5000))
     values = [[float(schedules.at_step(weight, t)) for t in (10, 200, 700)] for weight in (short, long)]
     assert (values[0] != values[1]) is needs
+
+
+def test_the_grammar_in_the_help_has_every_schedule_and_each_example_is_one():
+    examples = [example for example, said in schedules.grammar() if said]
+    for example in examples:
+        schedules.check(example)
+    assert {example.partition("(")[0] for example in examples} == {"0.001", *schedules.KINDS}

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from jaxae import methods, own
+from jaxae import methods, own, schedules
 from jaxae.cli import supervise
 from jaxae.cli.hosts import host_options
 from jaxae.config import Config
@@ -44,6 +44,7 @@ class TrainCommand(click.Command):
                 own = f"hyperparameters of {ctx.meta.get('jaxae.method', 'vae')}"
                 title = of_field.get(param.name or "", "options" if param in self.params else own)
                 sections.setdefault(title, []).append(row)
+        sections["where a number or a schedule is taken"] = schedules.grammar()
         for title, rows in sections.items():
             with formatter.section(title.capitalize()):
                 formatter.write_dl(rows)
@@ -96,9 +97,7 @@ def make_config(values: dict[str, Any]) -> Config:
 def train(run_dir: str | None, quiet: bool, no_report: bool, hosts: Hosts, **values: Any) -> None:
     """Train an autoencoder, or resume the run in DIR; then evaluate it on the test split and write its report.
 
-    Durations are steps (500), epochs (20e) or per cent of the run (5%). Where a number or a schedule is taken:
-    0.001, linear(0, 1, 20e), cosine(1e-3, 0, 100%), warmup_cosine(1e-3, 5%), exponential(1, 0.1, 1000),
-    step(1e-3, 0.5, 50e), piecewise(1e-3, 500, 1e-4), cyclic(0, 1, 10e).
+    Durations are steps (500), epochs (20e) or per cent of the run (5%). Schedules are listed at the end.
     """
     config = make_config(values)
     if run_dir is not None and not run_dir:
