@@ -128,6 +128,28 @@ def test_vmap_over_learning_rates_is_each_alone(name):
 
 
 @rich_first
+def test_the_step_in_the_form_it_has_on_an_accelerator_is_the_same(name, monkeypatch):
+    """There what is read more than once is made once, behind a barrier, which vmap and gradients must pass."""
+    expected, state, seen = alone(name), jax.tree.map(lambda x: jnp.asarray(x)[None], start(name)), []
+
+    def beside():
+        return jax.vmap(make_train_step(*made(name)), (None, 0, None))
+
+    def program():
+        return str(jax.make_jaxpr(beside())(KEY, state, batch()))
+
+    on_a_cpu = program()
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert program() != on_a_cpu
+    step = small.jit(beside())
+    for _ in range(STEPS):
+        state, metrics = step(KEY, state, batch())
+        seen.append(metrics)
+    found = jax.device_get((state.variables, state.opt_state, seen))
+    assert_same_training(jax.tree.map(lambda x: x[0], found), expected)
+
+
+@rich_first
 def test_a_chunk_cut_in_two_is_the_chunk(name):
     """Bitwise: what a method keeps is in its state, and all of it."""
     chunk = small.jit(make_train_chunk(make_train_step(*made(name)), lambda key, step, data, row: data))
