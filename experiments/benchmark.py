@@ -25,8 +25,9 @@ What each peer's program does, and why that is fair, is told at its head in `ben
 are counted layer by layer (`works.Work.flops`), and the machine's own rate is that of a 2048 x 2048 product in float32
 (8192 x 8192 on an accelerator), by JAX or by PyTorch, whichever is faster, in the same run.
 
-What other programs took of the machine meanwhile is in each row: PyTorch's threads wait for each other actively, so a
-peer that shares its cores with other work loses far more than a compiled program does. Believe quiet runs alone.
+What other programs took of the machine meanwhile is in each row, but for those whose programs took turns: PyTorch's
+threads wait for each other actively, so a peer that shares its cores with other work loses far more than a compiled
+program does. Believe quiet runs alone.
 """
 
 import argparse

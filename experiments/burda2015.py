@@ -2,7 +2,7 @@
 
     python -m experiments.burda2015 --budget cpu      # 3 seeds a setting
     python -m experiments.burda2015 --budget gpu      # 5 seeds; minutes a setting on one GPU
-    python -m experiments.burda2015 --budget paper    # 5 seeds; hours a setting there
+    python -m experiments.burda2015 --budget paper    # 5 seeds; half an hour a setting and more there
     python -m experiments.burda2015 --budget cpu --only "one layer, VAE k=1"
 
 Each setting is one sweep in runs/burda2015/BUDGET, one program for all its seeds, and goes on where it was stopped;

@@ -10,21 +10,27 @@ About four minutes on two CPU cores. What it found there is at the end of this f
 import argparse
 import statistics
 import tempfile
+import time
 from pathlib import Path
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxae import sweep
-from jaxae.build import build
+from jaxae.build import Setup, build
 from jaxae.config import Config
+from jaxae.loop import Chunk, make_programs
 from jaxae.parallel import Layout, make_mesh
-from jaxae.sweep.lanes import seconds
+from jaxae.sweep import lanes as lane_rules
 
 NETWORKS = {
     "mlp, 2 x 64, batch 32": {"network": "mlp", "width": 64, "depth": 2, "batch_size": 32},
     "mlp, 2 x 512, batch 128": {"network": "mlp", "width": 512, "depth": 2, "batch_size": 128},
     "conv, batch 64": {"network": "conv", "batch_size": 64},
 }
+TRIAL = 20  # steps
 WAYS = ["--exact, 4 shards", "--exact, 8 shards", "vmap, 8 lanes"]
 
 
@@ -36,7 +42,7 @@ def main() -> None:
     args = words.parse_args()
     print(f"{'time of a step, plain = 1':<28}" + "".join(f"{way:>20}" for way in WAYS))
     for name, network in NETWORKS.items():
-        found = [ratios(Config(data=args.data, steps=100, **network)) for _ in range(args.repeats)]
+        found = [ratios(Config(data=args.data, steps=100, log_every=100, **network)) for _ in range(args.repeats)]
         print(f"{name:<28}" + "".join(f"{statistics.median(each):>20.2f}" for each in zip(*found)))
     spread(args.seeds)
 
@@ -63,6 +69,32 @@ def spread(seeds: int) -> None:
     moved = np.abs(nll["map"] - nll["vmap"])
     print(f"test NLL on digits, 50 epochs, {seeds} seeds: sd over seeds {nll['map'].std():.4f} nats; a seed moves by")
     print(f"{moved.mean():.4f} on average and {moved.max():.4f} at most when vmap rounds otherwise")
+
+
+def seconds(setup: Setup, layout: Layout, lanes: int) -> float:
+    """Wall time of a few steps of `lanes` members, the fastest of three."""
+    program = make_programs(setup, layout).chunk
+    state, *rest = jax.tree.map(blank, lane_rules.arguments(setup, layout, lanes))
+    times = []
+    for _ in range(4):  # the first compiles
+        begun = time.perf_counter()
+        chunk: Chunk = program(state, *rest)
+        state = jax.block_until_ready(chunk.state)
+        times.append(time.perf_counter() - begun)
+    return min(times[1:])
+
+
+def blank(shape: Any) -> Any:
+    """Zeros of that shape, in their place; keys are keys, and counts the trial's."""
+    if not isinstance(shape, jax.ShapeDtypeStruct):
+        return shape
+    if jnp.issubdtype(shape.dtype, jax.dtypes.prng_key):
+        made = jnp.stack([jax.random.key(0)] * shape.shape[0])
+    elif shape.ndim == 1 and shape.dtype == np.int32:
+        made = jnp.full(shape.shape, TRIAL, np.int32)
+    else:
+        made = jnp.zeros(shape.shape, shape.dtype)
+    return made if shape.sharding is None else jax.device_put(made, shape.sharding)
 
 
 # On two cores of a shared Xeon, jax 0.10.2, --data mnist, median of 5 (5 min beside another job):

@@ -15,11 +15,12 @@ not the host, whether to go on, which takes a sixth off a small step."""
 
 
 def prepare() -> None:
-    """Adds FLAGS to $XLA_FLAGS, but for those that it names already, where JAX has a plugin for some accelerator.
-    `import jaxae` calls it: only before the first use of a device does it tell."""
-    if find_spec("jax_plugins") is None:
+    """Adds FLAGS to $XLA_FLAGS, but for those that it names already, where JAX has a plugin for some accelerator. Where
+    it names a file of flags, that is its user's to fill. `import jaxae` calls it: only before the first use of a device
+    does it tell."""
+    said = os.environ.get("XLA_FLAGS", "").strip()
+    if find_spec("jax_plugins") is None or (said and not said.startswith("-")):
         return
-    said = os.environ.get("XLA_FLAGS", "")
     named = {word.lstrip("-").split("=")[0] for word in said.split()}
     new = [f"--{name}={value}" for name, value in FLAGS.items() if name not in named]
-    os.environ["XLA_FLAGS"] = " ".join([*said.split(), *new])
+    os.environ["XLA_FLAGS"] = " ".join(filter(None, [said, *new]))

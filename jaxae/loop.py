@@ -268,7 +268,8 @@ def make_feed(setup: Setup, layout: Layout, lanes: int = 1) -> feeds.Feed:
     """The training split's batches: on the devices where they fit; streamed, each process its own part, where not."""
     config, split = setup.config, setup.source.train
     resident = feeds.fits(split) and hosts.count() == 1 if config.stream == "auto" else config.stream == "no"
-    capacity = max(1, min(config.chunk, setup.total, FEED_BYTES // (4 * config.batch_size * lanes)))
+    cadence = (setup.every(every) for every in (config.log_every, config.validate_every, config.checkpoint_every))
+    capacity = max(1, min(config.chunk, setup.total, FEED_BYTES // (4 * config.batch_size * lanes), *cadence))
     seed = config.seed if config.order_seed is None else config.order_seed
     return feeds.Feed(
         split, setup.pixels, seed, config.batch_size, capacity, resident=resident, lanes=lanes,

@@ -82,7 +82,7 @@ def over_lanes(fn: Callable[[Own, Shared], PyTree], lanes: str, block: int) -> C
     """fn(own, shared) for many lanes at once, `own` and the result with a leading axis of lanes.
 
     "map": one lane after the other, each the very arithmetic of the lane alone. "vmap": `block` lanes side by side,
-    block after block; always the same number, for it enters the rounding.
+    block after block: in one sweep always the same number, for it enters the rounding.
     """
     if lanes == "map":
         return lambda own, shared: jax.lax.map(lambda one: fn(one, shared), own)

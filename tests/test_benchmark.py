@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from experiments.benchmark import arguments
 from experiments.benchmark_parts import figures, pages, rows
 from experiments.benchmark_parts.cases import CASES, Case, Program, chosen
 from experiments.benchmark_parts.rounds import measure, row_of
-from experiments.benchmark_parts.shop import Shop
+from experiments.benchmark_parts.shop import Shop, Stays
 from experiments.benchmark_parts.works import TRAINING, Layer
 from experiments.benchmark_peers import protocol
 from experiments.benchmark_peers.protocol import Meter, Task, Turns
@@ -199,12 +200,32 @@ Path(task.out).write_text(json.dumps({{"rates": rates, "curves": {{}}}}))
     assert "no such peer" in capfd.readouterr().err
 
 
+def test_a_program_that_hangs_in_its_turn_is_not_there_in_anothers(tmp_path):
+    shop = SimpleNamespace(task=lambda *_: (["-c", "import time; time.sleep(60)"], tmp_path / "out.json"))
+    hanging = Stays(shop, Program("peer", "mlp-128", "a"), 2)
+    hanging.patience = 0.2
+    hanging.ready(0).touch()
+    hanging.turn(0)
+    assert hanging.process.wait(10) < 0
+    assert hanging.result() == []
+
+
 def test_a_gpus_page_has_its_own_plot_and_no_cpus_targets(tmp_path):
     rows.add(row(target=None), "a GPU", tmp_path / "gpu.json", {})
     pages.write(tmp_path / "gpu.json")
     text = (tmp_path / "gpu.md").read_text()
     assert "![ratios](gpu.svg)" in text and (tmp_path / "gpu.svg").is_file()
     assert "at least" not in text
+
+
+def test_the_readme_shows_the_repositorys_own_rows_alone(tmp_path, monkeypatch):
+    (tmp_path / "experiments").mkdir()
+    monkeypatch.setattr(pages, "README", tmp_path / "README.md")
+    for name, shown in (("benchmark_gpu.json", False), ("benchmark.json", True)):
+        pages.README.write_text(f"before\n{pages.START}\n{pages.END}\nafter\n")
+        rows.add(row(target=1.5), "a machine", tmp_path / "experiments" / name)
+        pages.write(tmp_path / "experiments" / name)
+        assert ("| `mlp-128` | pythae | 2 (1.9 to 2.1) |" in pages.README.read_text()) == shown
 
 
 def test_what_needs_an_accelerator_is_measured_where_it_is_asked_for():

@@ -18,6 +18,8 @@ ALL = " ".join(f"--{name}={value}" for name, value in gpu.FLAGS.items())
         ("--xla_dump_to=/x", f"--xla_dump_to=/x {ALL}"),
         ("--xla_gpu_deterministic_ops=false", ALL.replace("ops=true", "ops=false")),
         (ALL, ALL),
+        ("/a/file/of/flags", "/a/file/of/flags"),
+        ('--xla_dump_to="/a  b"', f'--xla_dump_to="/a  b" {ALL}'),
     ],
 )
 def test_xla_is_told_but_not_against_its_user(said, told, monkeypatch):

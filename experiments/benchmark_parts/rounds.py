@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from experiments.benchmark_parts import figures, rows
@@ -47,7 +47,7 @@ def row_of(case: Case, ours: Found, theirs: Found, matmul: float | None, **said:
         share = figures.share(rates, TRAINING[case.ours.work].flops, matmul)
     return rows.row(
         ratio=spread.median, range=[spread.low, spread.high], share_of_matmul=share,
-        agreement=compared(case, ours, theirs), memory=memory(ours, theirs), **common,
+        agreement=compared(case, ours, theirs), memory=memory(ours, theirs), rate=median(rates), **common,
     )  # fmt: skip
 
 

@@ -7,7 +7,8 @@ extremes. Rows with a `unit` are no ratios: seconds ("s") or a share of the trai
 better. `target` is what was promised (at least, or with a unit at most) or null. `share_of_matmul` is jaxae's own rate
 of floating-point operations in this row as a share of the machine's rate of matrix products, or null. `agreement` tells
 of the loss curves, `memory` is jaxae's peak memory over the peer's, `others` the share of the machine that other
-programs took meanwhile, `which` the peer that "fastest" stands for.
+programs took meanwhile (null where programs take turns), `which` the peer that "fastest" stands for, `rate` jaxae's
+examples (of the NLL: samples of an image) a second, the median.
 """
 
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from jaxae.folder import read_json, write_json
 
 NAMES = (
     "work", "peer", "about", "ratio", "range", "unit", "target", "share_of_matmul", "command", "rounds", "agreement",
-    "memory", "others", "commit", "which",
+    "memory", "others", "commit", "which", "rate",
 )  # fmt: skip
 FASTEST = "fastest"
 FASTEST_TARGETS = {"mlp-20": 1.15, "mlp-128": 1.0, "mlp-1024": 1.0, "conv": 1.0}

@@ -25,7 +25,6 @@ COMMANDS = {
     "import-all": ["-c", "from jaxae import run, sweep"],
 }
 LAST = 2000  # characters of what a program that failed has said
-PATIENCE = 600.0  # seconds in which a program that takes turns must be ready, or done with its turn
 ACCELERATOR = "import jax; d = jax.devices()[0]; print('' if d.platform == 'cpu' else d.device_kind)"
 
 
@@ -126,6 +125,9 @@ class Shop:
 class Stays:
     """A program that takes turns with others: `protocol.Turns` is its side."""
 
+    patience = 600.0
+    """Seconds in which it must be ready, or done with its turn."""
+
     def __init__(self, shop: Shop, program: Program, rounds: int):
         words, self.out = shop.task(program, 0, rounds)
         self.program, self.rounds, self.said = program, rounds, self.out.with_suffix(".txt")
@@ -139,10 +141,12 @@ class Stays:
     def turn(self, number: int) -> None:
         if self.reached(self.ready(number)):
             Path(f"{self.out}.go-{number}").touch()
-            self.reached(self.out if number == self.rounds - 1 else self.ready(number + 1))
+            done = self.out if number == self.rounds - 1 else self.ready(number + 1)
+            if not self.reached(done):  # nor may it go on in another's turn
+                self.process.kill()
 
     def reached(self, mark: Path) -> bool:
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + self.patience
         while not mark.is_file() and self.process.poll() is None and time.monotonic() < until:
             time.sleep(0.005)
         return mark.is_file()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -17,6 +17,7 @@ from jaxae.types import Batch
 RESIDENT_SHARE = 0.25  # of the device's memory, at most, for data that lives there
 RESIDENT_DEFAULT = 2**31  # bytes, of all devices together that do not tell their memory (a CPU's)
 STREAM_BYTES = 2**26  # of streamed rows in one chunk
+SORTERS = ThreadPoolExecutor(thread_name_prefix="order")  # of all feeds: a sweep has many
 
 
 def fits(split: Split) -> bool:
@@ -53,7 +54,7 @@ class Feed:
         per_step = batch_size * split.rows.nbytes // len(split)
         self.capacity = capacity if resident else max(1, min(capacity, STREAM_BYTES // max(lanes * per_step, 1)))
         self.columns = columns
-        self._epoch = lru_cache(maxsize=2)(epoch_order)
+        self._orders: dict[int, Future[np.ndarray]] = {}
         self._reader = ThreadPoolExecutor(1)
         self._ahead: tuple[int, int, Future] | None = None
 
@@ -85,8 +86,15 @@ class Feed:
         keys = random.example_keys(random.stream(key, "pixels"), step, places)
         return self.place(Batch(self.pixels(keys, rows, index), labels, places))
 
+    def _order(self, seed: int, epoch: int, size: int) -> np.ndarray:
+        """That epoch's order; the next one's is made behind the program's back."""
+        known = self._orders
+        both = {n: known.get(n) or SORTERS.submit(epoch_order, seed, n, size) for n in (epoch, epoch + 1)}
+        self._orders = both
+        return both[epoch].result()
+
     def _indices(self, step: int, count: int) -> np.ndarray:
-        rows = batch_indices(self.seed, step, count, self.batch_size, len(self.split), self._epoch)[:, self.columns]
+        rows = batch_indices(self.seed, step, count, self.batch_size, len(self.split), self._order)[:, self.columns]
         indices = np.zeros((self.capacity, rows.shape[1]), np.int32)
         indices[:count] = rows
         return indices

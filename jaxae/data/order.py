@@ -4,6 +4,7 @@ A run reads one endless row of epochs, each a fresh permutation of the split. St
 t B + B - 1 of it: every example exactly once an epoch, whatever the batch size, and a batch may straddle two.
 """
 
+import contextlib
 from collections.abc import Callable
 from functools import partial
 
@@ -22,9 +23,18 @@ def _bits(seed: Array, epoch: Array, size: int) -> Array:
 
 def epoch_order(seed: int, epoch: int, size: int) -> np.ndarray:
     """The permutation of that epoch, int32 [size]: the places of 64 random bits an example, sorted. NumPy sorts them,
-    since `jax.random.permutation` takes a CPU ten times as long, a twentieth of an epoch of large batches."""
-    high, low = np.asarray(_bits(np.uint32(seed), np.uint32(epoch), size)).astype(np.uint64)
+    since `jax.random.permutation` takes a CPU ten times as long, a twentieth of an epoch of large batches. A CPU draws
+    them too, where there is one: behind a step on an accelerator they would wait for its end."""
+    with _on_a_cpu():
+        high, low = np.asarray(_bits(np.uint32(seed), np.uint32(epoch), size)).astype(np.uint64)
     return np.argsort(high << np.uint64(32) | low, kind="stable").astype(np.int32)
+
+
+def _on_a_cpu() -> contextlib.AbstractContextManager:
+    if jax.default_backend() != "cpu":
+        with contextlib.suppress(RuntimeError):  # JAX_PLATFORMS may leave it out
+            return jax.default_device(jax.local_devices(backend="cpu")[0])
+    return contextlib.nullcontext()
 
 
 def batch_indices(
@@ -37,6 +47,8 @@ def batch_indices(
 ) -> np.ndarray:
     """The examples of steps `step` to `step + count - 1`: int32 [count, batch_size]. `order` may remember epochs."""
     first, last = step * batch_size, (step + count) * batch_size
-    epochs = [order(seed, epoch, size) for epoch in range(first // size, (last - 1) // size + 1)]
-    start = first % size
-    return np.concatenate(epochs)[start : start + last - first].reshape(count, batch_size)
+    parts = [
+        order(seed, epoch, size)[max(first - epoch * size, 0) : last - epoch * size]
+        for epoch in range(first // size, (last - 1) // size + 1)
+    ]
+    return np.concatenate(parts).reshape(count, batch_size)

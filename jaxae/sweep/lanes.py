@@ -1,27 +1,24 @@
 """How the members of a wave share the device: one after the other or side by side, and how many at once.
 
-All of it is decided by rule and by the compiler's account of the memory, nothing by the clock: how lanes lie enters the
-rounding, and the same command must give the same digits again.
+All of it is decided by rule and by the compiler's account of the memory, nothing by the clock: how many lanes lie side
+by side enters the rounding, and the same command must give the same digits again.
 """
 
 import os
-import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxae.build import Setup
 from jaxae.errors import InputError
-from jaxae.loop import Chunk, Programs, make_feed, make_programs
+from jaxae.loop import Programs, make_feed
 from jaxae.parallel import Layout
 
 DEVICE_SHARE = 0.9  # of an accelerator's memory, at most, for a wave
 HOST_SHARE = 0.5  # of the free memory, where the device is a CPU: what is logged and saved lies there too
 NARROW, WIDE = 8, 64  # most lanes side by side, unless told otherwise: on a CPU, whose cache is small; elsewhere
-TRIAL = 20  # steps that `seconds` takes
 
 
 def choose(exact: bool) -> str:
@@ -31,25 +28,14 @@ def choose(exact: bool) -> str:
 
 
 def block(members: int, need: Callable[[int], int], limit: int) -> int:
-    """Lanes side by side: all members, but for as many as the device does well, and halved until they fit in `limit`
-    bytes; need(n) says what n take."""
-    lanes = min(members, NARROW if jax.default_backend() == "cpu" else WIDE)
-    while lanes > 1 and need(lanes) > limit:
-        lanes = -(-lanes // 2)
-    return lanes
-
-
-def seconds(setup: Setup, layout: Layout, lanes: int) -> float:
-    """Wall time of a few steps of `lanes` members, the fastest of three."""
-    program = make_programs(setup, layout).chunk
-    state, *rest = jax.tree.map(_blank, _arguments(setup, layout, lanes))
-    times = []
-    for _ in range(4):  # the first compiles
-        begun = time.perf_counter()
-        chunk: Chunk = program(state, *rest)
-        state = jax.block_until_ready(chunk.state)
-        times.append(time.perf_counter() - begun)
-    return min(times[1:])
+    """Lanes side by side: all members, or as few equal blocks as the device does well, and on an accelerator fit in
+    `limit` bytes; need(n) says what n lanes take. A CPU's free memory is no rule: it changes."""
+    most = NARROW if jax.default_backend() == "cpu" else WIDE
+    while True:
+        lanes = -(-members // -(-members // most))
+        if lanes == 1 or jax.default_backend() == "cpu" or need(lanes) <= limit:
+            return lanes
+        most = lanes // 2
 
 
 def memory(setup: Setup, layout: Layout, programs: Programs, lanes: int) -> int:
@@ -57,7 +43,7 @@ def memory(setup: Setup, layout: Layout, programs: Programs, lanes: int) -> int:
     by what is compiled here."""
     chunk: Any = programs.chunk  # jitted
     try:
-        found = chunk.lower(*_arguments(setup, layout, lanes)).compile().memory_analysis()
+        found = chunk.lower(*arguments(setup, layout, lanes)).compile().memory_analysis()
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" in str(error):
             return 2**62
@@ -102,7 +88,7 @@ def _up(count: int, multiple: int) -> int:
     return -(-count // multiple) * multiple
 
 
-def _arguments(setup: Setup, layout: Layout, lanes: int) -> tuple[Any, ...]:
+def arguments(setup: Setup, layout: Layout, lanes: int) -> tuple[Any, ...]:
     """Shapes and places of the chunk's arguments, as the loop has them."""
     lanes = _up(lanes, layout.multiple())
     feed = make_feed(setup, layout, lanes)
@@ -115,16 +101,3 @@ def _arguments(setup: Setup, layout: Layout, lanes: int) -> tuple[Any, ...]:
     args = layout.put(many(state)), rest, layout.put_feed(many(feed.at(0, 1))), layout.put_shared(feed.data)
     feed.close()
     return args
-
-
-def _blank(shape: Any) -> Any:
-    """Zeros of that shape, in their place; keys are keys, and counts the trial's."""
-    if not isinstance(shape, jax.ShapeDtypeStruct):
-        return shape
-    if jnp.issubdtype(shape.dtype, jax.dtypes.prng_key):
-        made = jnp.stack([jax.random.key(0)] * shape.shape[0])
-    elif shape.ndim == 1 and shape.dtype == np.int32:
-        made = jnp.full(shape.shape, TRIAL, np.int32)
-    else:
-        made = jnp.zeros(shape.shape, shape.dtype)
-    return made if shape.sharding is None else jax.device_put(made, shape.sharding)

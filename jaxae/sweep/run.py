@@ -21,7 +21,7 @@ from jaxae.parallel import Layout, make_mesh
 from jaxae.progress import Bar, Progress
 from jaxae.sweep import lanes as lane_rules
 from jaxae.sweep.folder import SweepFolder
-from jaxae.sweep.plan import Member, Plan
+from jaxae.sweep.plan import MOST, Member, Plan
 from jaxae.sweep.wave import Wave
 from jaxae.types import TrainState
 
@@ -98,7 +98,9 @@ def sweep(plan: Plan, path: str | Path, how: How = How(), progress: Progress | N
     SIGTERM: saved). A member that meets a value that is not finite ends at its step; the others go on.
     """
     folder, progress = SweepFolder(path), progress or Progress(quiet=True)
-    wanted = {"lanes": None if how.lanes == "auto" else how.lanes, "block": how.block if how.lanes == "vmap" else None}
+    wanted: dict[str, Any] = {"lanes": None if how.lanes == "auto" else how.lanes}
+    lanes = folder.read()["lanes"] if folder.exists() and how.lanes == "auto" else how.lanes
+    wanted["block"] = how.block if lanes == "vmap" else None
     for name in {member.config.method for member in plan.members}:
         own.remember(name)
     folder.check(plan, {**wanted, "exact": plan.base.exact})
@@ -118,7 +120,6 @@ class Sweep:
         self.mesh = make_mesh(how.seed_devices, plan.base.devices)
         self.made: dict[tuple[Setup, Layout], Programs] = {}
         self.kind, self.block = self._lanes()
-        self.folder.write(plan, {"lanes": self.kind, "block": self.block, "exact": plan.base.exact})
         self.done = sum(self.ended(member) for member in plan.members)
 
     def _lanes(self) -> tuple[str, int]:
@@ -132,12 +133,12 @@ class Sweep:
             return kind, 1
         if self.how.block is not None:
             return kind, self.how.block
-        widest = max(range(len(self.plan.groups)), key=lambda g: len(self.plan.groups[g]))
-        setup, members = self.setups[widest], len(self.plan.groups[widest])
+        members = min(max(map(len, self.plan.groups)), self.how.wave or MOST)
 
         def need(block: int) -> int:
+            """Of the group that needs the most: all have the same block."""
             layout = self.layout(kind, block)
-            return lane_rules.memory(setup, layout, self.programs(setup, layout), layout.multiple())
+            return max(lane_rules.memory(s, layout, self.programs(s, layout), layout.multiple()) for s in self.setups)
 
         return kind, lane_rules.block(-(-members // self.how.seed_devices), need, lane_rules.available())
 
@@ -158,6 +159,7 @@ class Sweep:
         programs = [self.programs(setup, layout) for setup in self.setups]
         parts = list(zip(self.setups, programs, self.plan.groups))
         sizes = [self.wave_size(layout, *part) for part in parts]
+        self.folder.write(self.plan, {"lanes": self.kind, "block": self.block, "exact": self.plan.base.exact})
         self.say_plan(sizes)
         with self.progress.bar(self.setups[0], 0, len(self.plan.members)) as bar:
             begun = self.begun()  # a wave that was cut off goes on before any other begins
@@ -262,6 +264,7 @@ def measured(
     be read, and `unread` is told why."""
     ended = {m.name: (folder.outcome(m.name) or {}).get("outcome") for m in members}
     there = [m for m in members if ended[m.name] not in (None, "diverged")]
+    block = min(block, lane_rules.NARROW)  # a measure's batches are large: more lanes would only take memory
     evaluate = run.evaluator(run.bench(setup, split, settings, lanes, block), names)
     at_once = block if lanes == "vmap" else 1
     for start in range(0, len(there), at_once):

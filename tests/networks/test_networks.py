@@ -202,3 +202,22 @@ def test_bad_input_is_said_in_one_line(name, options, said):
 def test_a_shape_needs_three_sizes():
     with pytest.raises(InputError, match="height, width, channels"):
         make("mlp", (28, 28))
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_relu_and_its_derivatives_are_jaxs(dtype):
+    ours, theirs = layers.relu, jax.nn.relu
+    x = jnp.asarray([-np.inf, -2.0, -0.0, 0.0, 1e-30, 3.0, np.inf, np.nan], dtype)
+    for one, other in ((ours(x), theirs(x)), (jax.vmap(jax.grad(ours))(x), jax.vmap(jax.grad(theirs))(x))):
+        np.testing.assert_array_equal(one.astype(jnp.float32), other.astype(jnp.float32))
+    assert jax.vmap(jax.grad(ours))(x[:7]).tolist() == [0, 0, 0, 0, 1, 1, 1]
+    assert ours(x).dtype == jax.vmap(jax.grad(ours))(x).dtype == dtype
+
+    def squared(relu, x):
+        return jnp.sum(relu(x - 1) ** 2 * x)
+
+    at = jnp.asarray([-1.0, 0.5, 2.0, 3.0])
+    for derivative in (jax.jacfwd, jax.jacrev, jax.hessian):
+        one, other = (derivative(partial(squared, relu))(at) for relu in (ours, theirs))
+        np.testing.assert_array_equal(one, other)
+        assert np.any(one)

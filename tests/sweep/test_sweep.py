@@ -7,6 +7,7 @@ import shutil
 import signal
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import chex
 import jax
@@ -23,6 +24,7 @@ from jaxae.progress import Progress
 from jaxae.sweep import lanes, wave
 from jaxae.sweep.folder import SweepFolder, member_path
 from jaxae.sweep.lanes import block, wave_size
+from jaxae.sweep.run import Sweep
 from tests.runs import SMALL, change_a_pixel, digest_of, flags, kill_at, small, start
 
 pytestmark = pytest.mark.optimised
@@ -384,6 +386,15 @@ def test_a_damaged_member_is_named_with_the_way_to_have_it_again(whole, tmp_path
     assert digests(folder.path, whole.plan) == before
 
 
+def test_another_block_than_a_sweep_began_with_is_refused_not_passed_over(tmp_path):
+    plan = plan_of((0, 1), {}, steps=2)
+    sweep.sweep(plan, tmp_path / "s", sweep.How(lanes="vmap", block=2))
+    for given in ("vmap", "auto"):
+        with pytest.raises(InputError, match="block: 2 -> 4"):
+            sweep.sweep(plan, tmp_path / "s", sweep.How(lanes=given, block=4))
+    assert len(sweep.sweep(plan, tmp_path / "s").table) == 2
+
+
 def test_what_was_refused_once_does_not_hold_the_folder(tmp_path):
     for bad, good in ((plan_of(batch_size=2000), plan_of((0,), {}, steps=2)),):
         with pytest.raises(InputError, match="batch_size 2000"):
@@ -407,21 +418,43 @@ def test_a_wave_is_no_wider_than_its_group(tmp_path):
     assert len(swept.table) == 1
 
 
-def test_lanes_side_by_side_are_all_members_or_what_fits(monkeypatch):
+def test_lanes_side_by_side_are_all_members_or_equal_blocks_that_fit(monkeypatch):
     taken = []
 
     def need(count):
         taken.append(count)
         return 10 * count
 
-    assert block(3, need, 1000) == 3, "no lane stands idle"
-    assert block(100, need, 1000) == 8, "on a CPU"
-    monkeypatch.setattr(lanes.jax, "default_backend", lambda: "gpu")
-    assert block(100, need, 1000) == 64
-    assert block(50, need, 130) == 13, "50, 25 and then 13"
-    assert taken == [3, 8, 64, 50, 25, 13]
+    assert [block(count, need, 0) for count in (1, 3, 8, 9, 17)] == [1, 3, 8, 5, 6], "a CPU asks for no memory"
+    monkeypatch.setattr(lanes, "jax", SimpleNamespace(default_backend=lambda: "gpu"))
+    assert taken == []
+    assert [block(count, need, 1000) for count in (3, 64, 65, 128)] == [3, 64, 33, 64]
+    assert block(50, need, 130) == 10, "50, 25 and 13 do not: five blocks of 10"
+    assert taken[4:] == [50, 25, 10]
     assert block(50, need, 1) == 1
     assert (lanes.choose(exact=False), lanes.choose(exact=True)) == ("vmap", "map")
+
+
+def lanes_on_a_gpu(path, plan, monkeypatch, limit, **how):
+    """(lanes, block) of the sweep that begins there, on an accelerator of so many bytes for a wave."""
+    with monkeypatch.context() as patch:
+        patch.setattr(lanes, "jax", SimpleNamespace(default_backend=lambda: "gpu"))
+        patch.setattr(lanes, "available", lambda: limit)
+        patch.setattr(lanes, "memory", lambda setup, layout, programs, count: setup.config.width * count)
+        begun = Sweep(plan, SweepFolder(path), sweep.How(**how), Progress(quiet=True), [])
+        return begun.kind, begun.block
+
+
+def test_all_groups_of_a_sweep_have_a_block_that_each_of_them_has_room_for(tmp_path, monkeypatch):
+    seeds = tuple(range(16))
+    for widths in ((8, 64), (64, 8)):
+        assert lanes_on_a_gpu(tmp_path, plan_of(seeds, {"width": widths}), monkeypatch, 8 * 64) == ("vmap", 8)
+    plan = plan_of(seeds, {"width": (8, 64)})
+    assert lanes_on_a_gpu(tmp_path, plan, monkeypatch, 10**9) == ("vmap", 16)
+    assert lanes_on_a_gpu(tmp_path, plan, monkeypatch, 10**9, wave=4) == ("vmap", 4), "no wider than a wave"
+    assert lanes_on_a_gpu(tmp_path, plan, monkeypatch, 10**9, block=5) == ("vmap", 5)
+    assert lanes_on_a_gpu(tmp_path, plan, monkeypatch, 10**9, lanes="map") == ("map", 1)
+    assert not list(tmp_path.iterdir()), "nothing is decided for a folder before all of it is known to fit"
 
 
 def test_wave_sizes():
