@@ -211,11 +211,12 @@ def test_a_program_that_hangs_in_its_turn_is_not_there_in_anothers(tmp_path):
 
 
 def test_a_gpus_page_has_its_own_plot_and_no_cpus_targets(tmp_path):
+    (tmp_path / "gpu.json").write_text('{"note": "Others stood still.", "rows": []}')
     rows.add(row(target=None), "a GPU", tmp_path / "gpu.json", {})
     pages.write(tmp_path / "gpu.json")
     text = (tmp_path / "gpu.md").read_text()
     assert "![ratios](gpu.svg)" in text and (tmp_path / "gpu.svg").is_file()
-    assert "at least" not in text
+    assert "at least" not in text and "Others stood still." in text
 
 
 def test_the_readme_shows_the_repositorys_own_rows_alone(tmp_path, monkeypatch):

@@ -58,7 +58,8 @@ def page(kept: dict[str, Any], drawn: str) -> str:
             abouts = "\n".join(f"- {about}" for about in dict.fromkeys(f"`{r['work']}`: {r['about']}" for r in mine))
             parts += [f"## {title}", abouts, table(mine)]
     parts += [f"![ratios]({drawn})", "## Commands", "\n".join(dict.fromkeys(map(_command, kept["rows"])))]
-    return "\n\n".join([*parts[:2], legend(), *parts[2:]]) + "\n"
+    note = [kept["note"]] if "note" in kept else []
+    return "\n\n".join([*parts[:2], *note, legend(), *parts[2:]]) + "\n"
 
 
 def _title(group: str) -> str:

@@ -1,6 +1,6 @@
 """The rows of benchmark.json: one for each work and peer.
 
-    {"device", "commit", "rows": [{"work", "peer", "ratio", "range", "target", "share_of_matmul", "command", ...}]}
+    {"device", "commit", "note"?, "rows": [{"work", "peer", "ratio", "range", "target", "share_of_matmul", "command", ...}]}
 
 `ratio` is ours over the peer's throughput, above 1 where jaxae is faster: the median of the rounds, `range` its
 extremes. Rows with a `unit` are no ratios: seconds ("s") or a share of the training time ("share"), of which less is
@@ -34,13 +34,14 @@ def row(**values: Any) -> dict[str, Any]:
 
 def add(new: dict[str, Any], device: str, file: Path, targets: Mapping[str, float] = FASTEST_TARGETS) -> None:
     """Puts a row in the place of its like, or at the end; and makes the "fastest" of its work anew, with its target."""
-    kept = read_json(file)["rows"] if file.is_file() else []
+    before = read_json(file) if file.is_file() else {"rows": []}
+    kept = before["rows"]
     same = [n for n, old in enumerate(kept) if key(old) == key(new)]
     if same:
         kept[same[0]] = new
     else:
         kept.append(new)
-    write_json(file, {"device": device, "commit": new["commit"], "rows": with_fastest(kept, targets)})
+    write_json(file, {**before, "device": device, "commit": new["commit"], "rows": with_fastest(kept, targets)})
 
 
 def key(row: dict[str, Any]) -> tuple[str, str]:

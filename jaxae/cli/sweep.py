@@ -17,8 +17,8 @@ LANES = ("auto", "map", "vmap")
 @click.option("--grid", multiple=True, metavar="NAME=V,V", help="an axis and its values: beta=1,4; once for each axis")
 @click.option("--shared-batches", is_flag=True, help="every member reads the data in the same order")
 @click.option("--lanes", default="auto", help="map: one member after the other; vmap: side by side; auto [auto]")
-@click.option("--block", type=int, default=None, help="members that vmap takes side by side [at most 8 on a CPU, 64 "
-              "elsewhere, and no more than fit in memory]")  # fmt: skip
+@click.option("--block", type=int, default=None, help="members that vmap takes side by side [at most 8 on a CPU; "
+              "elsewhere 64, or what fits in its memory]")  # fmt: skip
 @click.option("--wave", type=int, default=None, help="members trained at once [as many as fit in memory]")
 @click.option("--mesh", default=None, metavar="seed=S,data=D", help="devices that share members, and each batch "
               "[all of --devices share members]")  # fmt: skip
