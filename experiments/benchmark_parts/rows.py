@@ -1,14 +1,15 @@
 """The rows of benchmark.json: one for each work and peer.
 
-    {"device", "commit", "note"?, "rows": [{"work", "peer", "ratio", "range", "target", "share_of_matmul", "command", ...}]}
+    {"device", "commit", "note", "rows": [{"work", "peer", "ratio", "range", "target", "share_of_matmul", "command", ...}]}
 
-`ratio` is ours over the peer's throughput, above 1 where jaxae is faster: the median of the rounds, `range` its
-extremes. Rows with a `unit` are no ratios: seconds ("s") or a share of the training time ("share"), of which less is
-better. `target` is what was promised (at least, or with a unit at most) or null. `share_of_matmul` is jaxae's own rate
-of floating-point operations in this row as a share of the machine's rate of matrix products, or null. `agreement` tells
-of the loss curves, `memory` is jaxae's peak memory over the peer's, `others` the share of the machine that other
-programs took meanwhile (null where programs take turns), `which` the peer that "fastest" stands for, `rate` jaxae's
-examples (of the NLL: samples of an image) a second, the median.
+`note`, where there is one, is what its reader must know of the measurement. `ratio` is ours over the peer's
+throughput, above 1 where jaxae is faster: the median of the rounds, `range` its extremes. Rows with a `unit` are no
+ratios: seconds ("s") or a share of the training time ("share"), of which less is better. `target` is what was promised
+(at least, or with a unit at most) or null. `share_of_matmul` is jaxae's own rate of floating-point operations in this
+row as a share of the machine's rate of matrix products, or null. `agreement` tells of the loss curves, `memory` is
+jaxae's peak memory over the peer's, `others` the share of the machine that other programs took meanwhile (null where
+programs take turns), `which` the peer that "fastest" stands for, `rate` jaxae's examples (of the NLL: samples of an
+image) a second, the median.
 """
 
 from collections.abc import Mapping
