@@ -1,6 +1,6 @@
 """The rows of benchmark.json: one for each work and peer.
 
-    {"device", "commit", "note", "rows": [{"work", "peer", "ratio", "range", "target", "share_of_matmul", "command", ...}]}
+    {"device", "commit", "note", "rows": [{"work", "peer", "ratio", "range", "target", "share_of_matmul", ...}]}
 
 `note`, where there is one, is what its reader must know of the measurement. `ratio` is ours over the peer's
 throughput, above 1 where jaxae is faster: the median of the rounds, `range` its extremes. Rows with a `unit` are no
