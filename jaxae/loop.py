@@ -117,6 +117,7 @@ class Loop:
         self.keys = self.layout.put_rest(keys)
         self.state = self.layout.put(self.state if self.alone else _padded(self.state, self.padding))
         self.view = self.setup.view("validation")
+        self.ready: tuple[tuple[int, int], PyTree] = (-1, 0), None
         self.ranks = not methods.entry(config.method).moves
 
     def own(self, of: Callable[[Setup], PyTree]) -> PyTree:
@@ -151,11 +152,10 @@ class Loop:
 
     def advance(self, call: int) -> int:
         """One compiled call of at most `call` steps; the number to make in the next."""
-        begun = time.perf_counter()
-        to_next = (n - self.step % n for n in self.every.values())
-        count = min(call, self.feeds[0].capacity, self.setup.total - self.step, *to_next)
+        begun, count = time.perf_counter(), self.most(self.step, call)
         going = np.array([lane.going for lane in self.lanes])
         result = self.call(count, going)
+        self.foresee(self.step + count, call)
         self.state, found = result.state, self.layout.get((result.done, result.metrics))
         done, metrics = jax.tree.map(lambda x: x[None], found) if self.alone else found
         for lane, made, number in zip(self.lanes, done, range(len(self.lanes))):
@@ -166,13 +166,29 @@ class Loop:
         self.bar.advance(self.step, float(np.median(losses)), int(going.sum()))
         return self.agree(next_call(call, count, time.perf_counter() - begun))
 
+    def most(self, step: int, call: int) -> int:
+        """Steps of the call that begins at `step`: at most `call`, and none beyond what is due next."""
+        to_next = (n - step % n for n in self.every.values())
+        return min(call, self.feeds[0].capacity, self.setup.total - step, *to_next)
+
+    def foresee(self, step: int, call: int) -> None:
+        """While an accelerator computes, makes the feed that it will most likely want next."""
+        if feeds.beside_the_host() and self.feeds[0].resident and step < self.setup.total:
+            count = self.most(step, call)
+            self.ready = (step, count), self.feed(step, count)
+
+    def feed(self, step: int, count: int) -> PyTree:
+        """Of all lanes, on the host."""
+        if self.ready[0] == (step, count):
+            return self.ready[1]
+        feeds = [feed.at(step, count) for feed in self.feeds]
+        return feeds[0] if self.alone else _padded(_stacked(feeds), self.padding)
+
     def call(self, count: int, going: np.ndarray) -> Chunk:
         """Lanes that have ended, and those that only fill the block, make no step."""
-        feeds = [feed.at(self.step, count) for feed in self.feeds]
-        counts, feed = np.asarray(count, np.int32), feeds[0]
+        counts, feed = np.asarray(count, np.int32), self.feed(self.step, count)
         if not self.alone:
             counts = np.concatenate([np.where(going, counts, 0), np.zeros(self.padding, np.int32)])
-            feed = _padded(_stacked(feeds), self.padding)
         return self.programs.chunk(self.state, (self.numbers, self.keys, counts), self.layout.put_feed(feed), self.data)
 
     def heed(self, lane: Lane, metrics: dict[str, np.ndarray]) -> None:

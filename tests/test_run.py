@@ -37,6 +37,17 @@ def test_a_rerun_is_bitwise_the_same(whole, tmp_path):
     assert rows(again.folder) == rows(whole.folder)
 
 
+def test_what_is_made_ahead_while_an_accelerator_computes_changes_no_bit(whole, tmp_path, monkeypatch):
+    wanted, made = [], []
+    feed, at = loop.Loop.feed, loop.feeds.Feed.at
+    monkeypatch.setattr(loop.feeds, "beside_the_host", lambda: True)
+    monkeypatch.setattr(loop.Loop, "feed", lambda self, *where: wanted.append(where) or feed(self, *where))
+    monkeypatch.setattr(loop.feeds.Feed, "at", lambda self, *where: made.append(where) or at(self, *where))
+    ahead = run.train(small(chunk=4, log_every=20), tmp_path / "run")  # so that calls are as foreseen
+    assert len(made) < len(wanted), "nothing was foreseen rightly"
+    assert run.final_digest(ahead) == run.final_digest(whole)
+
+
 def test_another_seed_is_another_run(whole, tmp_path):
     assert run.final_digest(run.train(small(seed=1), tmp_path / "other")) != run.final_digest(whole)
 

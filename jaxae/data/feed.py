@@ -20,6 +20,11 @@ STREAM_BYTES = 2**26  # of streamed rows in one chunk
 SORTERS = ThreadPoolExecutor(thread_name_prefix="order")  # of all feeds: a sweep has many
 
 
+def beside_the_host() -> bool:
+    """Whether the device leaves the host's cores free while it computes."""
+    return jax.default_backend() != "cpu"
+
+
 def fits(split: Split) -> bool:
     """Whether the rows may live on the device."""
     stats = jax.local_devices()[0].memory_stats() or {}
@@ -87,11 +92,11 @@ class Feed:
         return self.place(Batch(self.pixels(keys, rows, index), labels, places))
 
     def _order(self, seed: int, epoch: int, size: int) -> np.ndarray:
-        """That epoch's order; the next one's is made behind the program's back."""
-        known = self._orders
-        both = {n: known.get(n) or SORTERS.submit(epoch_order, seed, n, size) for n in (epoch, epoch + 1)}
-        self._orders = both
-        return both[epoch].result()
+        """That epoch's order; beside an accelerator the next one's is made while it computes."""
+        known, last = self._orders, epoch + beside_the_host()
+        made = {n: known.get(n) or SORTERS.submit(epoch_order, seed, n, size) for n in range(epoch, last + 1)}
+        self._orders = made
+        return made[epoch].result()
 
     def _indices(self, step: int, count: int) -> np.ndarray:
         rows = batch_indices(self.seed, step, count, self.batch_size, len(self.split), self._order)[:, self.columns]

@@ -43,6 +43,22 @@ def test_seeds_and_epochs_are_ordered_apart():
     assert len(set(orders)) == 6
 
 
+@pytest.mark.parametrize("platforms", ["cuda,cpu", "cuda"])
+def test_the_order_is_the_same_where_a_cpu_draws_it_for_an_accelerator(platforms, monkeypatch):
+    expected, asked, devices = epoch_order(3, 1, N), [], jax.local_devices
+
+    def local_devices(backend):
+        asked.append(backend)
+        if platforms == "cuda":
+            raise RuntimeError(f"Unknown backend {backend}")
+        return devices(backend=backend)
+
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax, "local_devices", local_devices)
+    np.testing.assert_array_equal(epoch_order(3, 1, N), expected)
+    assert asked == ["cpu"]
+
+
 def test_the_order_shuffles():
     """Every example may come at every place: over 500 epochs, with the counts of fair draws."""
     orders = np.stack([epoch_order(0, epoch, N) for epoch in range(500)])
@@ -81,9 +97,13 @@ def test_batches_are_the_rows_in_order_with_pixels_of_their_own_keys(resident):
         )
 
 
+@pytest.mark.parametrize("ahead", [True, False])
 @pytest.mark.parametrize("counts", [[6, 6], [1] * 12, [5, 2, 5], [6, 1, 5]])
 @pytest.mark.parametrize("streamed", [True, False])
-def test_streamed_or_resident_in_calls_of_any_length_the_batches_are_the_same(resident, streamed, counts):
+def test_streamed_or_resident_in_calls_of_any_length_the_batches_are_the_same(
+    resident, streamed, counts, ahead, monkeypatch
+):
+    monkeypatch.setattr(feeds, "beside_the_host", lambda: ahead)
     for ours, theirs in zip(batches(not streamed, counts), resident, strict=True):
         jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
