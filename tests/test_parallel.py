@@ -56,7 +56,11 @@ def trained(monkeypatch):
 
     def of(options):
         monkeypatch.setattr("jaxae.loop.in_place", lambda: options)
-        setup = build(Config(data="digits", width=200, batch_size=20, steps=7, chunk=7).resolved())
+        setup = build(
+            Config(
+                data="digits", width=200, batch_size=20, steps=7, log_every=7, validate_every=7, checkpoint_every=7
+            ).resolved()
+        )
         layout = Layout(make_mesh())
         feed = make_feed(setup, layout)
         rest = (setup.numbers(), setup.key, np.asarray(7, np.int32))
