@@ -181,8 +181,8 @@ class Loop:
         """Of all lanes, on the host."""
         if self.ready[0] == (step, count):
             return self.ready[1]
-        feeds = [feed.at(step, count) for feed in self.feeds]
-        return feeds[0] if self.alone else _padded(_stacked(feeds), self.padding)
+        each = [feed.at(step, count) for feed in self.feeds]
+        return each[0] if self.alone else _padded(_stacked(each), self.padding)
 
     def call(self, count: int, going: np.ndarray) -> Chunk:
         """Lanes that have ended, and those that only fill the block, make no step."""
