@@ -1,7 +1,7 @@
 """Every method on MNIST at one budget, with three seeds each, and the page that shows them.
 
     python experiments/methods.py                     # runs/family, then experiments/methods.json and methods.md
-    python experiments/methods.py --methods vae,mine  # these anew, beside the figures that the others have
+    python experiments/methods.py --methods vae,mine  # these in runs/family-vae-mine; the others keep their figures
 
 All rows share the data (binarised afresh at every access), the Bernoulli likelihood, the network (one hidden layer of
 512 units on each side), 16 latent units, Adam at 1e-3, batches of 128 and three epochs; a method's own hyperparameters
@@ -14,6 +14,7 @@ import json
 from pathlib import Path
 
 from jaxae import Config, methods, sweep
+from jaxae.errors import InputError
 from jaxae.progress import Progress
 from jaxae.report.family import page
 
@@ -47,10 +48,16 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/family"), help="the sweep's folder [runs/family]")
     parser.add_argument("--methods", help="only these, separated by commas; the others keep their figures [all]")
     args = parser.parse_args()
-    names = args.methods.split(",") if args.methods else list(methods.entries())
+    names, folder = list(methods.entries()), args.run
+    if args.methods:
+        names = args.methods.split(",")
+        folder = folder.with_name("-".join([folder.name, *names]))
     file = HERE / "methods.json"
     kept = json.loads(file.read_text())["methods"] if args.methods and file.exists() else {}
-    measured = {**kept, **measure(args.run, names)}
+    try:
+        measured = {**kept, **measure(folder, names)}
+    except InputError as error:
+        parser.error(str(error))
     ordered = {name: measured[name] for name in methods.entries() if name in measured}
     found = {"about": ABOUT, "command": "python experiments/methods.py", "methods": ordered}
     file.write_text(json.dumps(found, indent=1) + "\n")

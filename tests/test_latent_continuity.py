@@ -12,6 +12,7 @@ from experiments import latent_continuity
 from experiments.continuity import claims, classifier, figures, measures, models
 from experiments.continuity.measures import Images, Model
 from jaxae import run
+from jaxae.build import build
 from jaxae.config import Config
 
 pytestmark = pytest.mark.optimised
@@ -200,6 +201,15 @@ def test_a_seed_is_the_same_model_as_the_library_trains(tmp_path):
     z = jnp.array([[0.3, -1.0], [2.0, 0.1]])
     np.testing.assert_allclose(model.decode(z), trained.setup.method.decode(trained.variables, z), atol=1e-6)
     assert model.encode(x).shape == (5, 2)
+
+
+def test_of_a_large_split_some_are_taken_evenly_spread():
+    setup = build(Config(data="digits"))
+    x, labels = models.pixels_of(setup, "train")
+    some, of_some = models.pixels_of(setup, "train", 5)
+    at = np.linspace(0, len(x) - 1, 5).round().astype(int)
+    np.testing.assert_array_equal(some, x[at])
+    np.testing.assert_array_equal(of_some, labels[at])
 
 
 @pytest.fixture(scope="module")

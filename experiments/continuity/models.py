@@ -11,7 +11,6 @@ from jaxae import random
 from jaxae.build import Setup, build
 from jaxae.config import Config
 from jaxae.data.feed import Feed
-from jaxae.data.source import Split
 from jaxae.errors import Diverged, InputError
 from jaxae.optim import evaluated
 from jaxae.train import init_state, make_train_chunk, make_train_step
@@ -22,7 +21,7 @@ CALL = 500
 
 
 def train_seeds(config: Config, seeds: Sequence[int]) -> Iterator[Model]:
-    """Trains each seed as `jaxae.train` would. The seed is an input of the compiled chunk, so one serves."""
+    """Trains each seed as `jaxae.run.train` would. The seed is an input of the compiled chunk, so one serves."""
     setup = build(config)
     apply = _apply(setup)
     first = setup.view("train").take(np.arange(config.batch_size))
@@ -56,10 +55,7 @@ def images_of(config: Config) -> Images:
 def pixels_of(setup: Setup, split: str, most: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """(images, labels) of a split; at most that many, evenly spread."""
     view = setup.view(split)
-    if most is not None and most < len(view):
-        index = np.linspace(0, len(view) - 1, most).astype(np.int64)
-        view.split = Split(view.split.rows[index], view.split.labels[index])
-    return view.map(lambda batch: (batch.x, batch.label))
+    return (view if most is None else view.spread(most)).map(lambda batch: (batch.x, batch.label))
 
 
 def _apply(setup: Setup):
