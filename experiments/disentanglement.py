@@ -27,7 +27,7 @@ from jaxae import Config, compare, sweep
 from jaxae.compare import statistics
 from jaxae.compare.words import number
 from jaxae.evaluate.measures import about
-from jaxae.folder import read_json, write_json
+from jaxae.files import read_json, write_json
 from jaxae.progress import Progress
 
 HERE = Path(__file__).parent

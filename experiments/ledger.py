@@ -22,7 +22,7 @@ import numpy as np
 
 from jaxae import Config, compare, sweep
 from jaxae.compare.statistics import paired_difference, t_interval
-from jaxae.folder import read_json, write_json
+from jaxae.files import read_json, write_json
 from jaxae.progress import Progress
 
 HERE = Path(__file__).parent

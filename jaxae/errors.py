@@ -37,6 +37,12 @@ def known(what: str, choice: str, allowed: Collection[str]) -> None:
         raise unknown(what, choice, allowed)
 
 
+def a_seed(seed: int) -> None:
+    """Raises InputError where no key can be made of it."""
+    if not 0 <= seed < 2**32:
+        raise InputError(f"seed {seed}: expected 0 to {2**32 - 1}")
+
+
 class Diverged(ArithmeticError):
     """Training met a value that is not finite. The message names the step and the metric."""
 

@@ -1,24 +1,26 @@
-"""A run's folder: config.json, record.json, metrics.jsonl, checkpoints/, evaluation.json, report.html."""
+"""A run's folder: config.json, record.json, metrics.jsonl, tensorboard/, checkpoints/, evaluation.json, report.html; a
+sweep's member has an outcome.json, and samplers/ holds what was fitted to the codes."""
 
 import contextlib
 import fcntl
 import hashlib
 import importlib.metadata
-import json
 import os
 import platform
 import re
 import shlex
-import tempfile
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxae import own
 from jaxae.config import Config, from_dict
-from jaxae.data.source import Source
 from jaxae.errors import InputError
+from jaxae.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from jaxae.data.source import Source
 
 LOCK = ".lock"
 LEFTOVER = re.compile(r"\.lock|\.(config|record|sweep)\.json\w{8}")
@@ -116,7 +118,7 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def record(config: Config, folder: Path, source: Source) -> dict[str, Any]:
+def record(config: Config, folder: Path, source: "Source") -> dict[str, Any]:
     """What it takes to repeat the run and to know where it ran."""
     import jax
 
@@ -159,28 +161,3 @@ def _version(name: str) -> str:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not JSON: {error}: restore it, or move it away") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: expected a JSON object")
-    return value
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Whole or not at all: written beside, synced, renamed."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}", delete=False) as file:
-        try:
-            json.dump(value, file, indent=2, allow_nan=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        except BaseException:
-            os.unlink(file.name)
-            raise
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxae import files
 from jaxae.errors import InputError
 
 
@@ -117,9 +118,7 @@ def keep_until(file: Path, step: int) -> None:
     if rows and rows[-1] is None:
         kept.pop()
     if file.exists() and (whole := b"".join(kept)) != file.read_bytes():
-        beside = file.with_suffix(".tmp")
-        beside.write_bytes(whole)
-        beside.replace(file)
+        files.whole(file, whole)
 
 
 def _lines(file: Path) -> list[bytes]:

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxae import files, hosts, methods, optim, own
 from jaxae import folder as folders
-from jaxae import hosts, methods, optim, own
 from jaxae.build import Setup, build
 from jaxae.checkpoint import Checkpoints, Restored
 from jaxae.config import Config
@@ -227,7 +227,7 @@ def store(trained: Trained, measures: dict[str, Any]) -> None:
         kept = {}
     by_group = {kind: kept.get(kind, {}) | measures.get(kind, {}) for kind in ("notes", "settings")}
     try:
-        folders.write_json(file, kept | measures | by_group)
+        files.write_json(file, kept | measures | by_group)
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
@@ -236,7 +236,7 @@ def store(trained: Trained, measures: dict[str, Any]) -> None:
 
 def _read_or_set_aside(file: Path) -> dict[str, Any]:
     try:
-        return folders.read_json(file)
+        return files.read_json(file)
     except InputError as error:
         Progress().warn(str(error))
         with contextlib.suppress(OSError):  # where it cannot be moved it cannot be overwritten either

@@ -3,7 +3,8 @@
 import json
 
 from jaxae.config import Config
-from jaxae.folder import command, write_json
+from jaxae.files import write_json
+from jaxae.folder import command
 
 DATA = {"name": "digits", "about": "made", "sha256": "d" * 64, "sizes": {"train": 10, "validation": 4, "test": 40}}
 

@@ -7,8 +7,8 @@ import pytest
 from flax import linen as nn
 from PIL import Image
 
-from jaxae import artifacts, cli, random, run
-from jaxae.artifacts import files, images, paths
+from jaxae import artifacts, cli, files, random, run
+from jaxae.artifacts import images, paths
 from jaxae.errors import InputError
 from jaxae.types import Batch
 from tests import made

@@ -79,6 +79,14 @@ def test_digest_is_one_line(runs, capsys):
     assert code == 0 and out == digest_of(runs / "vae") + "\n" and len(out) == 65
 
 
+def test_digest_is_of_the_step_that_train_ends_with(capsys, tmp_path):
+    """Of a run with a patience that is the best, and not the last."""
+    wild = {**SMALL, "steps": 300, "validate_every": 10, "patience": 2, "learning_rate": 0.2}
+    out = say(capsys, "train", "--run", tmp_path / "run", "--quiet", "--no-report", *flags(wild))[1]
+    assert say(capsys, "digest", tmp_path / "run")[1].strip() == out.split()[-1]
+    assert say(capsys, "digest", tmp_path / "run", "--checkpoint", "last")[1].strip() != out.split()[-1]
+
+
 def test_methods_lists_the_registry(capsys):
     code, out, _ = say(capsys, "methods", "--json")
     listed = json.loads(out)
@@ -125,7 +133,7 @@ BAD = {
     "digest nowhere": "nowhere: no run here",
     "evaluate nowhere --samples 1": "samples 1: expected 2 to 2147483647",
     "evaluate nowhere --samples 10000000000": "samples 10000000000: expected 2 to 2147483647",
-    "evaluate nowhere --split tset": "split 'tset': expected train, validation, test",
+    "evaluate nowhere --split tset": "unknown split 'tset': did you mean 'test'? known: test, train, validation",
     "evalute x": "unknown command 'evalute': did you mean 'evaluate'?",
     "evaluate": "missing argument 'RUN'",
 }
@@ -199,7 +207,7 @@ def test_a_damaged_evaluation_is_set_aside_and_one_that_cannot_be_written_is_sai
     def refused(*_, **__):
         raise OSError(*why, "a temporary file's name")
 
-    monkeypatch.setattr("jaxae.folder.write_json", refused)
+    monkeypatch.setattr("jaxae.files.write_json", refused)
     why = errno.EACCES, "Permission denied"
     code, again, err = say(capsys, "evaluate", folder, "--samples", 2, "--json")
     assert code == 0 and again == out and "evaluation.json is not written: Permission denied\n" in err
@@ -232,7 +240,14 @@ def test_what_overflows_on_the_test_split_is_said_and_kept(capsys, tmp_path):
     assert kept["nll"] is None and kept["notes"]["likelihood"][0].startswith("not finite: elbo")
 
 
-def test_help_loads_no_jax():
-    for args in (["--help"], ["train", "--help"], ["train", "--beta", "x"], ["methods"], ["evaluate", "--help"]):
-        code = f"import sys\nfrom jaxae import cli\ncli.status({args!r})\nassert 'jax' not in sys.modules, 'jax'"
-        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
+def test_help_and_refusals_load_no_jax():
+    words = [
+        "--help", "train --help", "train --beta x", "methods", "evaluate --help", "evaluate nowhere", "digest nowhere",
+        "sample nowhere", "encode nowhere", "report nowhere", "compare nowhere", "sweep --run x --seeds 5:3",
+        "sweep --run x --grid bata=1", "sweep --run x --grid beta=x", "evaluate nowhere --member seed=1",
+    ]  # fmt: skip
+    code = (
+        f"import sys\nfrom jaxae import cli\nfor words in {words!r}:\n"
+        "    cli.status(words.split())\n    assert 'jax' not in sys.modules, words"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from jaxae import files
 from jaxae import folder as folders
 from jaxae.config import Config
 from jaxae.data import load
@@ -12,7 +13,7 @@ from jaxae.folder import RunFolder, occupied
 @pytest.mark.parametrize("call", [1, 2, 3, 4])
 def test_a_run_claims_its_folder_again_wherever_it_was_killed(tmp_path, monkeypatch, call):
     """Within any of the writes of its two files: before the temporary file is in its place, or right after."""
-    replace, calls = folders.os.replace, []
+    replace, calls = files.os.replace, []
 
     def dying(*args):
         calls.append(1)
@@ -24,7 +25,7 @@ def test_a_run_claims_its_folder_again_wherever_it_was_killed(tmp_path, monkeypa
 
     run, config = RunFolder(tmp_path / "run"), Config(steps=3)
     with monkeypatch.context() as patch:
-        patch.setattr(folders.os, "replace", dying)
+        patch.setattr(files.os, "replace", dying)
         with pytest.raises(KeyboardInterrupt):
             run.claimed(config, {}).__enter__()
     run.check(config)
@@ -45,9 +46,9 @@ def test_what_a_killed_write_leaves_occupies_none(tmp_path, monkeypatch, name):
     def killed(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(folders.os, "replace", killed)
+    monkeypatch.setattr(files.os, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
-        folders.write_json(tmp_path / name[1:], {})
+        files.write_json(tmp_path / name[1:], {})
     assert [entry.name.startswith(name) for entry in tmp_path.iterdir()] == [True]
     assert not occupied(tmp_path)
 

@@ -7,7 +7,7 @@ from typing import Any
 from experiments.benchmark_parts.cases import CASES, GROUPS
 from experiments.benchmark_parts.rows import FASTEST, behind, disagrees
 from experiments.benchmark_parts.works import TRAINING
-from jaxae.folder import read_json
+from jaxae.files import read_json
 
 README = Path(__file__).parents[2] / "README.md"
 START, END = "<!-- benchmark: made by python -m experiments.benchmark --pages -->", "<!-- end of benchmark -->"

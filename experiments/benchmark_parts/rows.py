@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxae.folder import read_json, write_json
+from jaxae.files import read_json, write_json
 
 NAMES = (
     "work", "peer", "about", "ratio", "range", "unit", "target", "share_of_matmul", "command", "rounds", "agreement",

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 from jaxae import random
 from jaxae.artifacts import paths, pieces
 from jaxae.data.view import View
-from jaxae.errors import InputError
+from jaxae.errors import InputError, a_seed
 from jaxae.evaluate.units import Units, units
 from jaxae.run import Trained
 from jaxae.types import Method, Variables
@@ -76,8 +76,9 @@ def sample(
             f"{trained.setup.config.method} has no prior to sample from: `jaxae sample --sampler mixture` fits one to "
             "its codes; `interpolate` and `decode` show what lies between them"
         )
+    a_seed(seed)
     images: Any = draw or (lambda keys, index: prior(variables, keys))  # type: ignore[misc]  # there is one
-    key = random.stream(jax.random.key(pieces.checked_seed(seed)), "sample")
+    key = random.stream(jax.random.key(seed), "sample")
     drawn = jax.jit(lambda index: images(random.example_keys(key, 0, index), index))
     return pieces.by_pieces(drawn, np.arange(pieces.at_least("count", count, 1), dtype=np.int32))
 

@@ -8,14 +8,15 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxae.data.view import View
-from jaxae.errors import InputError
+from jaxae.errors import InputError, a_seed
 from jaxae.run import Trained
 
 PIECE = 128
 
 
 def view_of(trained: Trained, split: str, seed: int) -> View:
-    return trained.setup.view(split, checked_seed(seed))
+    a_seed(seed)
+    return trained.setup.view(split, seed)
 
 
 def spread(view: View, split: str, count: int) -> Int[np.ndarray, " count"]:
@@ -48,9 +49,3 @@ def at_least(name: str, value: int, least: int) -> int:
     if value < least:
         raise InputError(f"{name} {value}: expected at least {least}")
     return int(value)
-
-
-def checked_seed(seed: int) -> int:
-    if not 0 <= seed < 2**32:
-        raise InputError(f"seed {seed}: expected 0 to {2**32 - 1}")
-    return seed

@@ -7,15 +7,11 @@ from typing import Any
 import click
 
 from jaxae import samplers
-from jaxae.cli.member import is_sweep, run_argument
-from jaxae.errors import InputError
+from jaxae.cli.member import checkpoint_option, is_sweep, must_be_there, run_argument, split_option
+from jaxae.errors import known
 from jaxae.names import SPLITS
 
 PICTURE = (".png", ".npz")
-checkpoint_option = click.option(
-    "--checkpoint", default="auto", help="last, best or a step [last; best where the run has a patience]"
-)
-split_option = click.option("--split", default="test", help=f"{', '.join(SPLITS)} [test]")
 
 
 def _out(name: str) -> Callable:
@@ -32,10 +28,9 @@ def _seed(what: str) -> Callable:
 
 def _load(run_dir: str, checkpoint: str, out: str | None, name: str, suffixes: tuple[str, ...]) -> tuple[Any, Path]:
     """(the trained run, where to write), after what can be refused without jax has been."""
-    from jaxae.artifacts import files
-    from jaxae.folder import RunFolder
+    from jaxae import files
 
-    RunFolder(run_dir).config()
+    must_be_there(run_dir)
     path = Path(out) if out else Path(run_dir) / name
     files.check_out(path, suffixes)
     from jaxae import run
@@ -44,7 +39,8 @@ def _load(run_dir: str, checkpoint: str, out: str | None, name: str, suffixes: t
 
 
 def _write(path: Path, arrays: dict[str, Any], tiles: Callable[[], Any]) -> None:
-    from jaxae.artifacts import files, images
+    from jaxae import files
+    from jaxae.artifacts import images
 
     if path.suffix.lower() == ".npz":
         files.write(path, files.npz(arrays))
@@ -56,11 +52,6 @@ def _write(path: Path, arrays: dict[str, Any], tiles: Callable[[], Any]) -> None
     click.echo(path)
 
 
-def _check_split(split: str) -> None:
-    if split not in SPLITS:
-        raise InputError(f"split {split!r}: expected {', '.join(SPLITS)}")
-
-
 @click.command()
 @run_argument()
 @_count(64, "examples, evenly spread through the split")
@@ -70,7 +61,7 @@ def _check_split(split: str) -> None:
 @_out("reconstructions.png")
 def reconstruct(run_dir: str, count: int, split: str, seed: int, checkpoint: str, out: str | None) -> None:
     """Examples, and under each its reconstruction."""
-    _check_split(split)
+    known("split", split, SPLITS)
     trained, path = _load(run_dir, checkpoint, out, "reconstructions.png", PICTURE)
     from jaxae import artifacts
     from jaxae.artifacts.images import beside
@@ -128,7 +119,7 @@ def interpolate(
     out: str | None,
 ) -> None:
     """Decoded paths from the code of one example to that of another, one a row."""
-    _check_split(split)
+    known("split", split, SPLITS)
     trained, path = _load(run_dir, checkpoint, out, "interpolations.png", PICTURE)
     from jaxae import artifacts
 
@@ -151,7 +142,7 @@ def traverse(
     checkpoint: str, out: str | None,
 ) -> None:  # fmt: skip
     """One latent unit moved at a time, one a row, the busiest first."""
-    _check_split(split)
+    known("split", split, SPLITS)
     trained, path = _load(run_dir, checkpoint, out, "traversals.png", PICTURE)
     from jaxae import artifacts
 
@@ -168,10 +159,9 @@ def traverse(
 @click.option("--out", metavar="PATH", help="a .npz [RUN/codes.npz]")
 def encode(run_dir: str, count: int | None, split: str, seed: int, checkpoint: str, out: str | None) -> None:
     """The codes of a split as arrays: z, label, index; mean and log_var where there is a posterior."""
-    _check_split(split)
+    known("split", split, SPLITS)
     trained, path = _load(run_dir, checkpoint, out, "codes.npz", (".npz",))
-    from jaxae import artifacts
-    from jaxae.artifacts import files
+    from jaxae import artifacts, files
 
     files.write(path, files.npz(artifacts.encode(trained, split, seed, count)))
     click.echo(path)
@@ -185,7 +175,7 @@ def encode(run_dir: str, count: int | None, split: str, seed: int, checkpoint: s
 @_out("decoded.png")
 def decode(run_dir: str, codes: str, label: int | None, checkpoint: str, out: str | None) -> None:
     """The images at the codes [n, latent] in Z: a .npy, or a .npz with an array z, as `encode` writes."""
-    from jaxae.artifacts import files
+    from jaxae import files
 
     z = files.read_codes(Path(codes))
     trained, path = _load(run_dir, checkpoint, out, "decoded.png", PICTURE)
@@ -203,7 +193,7 @@ def decode(run_dir: str, codes: str, label: int | None, checkpoint: str, out: st
 def report(run_dir: str, checkpoint: str, out: str | None) -> None:
     """Write the report of a run or a whole sweep again: one page, for which no network is needed."""
     if is_sweep(run_dir):
-        from jaxae.artifacts import files
+        from jaxae import files
         from jaxae.report import write_comparison
 
         path = Path(out) if out else Path(run_dir) / "report.html"

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jaxae.cli.member import must_be_there
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -33,13 +35,15 @@ def compare(
     against the baseline: the difference over the seeds both have, its p-value (paired t test, Holm's correction), the
     probability of improvement, and how many seeds would settle it.
     """
+    _check(csv, out)
+    for path in paths:
+        must_be_there(path)
     from jaxae import compare as comparing
 
-    _check(csv, out)
     frame = comparing.table(paths)
     found = comparing.compare(frame, measure, baseline, level)
     if csv:
-        from jaxae.artifacts import files
+        from jaxae import files
 
         files.write(Path(csv), frame.to_csv(index=False).encode())
     if out:
@@ -58,7 +62,7 @@ def _check(csv: str | None, out: str | None) -> None:
     """Refuses, before any work, what could not be written."""
     for path, suffix in ((csv, ".csv"), (out, ".html")):
         if path:
-            from jaxae.artifacts import files
+            from jaxae import files
 
             files.check_out(Path(path), (suffix,))
 

@@ -6,16 +6,16 @@ from typing import Any
 import click
 
 from jaxae import names
-from jaxae.cli.member import is_sweep, run_argument
-from jaxae.errors import InputError, unknown
+from jaxae.cli.member import checkpoint_option, is_sweep, must_be_there, run_argument, split_option
+from jaxae.errors import InputError, a_seed, known
 
 
 @click.command(short_help="ELBO, NLL with its error, codes, samples, ...")
 @run_argument(whole=True)
 @click.option("--metrics", default="likelihood", help=f"all, or some of {', '.join(names.METRICS)} [likelihood]")
-@click.option("--split", default="test", help=f"{', '.join(names.SPLITS)} [test]")
+@split_option
 @click.option("--samples", type=int, default=128, help="importance samples an example [128]")
-@click.option("--checkpoint", default="auto", help="last, best or a step [last; best where the run has a patience]")
+@checkpoint_option
 @click.option("--seed", type=int, default=0, help="of the held-out pixels' and samples' noise [0]")
 @click.option("--features", default="classifier", metavar="SPACE", help="of the samples' scores: classifier (jaxae's "
               "own, of the data's labels), pixels, or your FILE.py:FUNCTION [classifier]")  # fmt: skip
@@ -32,13 +32,12 @@ def evaluate(run_dir: str, metrics: str, split: str, checkpoint: str, json: bool
     """
     groups = [name.strip() for name in metrics.split(",")]
     for name in groups:
-        if name not in ("all", *names.METRICS):
-            raise unknown("metrics", name, ["all", *names.METRICS])
+        known("metrics", name, ["all", *names.METRICS])
     _check(split, settings)
+    must_be_there(run_dir)
     from jaxae.evaluate.bench import Settings
 
-    whole = is_sweep(run_dir)
-    if not whole:
+    if not is_sweep(run_dir):
         found = _run(run_dir, groups, split, checkpoint, Settings(**settings))
         click.echo(json_module.dumps(found)) if json else _show(found)
         return
@@ -69,8 +68,7 @@ def _sweep(
     """The members' measures, and what is to be said of members that could not be read."""
     if checkpoint != "auto":
         raise InputError(f"checkpoint {checkpoint!r}: of a sweep's members the usual one is measured: name a --member")
-    from jaxae import compare, sweep
-    from jaxae.artifacts import files
+    from jaxae import compare, files, sweep
     from jaxae.progress import Progress
     from jaxae.sweep.folder import SweepFolder
 
@@ -87,13 +85,11 @@ def _sweep(
 
 
 def _check(split: str, settings: dict[str, Any]) -> None:
-    if split not in names.SPLITS:
-        raise InputError(f"split {split!r}: expected {', '.join(names.SPLITS)}")
+    known("split", split, names.SPLITS)
     for name, least in (("samples", 2), ("ais_examples", 1), ("ais_chains", 2), ("ais_steps", 1)):
         if not least <= settings[name] < 2**31:
             raise InputError(f"{name.replace('_', '-')} {settings[name]}: expected {least} to {2**31 - 1}")
-    if not 0 <= settings["seed"] < 2**32:
-        raise InputError(f"seed {settings['seed']}: expected 0 to {2**32 - 1}")
+    a_seed(settings["seed"])
 
 
 def _show(measures: dict[str, Any]) -> None:
@@ -114,9 +110,11 @@ def _show(measures: dict[str, Any]) -> None:
 
 @click.command(short_help="one line to compare results by")
 @run_argument()
-@click.option("--checkpoint", default="last", help="last, best or a step [last]")
+@checkpoint_option
 def digest(run_dir: str, checkpoint: str) -> None:
-    """SHA-256 over the final parameters (names, shapes, dtypes, bytes): two people compare a result by this line."""
+    """SHA-256 over the final parameters (names, shapes, dtypes, bytes): two people compare a result by this line, which
+    `jaxae train` ends with too."""
+    must_be_there(run_dir)
     from jaxae import run
 
     click.echo(run.final_digest(run.load(run_dir, checkpoint)))

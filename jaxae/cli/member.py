@@ -7,6 +7,13 @@ from typing import Any
 
 import click
 
+from jaxae.names import SPLITS
+
+checkpoint_option = click.option(
+    "--checkpoint", default="auto", help="last, best or a step [last; best where the run has a patience]"
+)
+split_option = click.option("--split", default="test", help=f"{', '.join(SPLITS)} [test]")
+
 
 def run_argument(whole: bool = False) -> Callable[[Callable], Callable]:
     """Adds RUN and --member to a command, which gets the run's own folder as `run_dir`; with `whole` also a sweep's,
@@ -29,3 +36,11 @@ def run_argument(whole: bool = False) -> Callable[[Callable], Callable]:
 
 def is_sweep(path: str) -> bool:
     return (Path(path) / "sweep.json").is_file()
+
+
+def must_be_there(path: str) -> None:
+    """Raises InputError, without jax, where the folder holds no run that can be read, and no sweep."""
+    from jaxae.folder import RunFolder
+
+    if not is_sweep(path):
+        RunFolder(path).config()

@@ -79,8 +79,7 @@ def _mesh(text: str | None, devices: int | None) -> tuple[int, int]:
 
 def finish(swept: Any, progress: Any, report: bool) -> None:
     """The table, the page, and what to see on standard output. Raises Diverged where no member is left to measure."""
-    from jaxae import compare
-    from jaxae.artifacts import files
+    from jaxae import compare, files
     from jaxae.cli.compare import show
     from jaxae.report import write_comparison
 

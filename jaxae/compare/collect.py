@@ -14,7 +14,8 @@ from jaxae.compare.varied import varied
 from jaxae.config import Config, from_dict
 from jaxae.errors import InputError
 from jaxae.evaluate.measures import NOT_NUMBERS
-from jaxae.folder import RunFolder, member_folder, read_json
+from jaxae.files import read_json
+from jaxae.folder import RunFolder, member_folder
 
 FINISHED, EARLY, DIVERGED = "finished", "stopped early", "diverged"
 UNTRAINED, UNEVALUATED, WITHOUT = "not trained", "not evaluated", "without the measure"
@@ -93,9 +94,6 @@ def _found(path: Path) -> list[Run]:
     known = sweep(path)
     if known is not None:
         return _members(path, known)
-    if not (path / "config.json").is_file():
-        what = "no such folder" if not path.exists() else "no run and no sweep here (no config.json, no sweep.json)"
-        raise InputError(f"{path}: {what}: `jaxae train --run {path}` makes a run")
     run = _run(path, path.name)
     if run.outcome == UNEVALUATED:
         raise InputError(

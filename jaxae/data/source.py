@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Array
 
-from jaxae.errors import InputError
+from jaxae.errors import InputError, known
 from jaxae.names import SPLITS
 
 
@@ -58,8 +58,7 @@ class Source:
     """Pure and jittable: raw rows [batch, ...] -> images [batch, height, width, channels], for procedural data."""
 
     def split(self, name: str) -> Split:
-        if name not in SPLITS:
-            raise InputError(f"unknown split {name!r}: expected one of {', '.join(SPLITS)}")
+        known("split", name, SPLITS)
         return getattr(self, name)
 
     @cached_property

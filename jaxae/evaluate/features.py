@@ -4,7 +4,6 @@ number without its space says nothing, and numbers of two spaces are never compa
 import contextlib
 import hashlib
 import logging
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float
 
-from jaxae import home, random
+from jaxae import files, home, random
 from jaxae import own as users
 from jaxae.data import pixels as grey
 from jaxae.data.feed import Feed, fits
@@ -171,18 +170,11 @@ def _train(network: Classifier, source: Source, splits: list[Split], seed: int) 
 
 
 def _keep(file: Path, params: PyTree, accuracy: float) -> None:
-    """Whole or not at all. A cache that cannot be written costs a warning, and the classifier is trained again."""
-    part = file.with_name(f"part-{os.getpid()}-{file.name}")
+    """A cache that cannot be written costs a warning, and the classifier is trained again."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as out:
-            np.savez(out, accuracy=accuracy, **flatten_dict(params, sep="/"))
-            out.flush()
-            os.fsync(out.fileno())
-        part.replace(file)
+        files.whole(file, files.npz({"accuracy": np.asarray(accuracy), **flatten_dict(params, sep="/")}))
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
         log.warning("%s cannot be written (%s): the classifier is trained again in every run", file, error)
 
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxae.artifacts import files
-from jaxae.folder import read_json
+from jaxae import files
+from jaxae.files import read_json
 from jaxae.run import Trained
 
 

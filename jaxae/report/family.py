@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from jaxae import axis, likelihoods, methods, networks, random
-from jaxae.folder import read_json
+from jaxae.files import read_json
 from jaxae.types import Batch
 
 HEAD = ("method", "loss, in nats an example", "state", "what couples the batch")

@@ -8,7 +8,8 @@ import pandas
 
 from jaxae.compare import words
 from jaxae.compare.collect import flat, sweep
-from jaxae.folder import RunFolder, command, read_json
+from jaxae.files import read_json
+from jaxae.folder import RunFolder, command
 
 
 def origin(paths: Sequence[Path], frame: pandas.DataFrame) -> dict[str, Any]:

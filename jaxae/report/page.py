@@ -8,7 +8,7 @@ import numpy as np
 from jaxae import artifacts, log, methods
 from jaxae.artifacts.images import beside, table
 from jaxae.evaluate.units import Units
-from jaxae.folder import read_json
+from jaxae.files import read_json
 from jaxae.report import curves as drawn
 from jaxae.report import latent, measures, plots
 from jaxae.report.pictures import data_uri

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxae import methods
-from jaxae.errors import InputError, unknown
+from jaxae.errors import InputError, a_seed, unknown
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,7 @@ def check(name: str, count: int, seed: int, label: int | None) -> None:
     entry(name)
     if count < 1:
         raise InputError(f"count {count}: expected at least 1")
-    if not 0 <= seed < 2**32:
-        raise InputError(f"seed {seed}: expected 0 to {2**32 - 1}")
+    a_seed(seed)
     if label is not None and label < 0:
         raise InputError(f"label {label}: expected at least 0")
 

@@ -12,8 +12,8 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Int
 
-from jaxae import random
-from jaxae.artifacts import files, pieces
+from jaxae import files, random
+from jaxae.artifacts import pieces
 from jaxae.digest import digest
 from jaxae.errors import InputError
 from jaxae.progress import Progress

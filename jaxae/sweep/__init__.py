@@ -6,7 +6,19 @@ swept = sweep.sweep(plan, "runs/beta")
 swept.table.groupby("beta")["nll"].mean()
 """
 
+from typing import TYPE_CHECKING, Any
+
 from jaxae.sweep.plan import Member, Plan
-from jaxae.sweep.run import Group, How, Swept, Unread, evaluate, sweep
+
+if TYPE_CHECKING:
+    from jaxae.sweep.run import Group, How, Swept, Unread, evaluate, sweep
 
 __all__ = ["Group", "How", "Member", "Plan", "Swept", "Unread", "evaluate", "sweep"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:  # these need jax: imported on first use, so that a wrong plan is told at once
+        from jaxae.sweep import run
+
+        return getattr(run, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

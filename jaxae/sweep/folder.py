@@ -8,7 +8,8 @@ from typing import Any
 
 from jaxae.config import Config, from_dict
 from jaxae.errors import InputError
-from jaxae.folder import RunFolder, member_folder, occupied, read_json, write_json
+from jaxae.files import read_json, write_json
+from jaxae.folder import RunFolder, member_folder, occupied
 from jaxae.sweep.plan import Plan, find
 
 FORMAT = 1

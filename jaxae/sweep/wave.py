@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxae import files, log
 from jaxae import folder as folders
-from jaxae import log
 from jaxae.build import Setup
 from jaxae.checkpoint import Checkpoints
 from jaxae.folder import RunFolder
@@ -91,7 +91,7 @@ class Wave:
             if outcome["outcome"] != "diverged":
                 self.save(run, jax.tree.map(lambda x: x[number], states), watch, outcome["step"])
             log.to_tensorboard(run.metrics_file, run.events)
-            folders.write_json(run.outcome_file, outcome)
+            files.write_json(run.outcome_file, outcome)
 
         with ThreadPoolExecutor(WRITERS) as pool:
             list(pool.map(give, range(len(self.members))))

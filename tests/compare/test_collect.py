@@ -10,7 +10,7 @@ from jaxae.compare import compare, table, varied
 from jaxae.compare.collect import flat
 from jaxae.config import Config
 from jaxae.errors import InputError
-from jaxae.folder import read_json, write_json
+from jaxae.files import read_json, write_json
 from jaxae.sweep.folder import SweepFolder
 from jaxae.sweep.plan import Plan
 from tests import compared
@@ -209,8 +209,8 @@ def refusals(at):
     compared.sweep(at / "odd", {(0, 1.0): 20.0}, members=["seed=0,beta=1", "the other"])
     return {
         "no runs given": [],
-        "no such folder: `jaxae train --run .*nowhere` makes": [at / "nowhere"],
-        "no run and no sweep here": [at / "empty"],
+        "no run here .no config.json.: `jaxae train --run .*nowhere` makes": [at / "nowhere"],
+        "empty: no run here": [at / "empty"],
         "raw: not evaluated yet: `jaxae evaluate .*raw`": [run, at / "raw"],
         "sweep.json: base: expected a dict": [at / "baseless"],
         "sweep.json: members: expected a list": [at / "listless"],

@@ -54,7 +54,7 @@ def test_a_page(where, tmp_path, capsys):
         (["--level", "1"], "level 1.0: expected a share between 0 and 1"),
         (["--out", "c.pdf"], "c.pdf: expected a name that ends in .html"),
         (["--csv", "nowhere/c.csv"], "there is no folder nowhere"),
-        (["nowhere"], "nowhere: no such folder"),
+        (["nowhere"], "nowhere: no run here"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(where, words, message, capsys):

@@ -7,7 +7,7 @@ import pytest
 
 from jaxae import run, sweep
 from jaxae.cli import status
-from jaxae.folder import read_json
+from jaxae.files import read_json
 from tests.runs import small
 
 WANTED = (
@@ -98,7 +98,7 @@ def test_a_sweep_that_cannot_be_written_is_measured_all_the_same(swept, capsys, 
     def refused(*_, **__):
         raise PermissionError(13, "Permission denied", "x")
 
-    monkeypatch.setattr("jaxae.folder.write_json", refused)
+    monkeypatch.setattr("jaxae.files.write_json", refused)
     monkeypatch.setattr("tempfile.NamedTemporaryFile", refused)
     code, out, err = say(capsys, swept.path, "--samples", "2", "--json")
     assert (code, out) == (0, before)

@@ -1,7 +1,7 @@
-"""Artifacts as files: arrays to .npz, grids to .png; codes from .npz or .npy. Never a pickle."""
+"""Files written whole or not at all: bytes, JSON, arrays as .npz; and the codes that a user brings. Never a pickle."""
 
-import contextlib
 import io
+import json
 import os
 import tempfile
 from collections.abc import Mapping
@@ -25,21 +25,40 @@ def check_out(out: Path, suffixes: tuple[str, ...]) -> None:
         raise InputError(f"{out}: cannot write in {out.parent}")
 
 
+def whole(path: Path, content: bytes) -> None:
+    """Written beside, synced, renamed: a reader finds all of it or what was there before. Raises OSError."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}", delete=False) as file:
+        try:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        except BaseException:
+            os.unlink(file.name)
+            raise
+    os.chmod(file.name, 0o644)
+    os.replace(file.name, path)
+
+
 def write(out: Path, content: bytes) -> None:
-    """Whole or not at all: written beside and renamed."""
+    """`whole`, of a file that the user asked for."""
     try:
-        with tempfile.NamedTemporaryFile(dir=out.parent, prefix=f".{out.name}", delete=False) as file:
-            beside = Path(file.name)
-            try:
-                file.write(content)
-                file.flush()
-                beside.chmod(0o644)
-                beside.replace(out)
-            finally:
-                with contextlib.suppress(FileNotFoundError):
-                    beside.unlink()
+        whole(out, content)
     except OSError as error:
         raise InputError(f"{out}: cannot be written: {error.strerror}") from None
+
+
+def write_json(path: Path, value: Any) -> None:
+    whole(path, f"{json.dumps(value, indent=2, allow_nan=False)}\n".encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not JSON: {error}: restore it, or move it away") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: expected a JSON object")
+    return value
 
 
 def npz(arrays: Mapping[str, np.ndarray]) -> bytes:
