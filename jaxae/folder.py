@@ -9,7 +9,7 @@ import os
 import platform
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,14 +118,15 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def record(config: Config, folder: Path, source: "Source") -> dict[str, Any]:
-    """What it takes to repeat the run and to know where it ran."""
+def record(config: Config, folder: Path, source: "Source", own_net: bool = False) -> dict[str, Any]:
+    """What it takes to repeat the run and to know where it ran. With modules of the user's own no command does."""
     import jax
 
     devices = jax.devices()
     code = {"method_sha256": own.sha256(config.method)} if own.is_own(config.method) else {}
+    how = {"network": "the user's own modules"} if own_net else {"command": command(config, folder)}
     return {
-        "command": command(config, folder),
+        **how,
         "versions": {name: _version(name) for name in LIBRARIES} | {"python": platform.python_version()},
         "device": f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})",
         "threads": _threads(),
@@ -136,15 +137,21 @@ def record(config: Config, folder: Path, source: "Source") -> dict[str, Any]:
 
 
 def command(config: Config, folder: Path) -> str:
-    """The command line that repeats the run: every flag that is not its default."""
-    words = ["jaxae", "train", "--run", str(folder)]
+    """The command line that repeats the run."""
+    return shlex.join(["jaxae", "train", "--run", str(folder), *flags(config)])
+
+
+def flags(config: Config, leave: Collection[str] = ()) -> list[str]:
+    """Every flag that is not its default, but those to `leave` out."""
+    words: list[str] = []
     for spec in fields(Config):
         value = getattr(config, spec.name)
-        if spec.name != "hyperparameters" and value != spec.default:
+        if spec.name != "hyperparameters" and spec.name not in leave and value != spec.default:
             words += [f"--{spec.name.replace('_', '-')}", *([] if value is True else [str(value)])]
     for name, value in config.hyperparameters.items():
-        words += [f"--{name.replace('_', '-')}", str(value)]
-    return shlex.join(words)
+        if name not in leave:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return words
 
 
 def _threads() -> int | None:

@@ -60,7 +60,7 @@ def train(
     _must_fit(setup.shapes())
     layout = layout_of(setup.config)
     progress = progress or Progress(quiet=True)
-    record = folders.record(config, folder.path, setup.source)
+    record = folders.record(config, folder.path, setup.source, net is not None)
     with _claimed(folder, config, record), _checkpoints(setup, folder, progress) as checkpoints, signals() as asked:
         state, watch = _start(setup, checkpoints, progress)
         step = int(state.step)

@@ -13,10 +13,11 @@ from PIL import Image
 from scipy.stats import norm
 from sklearn.decomposition import PCA
 
+from jaxae import Config, files, run
 from jaxae.report import curves, latent, measures, plots, svg, write_report
 from jaxae.report.pictures import BUDGET, data_uri
 from jaxae.run import final_digest
-from tests import made
+from tests import made, small
 
 EVALUATION = {
     "elbo": -24.5, "elbo_mc_se": 0.0051, "elbo_data_se": 0.18, "nll": 23.25, "nll_mc_se": 0.007,
@@ -123,6 +124,16 @@ def test_it_tells_what_identifies_and_repeats_the_run(vae, evaluated):
     command = f"jaxae train --run {vae.folder.path}"
     for expected in (final_digest(vae), vae.setup.source.digest, command, "threefry2x32"):
         assert expected in evaluated[0].text
+
+
+def test_of_modules_of_the_users_own_no_command_is_claimed(tmp_path):
+    net = small.net(latent=2, shape=(8, 8, 1))
+    trained = run.train(Config(latent=2, steps=2), tmp_path / "run", net=net)
+    record = files.read_json(trained.folder.record_file)
+    assert "command" not in record and record["network"] == "the user's own modules"
+    page = Page(write_report(trained).read_text())
+    assert "2 latent units, the user's own modules, Bernoulli likelihood" in " ".join(page.text.split())
+    assert "No command repeats this run" in page.text and "jaxae train" not in page.text and "mlp" not in page.text
 
 
 def test_the_measures_with_their_errors(vae, evaluated):

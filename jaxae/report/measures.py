@@ -8,6 +8,8 @@ from jaxae.evaluate.measures import MEASURES
 from jaxae.run import Trained, final_digest
 
 PLACES = {"nats": 3, "bits/dim": 4, "a pixel": 5, "": 3}
+OF_NETWORKS = ("width", "depth", "activation", "likelihood", "scale")
+"""Settings that modules of the user's own take the place of."""
 NAMES = {"elbo": "ELBO", "bits_per_dim": "the same, a pixel"}
 
 
@@ -71,6 +73,8 @@ def record(trained: Trained, kept: Mapping[str, Any]) -> dict[str, Any]:
     setup = trained.setup
     config = setup.config.to_dict()
     own = config.pop("hyperparameters")
+    if "network" in kept:
+        config = {name: value for name, value in config.items() if name not in OF_NETWORKS} | {"network": kept["network"]}
     at = list(config).index("method") + 1
     items = list(config.items())
     shown = [*items[:at], *own.items(), *items[at:]]
@@ -79,7 +83,8 @@ def record(trained: Trained, kept: Mapping[str, Any]) -> dict[str, Any]:
         "config": setup.config,
         "settings": [(name, "—" if value is None else str(value)) for name, value in shown],
         "record": {
-            "command": kept.get("command") or f"jaxae train --run {trained.folder.path}",
+            "network": kept.get("network") or f"{setup.config.network} networks",
+            "command": kept.get("command"),
             "versions": dict(kept.get("versions") or {}),
             "device": kept.get("device") or "not recorded",
             "threads": kept.get("threads") or "not recorded",

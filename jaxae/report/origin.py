@@ -37,7 +37,10 @@ def origin(paths: Sequence[Path], frame: pandas.DataFrame) -> dict[str, Any]:
         "sweeps": sweeps,
         "own_order": all(config.get("order_seed") in (None, config["seed"]) for config in configs)
         and not any(each["shared_batches"] for each in sweeps),
-        "commands": [r.get("command") or command(f.config(), f.path) for f, r in zip(there, records)],
+        "commands": [
+            r.get("command") or f"# {f.path}: {r['network']}" if "network" in r else command(f.config(), f.path)
+            for f, r in zip(there, records)
+        ],
     }
 
 

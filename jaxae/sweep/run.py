@@ -21,7 +21,7 @@ from jaxae.parallel import Layout, make_mesh
 from jaxae.progress import Bar, Progress
 from jaxae.sweep import lanes as lane_rules
 from jaxae.sweep.folder import SweepFolder
-from jaxae.sweep.plan import MOST, Member, Plan
+from jaxae.sweep.plan import MOST, Member, Plan, command
 from jaxae.sweep.wave import Wave
 from jaxae.types import TrainState
 
@@ -159,7 +159,9 @@ class Sweep:
         programs = [self.programs(setup, layout) for setup in self.setups]
         parts = list(zip(self.setups, programs, self.plan.groups))
         sizes = [self.wave_size(layout, *part) for part in parts]
-        self.folder.write(self.plan, {"lanes": self.kind, "block": self.block, "exact": self.plan.base.exact})
+        how = {"lanes": self.kind, "block": self.block, "exact": self.plan.base.exact}
+        words = command(self.plan, self.folder.path, self.kind, self.block, self.how.seed_devices)
+        self.folder.write(self.plan, {"command": words, **how})
         self.say_plan(sizes)
         with self.progress.bar(self.setups[0], 0, len(self.plan.members)) as bar:
             begun = self.begun()  # a wave that was cut off goes on before any other begins

@@ -1,13 +1,47 @@
 """What a sweep is made of, before anything is trained."""
 
+import shlex
+from pathlib import Path
+
 import pytest
 
+from jaxae.cli import status
 from jaxae.config import Config
 from jaxae.errors import InputError
+from jaxae.sweep import How
 from jaxae.sweep import plan as plans
 from jaxae.sweep.plan import Plan, find, grid, seeds, shown
 
 BASE = Config(steps=10)
+WIDE = Config(
+    steps="3e", method="beta_vae", hyperparameters={"beta": "linear(0, 4, 1e)"}, exact=True, seed=3, width=32,
+    devices=2, learning_rate="warmup_cosine(0.005, 2%)",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("plan", "how"),
+    [
+        (Plan(BASE, (0, 1, 2), {"beta": (1.0, 2.5)}), ("map", 1, 1)),
+        (Plan(BASE, (4,), {"latent": (2, 4), "learning_rate": (1e-3, "cosine(1e-3, 0, 100%)")}), ("vmap", 4, 2)),
+        (Plan(WIDE, (5, 1), {}, shared_batches=True), ("map", 1, 4)),
+        (Plan(WIDE, (3,), {"method": ("vae", "beta_vae"), "beta": (0.5,)}), ("map", 1, 1)),
+    ],
+)
+def test_the_command_of_a_sweep_is_read_back_as_that_sweep(plan, how, monkeypatch):
+    lanes, block, seed_devices = how
+    words, found = shlex.split(plans.command(plan, Path("runs/a sweep"), lanes, block, seed_devices)), []
+
+    def sweep(*given):
+        found.extend(given)
+        raise InputError("enough")
+
+    monkeypatch.setattr("jaxae.sweep.run.sweep", sweep)
+    monkeypatch.setattr("jaxae.parallel.virtual", lambda devices: None)
+    assert words[:2] == ["jaxae", "sweep"] and status(words[1:]) == 2
+    assert found[1] == "runs/a sweep" and found[2] == How(lanes, block if lanes == "vmap" else None, seed_devices)
+    again = found[0]
+    assert again.members == plan.members and again.shared_batches == plan.shared_batches
 
 
 @pytest.mark.parametrize(
