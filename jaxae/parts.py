@@ -126,6 +126,13 @@ def frozen(variables: Variables, *names: str) -> Variables:
     return variables._replace(params={**variables.params, **stopped})
 
 
+def of_likelihood(parts: Parts, variables: Variables, z: Latents, batch: Batch) -> Float[Array, "*samples batch"]:
+    """A zero with the gradient of -log p(x|z) to the likelihood's own parameters (its scale): for a loss without that
+    density, which decodes with them frozen."""
+    reconstruction, _ = parts.reconstruction(frozen(variables, "encoder", "decoder"), jax.lax.stop_gradient(z), batch)
+    return reconstruction - jax.lax.stop_gradient(reconstruction)
+
+
 def only_params(collections: Any) -> PyTree:
     """A linen module's parameters. Other collections (batch statistics) would make one example depend on another."""
     if others := set(collections) - {"params"}:

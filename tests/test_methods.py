@@ -345,3 +345,23 @@ def test_beta_weighs_the_divergence():
     np.testing.assert_allclose(four.loss - none.loss, 4 * kl, rtol=1e-3)
     np.testing.assert_allclose(four.metrics["elbo"], -four.metrics["reconstruction"] - kl, rtol=1e-5)
     assert float(kl.min()) > 0
+
+
+@pytest.mark.parametrize("name", ["geco_vae", "vae_gan"])
+@pytest.mark.parametrize("likelihood", ["gaussian_learned", "discretised_logistic"])
+def test_where_the_loss_has_no_density_of_pixels_its_scale_descends_it_all_the_same(name, likelihood):
+    """And nothing else, though the decoder's mean is a function of a logistic's scale."""
+    of, images = small.method(name, likelihood), small.batch(binary=False)
+    start = small.variables(of, images)
+
+    def slope(what):
+        def mean(own):
+            variables = start._replace(params={**start.params, "likelihood": own})
+            keys = random.example_keys(jax.random.key(0), 0, images.index)
+            return what(of.loss(variables, keys, images, jnp.zeros((), jnp.int32))).mean()
+
+        return next(iter(jax.grad(mean)(start.params["likelihood"]).values()))
+
+    expected = slope(lambda objective: objective.metrics["reconstruction"])
+    assert abs(expected) > 0.1
+    np.testing.assert_allclose(slope(lambda objective: objective.loss), expected, rtol=1e-4)

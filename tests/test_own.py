@@ -45,6 +45,8 @@ def test_it_trains_resumes_and_is_read_from_anywhere(tmp_path, capsys, monkeypat
     code, out, _ = say(capsys, "evaluate", "../whole", "--samples", 4, "--json")
     assert code == 0
     assert json.loads(out)["elbo"] < -json.loads(out)["nll"] < 0
+    code, _, err = say(capsys, "sample", "../whole", "--sampler", "gaussian", "--count", 4)
+    assert code == 0 and "gaussian: log_likelihood -" in err, "it has no `generative`, but its codes fill a volume"
 
 
 @pytest.mark.slow
@@ -105,6 +107,9 @@ BAD = {
     "mine.py:yours": "expected a function yours",
     "mine.py:": "no name of a function",
     "broken.py:mine": "not Python",
+    "named.py:mine": "named.py: hyperparameter k has the default K: expected a literal number or text",
+    "bare.py:mine": "bare.py: hyperparameter k has no default: expected a literal",
+    "none.py:mine": "none.py: hyperparameter k has the default None: expected a literal",
     "taken.py:mine": "hyperparameter steps of mine: every run has a field of that name",
 }
 
@@ -113,6 +118,8 @@ BAD = {
 def test_a_wrong_name_is_one_line(name, tmp_path, capsys):
     (tmp_path / "broken.py").write_text("def mine(:\n")
     (tmp_path / "taken.py").write_text("def mine(net, *, steps: int = 3):\n    '''Mine.'''\n")
+    for file, argument in {"named": "k: int = K", "bare": "k: int", "none": "k: int = None"}.items():
+        (tmp_path / f"{file}.py").write_text(f"K = 3\ndef mine(net, *, {argument}):\n    '''Mine.'''\n")
     code, _, err = say(capsys, "train", "--method", name, "--run", "r")
     assert code == 2 and BAD[name] in err and "\n" not in err
     assert not (tmp_path / "r").exists()

@@ -60,7 +60,7 @@ def config_options(command: Callable) -> Callable:
     for spec in reversed(dataclasses.fields(Config)):
         if spec.name == "hyperparameters":
             continue
-        default = "" if spec.default in (None, False) else f" [{spec.default}]"
+        default = "" if spec.default is None or spec.default is False else f" [{spec.default}]"
         choices = spec.metadata.get("choices")
         shown = f": {', '.join(choices)}" if choices and len(choices) < 20 else ""
         flag = f"--{spec.name.replace('_', '-')}"

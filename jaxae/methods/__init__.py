@@ -82,9 +82,8 @@ def read(file: Path, name: str) -> Entry:
     first, _, rest = doc.partition("\n")
     args = found[0].args
     hyper = [
-        Hyperparameter(arg.arg, ast.literal_eval(default), _is_weight(arg), _line(doc, arg.arg))
+        Hyperparameter(arg.arg, _default(arg, default, file), _is_weight(arg), _line(doc, arg.arg))
         for arg, default in zip(args.kwonlyargs, args.kw_defaults, strict=True)
-        if default is not None
     ]
     citation = rest.strip().split("\n\n")[0].replace("\n", " ")
     equation = next((part for part in doc.split("\n\n") if part.startswith("loss = ")), "")
@@ -92,6 +91,18 @@ def read(file: Path, name: str) -> Entry:
     couples, moves = _line(doc, "couples"), _line(doc, "moves")
     defaults = {**DEFAULTS, **_defaults(tree)}
     return Entry(name, first.strip(), citation, objective, couples, moves, tuple(hyper), defaults)
+
+
+def _default(arg: ast.arg, default: ast.expr | None, file: Path) -> int | float | str:
+    """A hyperparameter's: a literal, for it must be known without running the file."""
+    try:
+        value = None if default is None else ast.literal_eval(default)
+    except ValueError:
+        value = None
+    if not isinstance(value, int | float | str):
+        said = "no default" if default is None else f"the default {ast.unparse(default)}"
+        raise InputError(f"{file.name}: hyperparameter {arg.arg} has {said}: expected a literal number or text")
+    return value
 
 
 def _is_weight(arg: ast.arg) -> bool:

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 
 from jaxae import axis, densities, gaussian
 from jaxae.errors import InputError, at_least_one
-from jaxae.parts import frozen, with_state
+from jaxae.parts import frozen, of_likelihood, with_state
 from jaxae.schedules import at_step
 from jaxae.types import Method, Net, Objective, Weight
 
@@ -20,7 +20,7 @@ def geco_vae(net: Net, *, tolerance: Weight = 0.1, period: int = 1000) -> Method
     loss = KL(q(z | x) || N(0, 1)) + multiplier C, C = (|x - E[x|z]|^2 / tolerance^2 - pixels) / 2, in nats an example.
     With a multiplier of 1, where it starts, that is a VAE's with Gaussian pixels of standard deviation `tolerance`.
     After each step its logarithm moves by the moving average of C / pixels, over `period`. The loss moves with it, so
-    compare the metrics. Parameters of the likelihood itself descend -log p(x | z), of which C knows nothing. Dynamic
+    compare the metrics. Parameters of the likelihood itself descend -log p(x | z), and nothing of C. Dynamic
     binarisation is an error that no code can bring within a small tolerance: the multiplier then grows to its limit.
 
     couples: the multiplier, in the state, which moves by the mean of C
@@ -42,21 +42,16 @@ def geco_vae(net: Net, *, tolerance: Weight = 0.1, period: int = 1000) -> Method
         log = jnp.clip(state["log"] + average / weight / period, -LIMIT, LIMIT)
         return {"log": log, "average": average, "weight": weight}
 
-    def of_likelihood(variables, z, batch):
-        """A zero with the gradient of -log p(x | z) to the likelihood's parameters: its scale is not in C."""
-        alone = frozen(variables, "encoder", "decoder")
-        reconstruction, _ = base.parts.reconstruction(alone, jax.lax.stop_gradient(z), batch)
-        return reconstruction - jax.lax.stop_gradient(reconstruction)
-
     def loss(variables, keys, batch, step):
         terms, state = base.terms(variables, keys, batch), variables.state["multiplier"]
         pixels = batch.x[0].size
-        error = densities.event_sum(jnp.square(batch.x - base.parts.decode(variables, terms.z)))
+        decoded = base.parts.decode(frozen(variables, "likelihood"), terms.z)
+        error = densities.event_sum(jnp.square(batch.x - decoded))
         constraint = (error / jnp.square(at_step(tolerance, step)) - pixels) / 2
         multiplier = jnp.full_like(error, jnp.exp(state["log"]))
         violation = jax.lax.stop_gradient(axis.mean(jnp.mean(constraint)) / pixels)
         kept = {**terms.state, "multiplier": moved(state, violation)}
-        value = terms.kl + multiplier * constraint + of_likelihood(variables, terms.z, batch)
+        value = terms.kl + multiplier * constraint + of_likelihood(base.parts, variables, terms.z, batch)
         return Objective(value, kept, terms.metrics(constraint=constraint, multiplier=multiplier))
 
     return base.method(loss, init=init)

@@ -7,7 +7,7 @@ from jaxae import densities, gaussian, random
 from jaxae.errors import at_least_one
 from jaxae.methods.aae import told_apart
 from jaxae.networks.heads import MLP
-from jaxae.parts import frozen, only_params, with_params
+from jaxae.parts import frozen, of_likelihood, only_params, with_params
 from jaxae.schedules import at_step
 from jaxae.types import Method, Net, Objective, Weight
 
@@ -47,11 +47,6 @@ def vae_gan(net: Net, *, features: int = 64, gamma: Weight = 1.0, discriminator_
         score: Any = head.apply({"params": own["head"]}, seen)
         return seen, score[:, 0]
 
-    def of_likelihood(variables, z, batch):
-        """A zero with the gradient of -log p(x | z) to the likelihood's own parameters."""
-        reconstruction, _ = base.parts.reconstruction(frozen(variables, "encoder", "decoder"), z, batch)
-        return reconstruction - jax.lax.stop_gradient(reconstruction)
-
     def loss(variables, keys, batch, step):
         for_code, for_prior = random.split(keys)
         terms, drawn = base.terms(variables, for_code, batch), base.prior.draw(variables, for_prior)
@@ -59,20 +54,20 @@ def vae_gan(net: Net, *, features: int = 64, gamma: Weight = 1.0, discriminator_
         target, _ = judge(judged, batch.x)
 
         def compared(variables, z):
-            x = base.parts.decode(variables, z)
+            x = base.parts.decode(frozen(variables, "likelihood"), z)
             seen, logit = judge(judged, x)
             return -densities.gaussian(seen, jnp.zeros(()), target), logit, x
 
         to_encoder, _, _ = compared(frozen(variables, "decoder"), terms.z)
         to_decoder, logit, rebuilt = compared(variables, z)
-        sampled = base.parts.decode(variables, drawn)
+        sampled = base.parts.decode(frozen(variables, "likelihood"), drawn)
         deception = -jax.nn.softplus(logit) - jax.nn.softplus(judge(judged, sampled)[1])
         real, *fake = (judge(variables, jax.lax.stop_gradient(x))[1] for x in (batch.x, rebuilt, sampled))
         adversary = told_apart(real, fake[0]) + jax.nn.softplus(fake[1])
         value = terms.kl + to_encoder + at_step(gamma, step) * to_decoder + deception
         metrics = {"reconstruction": terms.reconstruction, "kl": terms.kl, "features": to_decoder}
         metrics |= {"deception": deception, "discriminator": adversary}
-        return Objective(value + of_likelihood(variables, z, batch), terms.state, metrics, adversary)
+        return Objective(value + of_likelihood(base.parts, variables, z, batch), terms.state, metrics, adversary)
 
     return base.method(
         loss,

@@ -74,7 +74,8 @@ def record(trained: Trained, kept: Mapping[str, Any]) -> dict[str, Any]:
     config = setup.config.to_dict()
     own = config.pop("hyperparameters")
     if "network" in kept:
-        config = {name: value for name, value in config.items() if name not in OF_NETWORKS} | {"network": kept["network"]}
+        config = {name: value for name, value in config.items() if name not in OF_NETWORKS}
+        config["network"] = kept["network"]
     at = list(config).index("method") + 1
     items = list(config.items())
     shown = [*items[:at], *own.items(), *items[at:]]

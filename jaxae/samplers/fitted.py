@@ -22,7 +22,7 @@ from jaxae.samplers.codes import Space
 from jaxae.samplers.density import Density, Model
 from jaxae.types import Images, Keys, Method
 
-FLAT = 1e-5  # smallest eigenvalue of the codes' correlations, under which they lie in a plane
+FLAT = 1e-5  # least eigenvalue of the codes' correlations, below which they lie in a plane; of their norms, on a sphere
 FORMAT = 2  # raise it when a fit changes its meaning
 
 
@@ -83,7 +83,8 @@ def _fill_a_volume(method: Method, codes: np.ndarray) -> bool:
     bound, and what a fit reaches is its own regularisation. Whole numbers have probabilities instead."""
     if np.issubdtype(codes.dtype, np.integer):
         return True
-    on_a_sphere = method.log_weight is not None and method.generative is None
+    norms = np.linalg.norm(codes, axis=1)
+    on_a_sphere = np.ptp(norms) <= FLAT * norms.mean()
     if method.discrete is not None or on_a_sphere or not codes.std(axis=0).all():
         return False
     correlation = np.atleast_2d(np.corrcoef(codes, rowvar=False))
