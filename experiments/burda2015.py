@@ -15,13 +15,12 @@ output bias starts at the logit of the training mean. VAE k is the mean of k log
 
 Changed at all budgets: batches are reshuffled every pass, the gradient is the batch's mean instead of its sum (Adam
 differs only in its epsilon, which is 20 times smaller here to make up for it), and Adam's second moment starts at zero
-with its correction, not at one. VAE k = 1 takes its KL in closed form; the authors sample it.
+with its correction, not at one. VAE k = 1 with one layer takes its KL in closed form; the authors sample it.
 paper: batch 20, 3,280 passes in eight stages of learning rates, Adam (0.99, 0.999).
-cpu: batch 500, 40 passes whatever the setting, Muon with a warm-up and a cosine: what two cores do in minutes (k of 1
-or 5) to an hour (k of 50, whose batches are computed in ten pieces, which the cache holds); and 200 passes of the VAE
-with k = 1, to see what an hour of the cheapest can do. On one seed after ten passes, Muon at 0.015 had a validation
-ELBO of -101.0 where Adam at 0.003 had -109.6, both with batches of 500, and twenty passes of Adam at 0.001 with batches
-of 20 had -99.5.
+cpu: batch 500, 40 passes whatever the setting, Muon with a warm-up and a cosine: what two cores do in 20 minutes to two
+and a half hours (k of 50 in ten pieces of the batch, which the cache holds); and 200 passes of the VAE with k = 1. On
+one seed after ten passes, Muon at 0.015 had a validation ELBO of -101.0 where Adam at 0.003 had -109.6, both with
+batches of 500, and twenty passes of Adam at 0.001 with batches of 20 had -99.5.
 gpu: as cpu, but 200 passes, Muon at 0.003, and batches in one piece, with all seeds side by side.
 """
 

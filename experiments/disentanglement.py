@@ -1,4 +1,4 @@
-"""Disentanglement on sprites: VAE, beta-VAE, beta-TCVAE, FactorVAE and DIP-VAE by seven scores, over seeds.
+"""Disentanglement on sprites: VAE, beta-VAE, beta-TCVAE, FactorVAE and DIP-VAE by nine scores, over seeds.
 
     python -m experiments.disentanglement --budget cpu     # 5 seeds a method
     python -m experiments.disentanglement --budget paper   # 50 seeds, 300,000 steps; for an accelerator

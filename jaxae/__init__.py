@@ -15,3 +15,11 @@ from jaxae.errors import Diverged, InputError, Interrupted
 __all__ = ["Config", "Diverged", "InputError", "Interrupted"]
 
 gpu.prepare()
+
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("jaxae")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""From a Config to the objects it names. Beside `run.py` and the CLI, the only reader of a Config."""
+"""From a Config to the objects it names."""
 
 import dataclasses
 from collections.abc import Callable

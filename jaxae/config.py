@@ -57,18 +57,24 @@ class Config:
     eps: float = _field(1e-8, "training", "the update rule's epsilon", above=0)
     clip_norm: float | None = _field(None, "training", "largest norm of the gradient, or of each player's", above=0)
     accumulate: int = _field(1, "training", "pieces a batch is cut into, to fit memory", low=1)
-    average: float | None = _field(None, "training", "decay of averaged (EMA) weights", low=0, below=1)
+    average: float | None = _field(
+        None,
+        "training",
+        "decay of an exponential moving average of the weights, which then is evaluated",
+        low=0,
+        below=1,
+    )
     dtype: str = _field("float32", "training", "of the computation, not the parameters", choices=names.DTYPES)
     patience: int | None = _field(None, "training", "stop after so many validations without a gain", low=1)
-    validate_every: int | str = _field("10%", "training", "a duration", duration=True, free=True)
+    validate_every: int | str = _field("10%", "training", "from one validation to the next", duration=True, free=True)
 
     exact: bool = _field(False, "training", "bits that do not depend on the number of devices; slower")
     shards: int | None = _field(None, "training", "of --exact: pieces of the batch, a power of two", low=1)
 
     devices: int = _field(1, "running", "devices that share each batch", low=1, free=True)
-    parallel: str = _field("jit", "running", "how devices share it", choices=names.PARALLEL, free=True)
-    log_every: int | str = _field("1%", "running", "a duration, as all of these", duration=True, free=True)
-    checkpoint_every: int | str = _field("10%", "running", "a duration", duration=True, free=True)
+    parallel: str = _field("jit", "running", "how devices share a batch", choices=names.PARALLEL, free=True)
+    log_every: int | str = _field("1%", "running", "from one log line to the next", duration=True, free=True)
+    checkpoint_every: int | str = _field("10%", "running", "from one checkpoint to the next", duration=True, free=True)
     keep: int = _field(2, "running", "latest checkpoints kept, beside the best", low=1, free=True)
     chunk: int = _field(1000, "running", "most steps in one compiled call", low=1, free=True)
     samples: int = _field(
@@ -92,6 +98,9 @@ class Config:
         if self.weight_decay and self.optimizer not in names.DECAYING:
             decaying = ", ".join(names.DECAYING)
             raise InputError(f"weight_decay {self.weight_decay}: {self.optimizer} has none: expected one of {decaying}")
+        for name in ("b1", "b2"):
+            if (given := getattr(self, name)) is not None and name not in names.MOMENTS[self.optimizer]:
+                raise InputError(f"{name} {given}: {self.optimizer} has none: leave it out")
         if (self.network or methods.entry(self.method).defaults["network"]) == "linear":
             for name in ("width", "depth", "activation"):
                 if (given := getattr(self, name)) is not None:

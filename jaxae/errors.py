@@ -24,6 +24,13 @@ def at_least_one(**numbers: int) -> None:
             raise InputError(f"{name} {number}: expected a whole number of at least 1")
 
 
+def not_negative(**numbers: int) -> None:
+    """Raises InputError where a number of layers is below zero."""
+    for name, number in numbers.items():
+        if number < 0:
+            raise InputError(f"{name} {number}: expected a whole number of at least 0")
+
+
 def a_share(**numbers: object) -> None:
     """Raises InputError where a number, and no schedule of one, is not between 0 and 1."""
     for name, number in numbers.items():

@@ -50,7 +50,7 @@ class RunFolder:
         """Raises InputError unless this folder may hold a run of `config`: it is new, or its run is this one."""
         if self.config_file.is_file():
             old = self.config()
-            changed = [line for line in old.difference(config) if not self._longer(old, config, line)]
+            changed = [line for line in old.difference(config) if not self._longer(old, line)]
             if changed:
                 raise InputError(
                     f"{self.path} holds a run of another config: {'; '.join(changed)}: choose another --run, "
@@ -70,7 +70,7 @@ class RunFolder:
             raise InputError(f"{file} has changed since {self.path} began: choose another --run, or the file as it was")
 
     @staticmethod
-    def _longer(old: Config, new: Config, line: str) -> bool:
+    def _longer(old: Config, line: str) -> bool:
         """A longer run of the same config goes on, unless a schedule is stretched over the whole of it."""
         return line.startswith("steps:") and not old.needs_horizon()
 

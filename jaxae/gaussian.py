@@ -125,8 +125,3 @@ def product(one: Normal, other: Normal) -> Normal:
     """The product of two Gaussians, normalised: precisions add, and weigh the means."""
     share = jax.nn.sigmoid(other.log_var - one.log_var)
     return Normal(share * one.mean + (1 - share) * other.mean, -jnp.logaddexp(-one.log_var, -other.log_var))
-
-
-def stopped(q: Normal) -> Normal:
-    """q, with no gradient to its parameters."""
-    return jax.tree.map(jax.lax.stop_gradient, q)

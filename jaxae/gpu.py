@@ -9,9 +9,9 @@ FLAGS = {
     "xla_gpu_enable_command_buffer": "+WHILE",
 }
 """The first: kernels are chosen by rule. XLA else chooses by timing them, and each process may end with others, whose
-sums round otherwise: then no command gives its digits again. The second: by rule no product is Triton's; XLA would
-still prepare for it, and then make biases and activations in passes of their own. The third: a loop asks the device,
-not the host, whether to go on, which takes a sixth off a small step."""
+sums round otherwise: then one command gives other digits each time. The second: by rule no product is Triton's; XLA
+would still prepare for it, and then make biases and activations in passes of their own. The third: a loop asks the
+device, not the host, whether to go on, which takes a sixth off a small step."""
 
 
 def prepare() -> None:

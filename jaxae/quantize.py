@@ -122,11 +122,6 @@ def perplexity(index: Int[Array, "batch ..."], codes: int) -> Float[Array, ""]:
     return jnp.exp(jnp.sum(jax.scipy.special.entr(shares(index, codes))))
 
 
-def usage(index: Int[Array, "batch ..."], codes: int) -> Float[Array, ""]:
-    """The share of the codebook that the global batch uses at all."""
-    return jnp.mean(shares(index, codes) > 0)
-
-
 class Residual(NamedTuple):
     """A residual quantisation. Stages come first, so `jax.vmap(ema_update, (0, 0, 0, None))` updates all of them."""
 

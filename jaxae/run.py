@@ -1,4 +1,4 @@
-"""A run in its folder: train or resume it, load it, measure it. Only it, `build`, `loop` and the CLI read a Config."""
+"""A run in its folder: train or resume it, load it, measure it."""
 
 import contextlib
 import errno
@@ -64,7 +64,7 @@ def train(
     with _claimed(folder, config, record), _checkpoints(setup, folder, progress) as checkpoints, signals() as asked:
         state, watch = _start(setup, checkpoints, progress)
         step = int(state.step)
-        with _log(setup, folder, config, record, step) as log, progress.bar(setup, step) as bar:
+        with _log(folder, config, record, step) as log, progress.bar(setup, step) as bar:
             lanes, programs = [Lane(setup, watch, log)], make_programs(setup, layout)
             loop = Loop(lanes, layout, programs, state, step, checkpoints, progress, bar, asked)
             with contextlib.closing(loop):
@@ -85,7 +85,7 @@ def _claimed(folder: RunFolder, config: Config, record: dict[str, Any]) -> Itera
 
 
 @contextlib.contextmanager
-def _log(setup: Setup, folder: RunFolder, config: Config, record: dict[str, Any], step: int) -> Iterator[Log | NoLog]:
+def _log(folder: RunFolder, config: Config, record: dict[str, Any], step: int) -> Iterator[Log | NoLog]:
     if not hosts.leads():
         yield NoLog()
         return
@@ -222,12 +222,12 @@ def store(trained: Trained, measures: dict[str, Any]) -> None:
     """Keeps measures of the test split in the run's evaluation.json, for its report: beside those that are there, where
     they are of the same parameters. A file that cannot be written, in somebody else's run, costs a warning."""
     file = trained.folder.evaluation_file
-    kept = _read_or_set_aside(file) if file.is_file() else {}
-    if any(kept.get(name) != measures[name] for name in ("digest", "step", "split", "evaluation_seed")):
-        kept = {}
-    by_group = {kind: kept.get(kind, {}) | measures.get(kind, {}) for kind in ("notes", "settings")}
+    there = _read_or_set_aside(file) if file.is_file() else {}
+    if any(there.get(name) != measures[name] for name in ("digest", "step", "split", "evaluation_seed")):
+        there = {}
+    by_group = {kind: there.get(kind, {}) | measures.get(kind, {}) for kind in ("notes", "settings")}
     try:
-        files.write_json(file, kept | measures | by_group)
+        files.write_json(file, there | measures | by_group)
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise

@@ -50,11 +50,6 @@ def duration(text: object, total: int | None, epoch: float | None, *, up: bool =
     return max(1, math.ceil(value * base - ROUNDING) if up else round(value * base))
 
 
-def check(text: str | float) -> None:
-    """Raises InputError where `text` is no number and no schedule; durations are taken on trust of their form."""
-    make(text, total=1000, epoch=10)
-
-
 def needs_horizon(text: str | float) -> bool:
     """Whether the schedule's shape depends on the length of the run, so that a longer run is another run."""
     return "%" in str(text) or (str(text).strip().startswith("warmup_cosine") and str(text).count(",") < 2)

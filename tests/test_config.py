@@ -171,6 +171,8 @@ def test_unknown_name_is_answered_with_the_nearest(name):
         ),
         ({"hyperparameters": {"beta": None}}, "beta None: expected a number or a schedule"),
         ({"method": "ae", "hyperparameters": {"beta": 1.0}}, "unknown hyperparameter of ae 'beta'"),
+        ({"optimizer": "adagrad", "b2": 0.5}, "b2 0.5: adagrad has none: leave it out"),
+        ({"optimizer": "sgd", "b2": 0.5}, "b2 0.5: sgd has none: leave it out"),
         ({"weight_decay": 0.1}, "weight_decay 0.1: adam has none: expected one of adamw, lion, lamb"),
         ({"batch_size": 10, "accumulate": 3}, "accumulate 3 does not divide the batch of 10"),
         (

@@ -1,5 +1,6 @@
 """`jaxae train`: a flag for every field of Config, and one for every hyperparameter of the chosen method."""
 
+import copy
 import dataclasses
 import typing
 from collections.abc import Callable
@@ -17,22 +18,23 @@ from jaxae.join import Hosts
 
 
 class TrainCommand(click.Command):
-    """Adds the chosen method's own flags before parsing."""
+    """Adds the chosen method's own flags before parsing, and shows what it and the network take by default."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         name = ctx.meta.get("jaxae.method", "vae")
+        defaults = Config(method=name, network=ctx.meta.get("jaxae.network")).resolved()
         own = [
             click.Option([f"--{h.name.replace('_', '-')}", h.name], type=str, default=None, help=_own_help(name, h))
             for h in methods.entry(name).hyperparameters
         ]
-        return [*self.params, *own, *filter(None, [self.get_help_option(ctx)])]
+        of_all = [_with_default(option, defaults) for option in self.params]
+        return [*of_all, *own, *filter(None, [self.get_help_option(ctx)])]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         for place, word in enumerate(args):
-            if word.startswith("--method="):
-                ctx.meta["jaxae.method"] = word.partition("=")[2]
-            elif word == "--method" and place + 1 < len(args):
-                ctx.meta["jaxae.method"] = args[place + 1]
+            flag, equals, value = word.partition("=")
+            if flag in ("--method", "--network") and (equals or place + 1 < len(args)):
+                ctx.meta[f"jaxae.{flag[2:]}"] = value if equals else args[place + 1]
         return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -50,21 +52,30 @@ class TrainCommand(click.Command):
                 formatter.write_dl(rows)
 
 
+def _with_default(option: click.Parameter, defaults: Config) -> click.Parameter:
+    """The option, with what it is for the method and the network unless given."""
+    value = getattr(defaults, option.name or "", None)
+    if value is None or value is False or "[" in (said := getattr(option, "help", None) or "["):
+        return option
+    shown = copy.copy(option)
+    shown.help = f"{said} [{value}]"
+    return shown
+
+
 def _own_help(method: str, spec: methods.Hyperparameter) -> str:
     kind = " (a number or a schedule)" if spec.scheduled else ""
     return f"{spec.help}{kind} [{spec.default}]"
 
 
 def config_options(command: Callable) -> Callable:
-    """A flag for every field of Config, with its help, choices and default."""
+    """A flag for every field of Config, with its help and choices."""
     for spec in reversed(dataclasses.fields(Config)):
         if spec.name == "hyperparameters":
             continue
-        default = "" if spec.default is None or spec.default is False else f" [{spec.default}]"
         choices = spec.metadata.get("choices")
         shown = f": {', '.join(choices)}" if choices and len(choices) < 20 else ""
         flag = f"--{spec.name.replace('_', '-')}"
-        text = f"{spec.metadata['help']}{shown}{default}"
+        text = f"{spec.metadata['help']}{shown}"
         kind: dict[str, Any] = {"is_flag": True} if spec.type is bool else {"type": _kind(spec)}
         command = click.option(flag, spec.name, default=None, help=text, **kind)(command)
     return command

@@ -90,7 +90,7 @@ def annealing(bench: Bench) -> Measure:
             }
             notes = [
                 f"on {len(view)} simulated images the two bounds of AIS lie {bounds['gap']:.3f} nats apart on average: "
-                "so far may its estimate be off on images like these"
+                "on images like these its estimate may be wrong by that much"
             ]
             found.append({**known, "settings": settings, "notes": notes})
         return found
@@ -108,12 +108,11 @@ def codes_in_use(bench: Bench) -> Measure:
             statistics = units(of, method.standard_prior)
             dense = method.log_weight is not None and method.discrete is None
             kl = None if statistics.kl is None else [float(value) for value in statistics.kl]
-            told = statistics.kl is not None
             found.append(
                 {
                     "active_units": statistics.active if dense else None,
-                    **({"kl_of_units": kl} if told else {}),
-                    "notes": [latents.diagnosis(statistics, told)],
+                    **({} if kl is None else {"kl_of_units": kl}),
+                    "notes": [latents.diagnosis(statistics)],
                 }
             )
         return found

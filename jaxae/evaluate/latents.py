@@ -14,10 +14,10 @@ NEIGHBOURS = 10
 ROUNDS = 300  # of the linear probe's optimiser, at most
 
 
-def diagnosis(units: Units, latent_of_prior: bool) -> str:
-    """In words, whether the latent units are in use. `latent_of_prior`: their prior is N(0, 1), unit by unit."""
+def diagnosis(units: Units) -> str:
+    """In words, whether the latent units are in use."""
     count = len(units.variance)
-    if not latent_of_prior or units.kl is None:
+    if units.kl is None:
         still = int(np.sum(units.variance < ACTIVE * units.variance.max()))
         if units.variance.max() < 1e-8:
             return f"collapsed: the code of {_units(count)} is the same for every example"

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxae import random
-from jaxae.errors import at_least_one
+from jaxae.errors import at_least_one, not_negative
 from jaxae.methods.wae_mmd import deterministic
 from jaxae.networks.heads import MLP
 from jaxae.parts import Init, bind, frozen, with_params
@@ -39,6 +39,7 @@ def aae(
     discriminator_learning_rate: of the discriminator, under the run's optimiser with b1 = 0.5
     """
     at_least_one(discriminator_width=discriminator_width)
+    not_negative(discriminator_depth=discriminator_depth)
     parts = bind(net, outputs=net.latent)
     start, logit = discriminator(net.latent, discriminator_width, discriminator_depth)
 

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxae import axis, gaussian, random
-from jaxae.errors import at_least_one
+from jaxae.errors import at_least_one, not_negative
 from jaxae.methods.aae import discriminator, told_apart
 from jaxae.parts import frozen, with_params
 from jaxae.schedules import at_step
@@ -37,6 +37,7 @@ def factor_vae(
     discriminator_learning_rate: of the discriminator, under the run's optimiser with b1 = 0.5 and b2 = 0.9
     """
     at_least_one(discriminator_width=discriminator_width)
+    not_negative(discriminator_depth=discriminator_depth)
     base = gaussian.bind(net)
     start, logit = discriminator(net.latent, discriminator_width, discriminator_depth)
 

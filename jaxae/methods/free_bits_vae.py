@@ -8,7 +8,7 @@ DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
 
 
 def free_bits_vae(net: Net, *, free: Weight = 0.25) -> Method:
-    """Free-bits VAE: the first nats of each latent unit cost nothing, so that none is given up early.
+    """Free-bits VAE: the first nats of each latent unit cost nothing, so that none is given up before it is learned.
 
     Kingma et al. 2016 (arXiv:1606.04934), eq. 15, with each latent unit a group of its own.
 

@@ -17,7 +17,7 @@ def fsq(net: Net, *, levels: str = "8,5,5,5") -> Method:
     lets it take levels[j] values; the gradient passes straight through the rounding. There is no prior: the
     autoregressive sampler learns one.
 
-    levels: values of each number at a position, separated by commas: latent / their count positions, of their product
+    levels: how many values each number at a position takes, separated by commas; latent is a multiple of their count
     """
     grid = parsed(levels)
     if net.latent % len(grid):

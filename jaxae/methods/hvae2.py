@@ -1,7 +1,7 @@
 import jax.numpy as jnp
 
 from jaxae import bounds, densities, gaussian, random
-from jaxae.errors import at_least_one, known
+from jaxae.errors import at_least_one, known, not_negative
 from jaxae.gaussian import reparameterise
 from jaxae.networks.heads import MLP, given, started
 from jaxae.parts import generative, with_params
@@ -36,6 +36,7 @@ def hvae2(
     estimator: of q's gradient: plain, stl (without the score of q), or dreg (unbiased for any k; for iwae alone)
     """
     at_least_one(top=top, hidden=hidden, k=k)
+    not_negative(layers=layers)
     known("bound", bound, BOUNDS)
     known(f"estimator of the bound {bound}", estimator, bounds.ESTIMATORS if bound == "iwae" else ("plain", "stl"))
     base = gaussian.bind(net)

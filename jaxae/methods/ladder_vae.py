@@ -16,8 +16,9 @@ def ladder_vae(net: Net, *, levels: int = 3, hidden: int = 128, beta: Weight = 1
 
     Sonderby et al. 2016 (arXiv:1602.02282), eq. 18 and 19; without batch normalisation, which would couple examples.
 
-    loss = -log p(x | z_1) + beta sum_i KL(q(z_i | x, z_i+1) || p(z_i | z_i+1)), in nats an example: each KL in closed
-    form, at a sample of the level above; p(z_L) = N(0, 1). The code is z_1; each level above it has half the units.
+    loss = -log p(x | z_1) + beta sum_i KL(q(z_i | x, z_(i+1)) || p(z_i | z_(i+1))), in nats an example: each KL in
+    closed form, at a sample of the level above; p(z_L) = N(0, 1). The code is z_1; each level above it has half the
+    units.
 
     levels: of codes, L; with one it is a VAE
     hidden: units of the upward pass at every level, and of the hidden layer (tanh) of each map between levels

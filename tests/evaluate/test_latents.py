@@ -28,13 +28,13 @@ def gaussian(*spreads):
     ],
 )
 def test_the_diagnosis_of_posteriors(spreads, said):
-    assert latents.diagnosis(gaussian(*spreads), True).startswith(said)
+    assert latents.diagnosis(gaussian(*spreads)).startswith(said)
 
 
 def test_a_unit_that_costs_nats_and_hardly_moves_is_named():
     mean = np.stack([np.full(COUNT, 2.0), RNG.normal(size=COUNT)], axis=1)  # far from the prior, the same for all
     of = units({"z": mean, "mean": mean, "log_var": np.full_like(mean, -1.0)})
-    assert "1 of 2 latent units hardly move" in latents.diagnosis(of, True)
+    assert "1 of 2 latent units hardly move" in latents.diagnosis(of)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_a_unit_that_costs_nats_and_hardly_moves_is_named():
     ],
 )
 def test_the_diagnosis_of_codes_without_a_prior_is_one_of_scale_alone(z, said):
-    assert latents.diagnosis(units({"z": z}), False).startswith(said)
+    assert latents.diagnosis(units({"z": z})).startswith(said)
 
 
 def classes(far):

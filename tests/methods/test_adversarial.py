@@ -166,6 +166,9 @@ def test_a_discriminator_without_units_is_refused(name):
     size = "features" if name == "vae_gan" else "discriminator_width"
     with pytest.raises(InputError, match=f"{size} 0: expected a whole number of at least 1"):
         made(name, **{size: 0})
+    if name != "vae_gan":
+        with pytest.raises(InputError, match="discriminator_depth -1: expected a whole number of at least 0"):
+            made(name, discriminator_depth=-1)
 
 
 def test_the_metrics_are_the_terms_of_the_loss():

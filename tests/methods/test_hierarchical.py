@@ -207,6 +207,8 @@ def test_hvae2_refuses_what_it_cannot_train():
         two(bound="iwea")
     with pytest.raises(InputError, match=r"^unknown estimator of the bound elbo 'dreg'"):
         two(estimator="dreg")
+    with pytest.raises(InputError, match=r"^layers -1: expected"):
+        made("hvae2", layers=-1)
     with pytest.raises(InputError, match=r"^top 0: expected"):
         made("hvae2", top=0)
 
