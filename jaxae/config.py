@@ -98,8 +98,8 @@ class Config:
         if self.weight_decay and self.optimizer not in names.DECAYING:
             decaying = ", ".join(names.DECAYING)
             raise InputError(f"weight_decay {self.weight_decay}: {self.optimizer} has none: expected one of {decaying}")
-        for name in ("b1", "b2"):
-            if (given := getattr(self, name)) is not None and name not in names.MOMENTS[self.optimizer]:
+        for name in names.UNUSED.get(self.optimizer, ()):
+            if (given := getattr(self, name)) not in (None, names.MOMENTS[self.optimizer][name]):
                 raise InputError(f"{name} {given}: {self.optimizer} has none: leave it out")
         if (self.network or methods.entry(self.method).defaults["network"]) == "linear":
             for name in ("width", "depth", "activation"):

@@ -79,8 +79,7 @@ def make(
     their own, and what differs there: learning_rate, b1, b2, ... Each is clipped by its own gradient's norm."""
     if name not in RULES:
         raise unknown("optimizer", name, RULES)
-    given = {key: value for key, value in (("b1", b1), ("b2", b2)) if value is not None}
-    moments = {"b1": 0.0, "b2": 0.0, **MOMENTS[name], **given}
+    moments = {**MOMENTS[name], **{key: value for key, value in (("b1", b1), ("b2", b2)) if value is not None}}
     settings = {"learning_rate": learning_rate, **moments, "eps": eps, "weight_decay": weight_decay}
 
     def rule(**changes: Any) -> list[optax.GradientTransformation]:

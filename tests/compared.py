@@ -2,9 +2,9 @@
 
 import json
 
+from jaxae import command
 from jaxae.config import Config
 from jaxae.files import write_json
-from jaxae.folder import command
 
 DATA = {"name": "digits", "about": "made", "sha256": "d" * 64, "sizes": {"train": 10, "validation": 4, "test": 40}}
 
@@ -26,7 +26,7 @@ def run(path, seed, nll=None, outcome=None, data=DATA, curve=True, **config):
     of = Config(seed=seed, **given)
     path.mkdir(parents=True)
     write_json(path / "config.json", of.to_dict())
-    record = {"command": command(of, path), "data": data, "versions": {"jaxae": "0.1.0"}, "device": "cpu"}
+    record = {"command": command.of_run(of, path), "data": data, "versions": {"jaxae": "0.1.0"}, "device": "cpu"}
     write_json(path / "record.json", record)
     if nll is not None:
         write_json(path / "evaluation.json", nll if isinstance(nll, dict) else measures(nll))
@@ -50,7 +50,15 @@ def sweep(path, values, diverged=(), untrained=(), unevaluated=(), **known):
             run(place, seed, None if key in unevaluated else nll, finished, **config)
     path.mkdir(parents=True, exist_ok=True)
     grid = {"seeds": sorted({s for s, _ in values}), "grid": {"beta": sorted({b for _, b in values})}}
-    plan = {"members": list(names.values()), "shared_batches": True, "base": Config(steps=10).to_dict(), **grid}
+    plan = {
+        "format": 1,
+        "lanes": "map",
+        "block": 1,
+        "members": list(names.values()),
+        "shared_batches": True,
+        "base": Config(steps=10).to_dict(),
+        **grid,
+    }
     write_json(path / "sweep.json", {**plan, **known})
     return path
 

@@ -14,9 +14,9 @@ import pytest
 
 from jaxae import methods
 from jaxae.cli import train as train_verb
+from jaxae.command import of_run
 from jaxae.config import Config, from_dict
 from jaxae.errors import InputError
-from jaxae.folder import command
 
 CAPTURE = {"capture_output": True, "text": True, "check": True}
 NAN, INF = math.nan, math.inf
@@ -324,7 +324,7 @@ def parsed(words):
 @pytest.mark.parametrize("name", [*OTHER, *FREE])
 def test_command_leads_back_to_the_config_one_field_at_a_time(name):
     config = pair(name, {**OTHER, **FREE})[1]
-    words = shlex.split(command(config, Path("runs/a b")))
+    words = shlex.split(of_run(config, Path("runs/a b")))
     assert words[:2] == ["jaxae", "train"]
     assert parsed(words[2:]) == ("runs/a b", config)
 
@@ -341,18 +341,18 @@ def test_command_leads_back_to_a_config_of_everything():
         "data": "a 'b'.npy",
     }
     config = Config(**both)
-    assert parsed(shlex.split(command(config, Path("r")))[2:]) == ("r", config)
+    assert parsed(shlex.split(of_run(config, Path("r")))[2:]) == ("r", config)
 
 
 def test_command_says_only_what_is_not_the_default():
-    assert command(Config(), Path("r")) == "jaxae train --run r"
+    assert of_run(Config(), Path("r")) == "jaxae train --run r"
 
 
 @pytest.mark.parametrize("method", list(methods.entries()))
 def test_command_leads_back_for_every_method_and_its_own_weights(method):
     own = {h.name: h.default for h in methods.entry(method).hyperparameters}
     config = Config(method=method, hyperparameters=own)
-    assert parsed(shlex.split(command(config, Path("r")))[2:])[1] == config
+    assert parsed(shlex.split(of_run(config, Path("r")))[2:])[1] == config
 
 
 def test_an_unknown_flag_is_refused():

@@ -17,6 +17,8 @@ flows sphere divergences quantize
 likelihoods parts networks
 gaussian codebooks
 methods optim config
+plan
+command
 train parallel
 data
 facts store checkpoint folder evaluate log progress

@@ -69,8 +69,8 @@ def _sweep(
     if checkpoint != "auto":
         raise InputError(f"checkpoint {checkpoint!r}: of a sweep's members the usual one is measured: name a --member")
     from jaxae import compare, files, sweep
+    from jaxae.folder import SweepFolder
     from jaxae.progress import Progress
-    from jaxae.sweep.folder import SweepFolder
 
     progress, unread = Progress(), None
     try:

@@ -23,7 +23,7 @@ def run_argument(whole: bool = False) -> Callable[[Callable], Callable]:
         @functools.wraps(command)
         def with_run(run_dir: str, member: str | None, **values: Any) -> Any:
             if member is not None or (is_sweep(run_dir) and not whole):
-                from jaxae.sweep.folder import member_path
+                from jaxae.folder import member_path
 
                 run_dir = str(member_path(run_dir, member))
             return command(run_dir=run_dir, **values)

@@ -47,7 +47,7 @@ def sweep(
     base = make_config({**values, "devices": data_devices})
     if base.exact and lanes == "vmap":
         raise InputError("lanes vmap: --exact takes members one after the other: leave --lanes out")
-    from jaxae.sweep import plan as plans
+    from jaxae import plan as plans
 
     chosen = (base.seed,) if seeds is None else plans.seeds(seeds)
     plan = plans.Plan(base, chosen, plans.grid(grid, base), shared_batches)

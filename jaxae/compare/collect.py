@@ -1,8 +1,6 @@
 """Run folders and sweeps to one tidy table, a row a run."""
 
-import dataclasses
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,17 +9,16 @@ import pandas
 
 from jaxae import own, schedules
 from jaxae.compare.varied import varied
-from jaxae.config import Config, from_dict
+from jaxae.config import Config
 from jaxae.errors import InputError
 from jaxae.evaluate.measures import NOT_NUMBERS
 from jaxae.files import read_json
-from jaxae.folder import RunFolder, member_folder
+from jaxae.folder import RunFolder, SweepFolder
+from jaxae.plan import Member
 
 FINISHED, EARLY, DIVERGED = "finished", "stopped early", "diverged"
 UNTRAINED, UNEVALUATED, WITHOUT = "not trained", "not evaluated", "without the measure"
 MISSING = (UNTRAINED, UNEVALUATED, WITHOUT)
-FORM = {"members": list, "base": dict, "seeds": list, "grid": dict}
-"""Of sweep.json."""
 SHOWN = 12  # digits of a SHA-256
 
 
@@ -75,25 +72,10 @@ def read(paths: str | os.PathLike | Iterable[str | os.PathLike]) -> list[Run]:
     return runs
 
 
-def sweep(path: Path) -> dict[str, Any] | None:
-    """What the folder's sweep.json says; None where it is no sweep."""
-    file = path / "sweep.json"
-    if not file.is_file():
-        return None
-    known = read_json(file)
-    for name, kind in FORM.items():
-        if not isinstance(known.get(name), kind):
-            raise InputError(f"{file}: {name}: expected a {kind.__name__}: restore it")
-    members = known["members"]
-    if not members or not all(isinstance(name, str) for name in members):
-        raise InputError(f"{file}: members: expected names: restore it")
-    return known
-
-
 def _found(path: Path) -> list[Run]:
-    known = sweep(path)
-    if known is not None:
-        return _members(path, known)
+    folder = SweepFolder(path)
+    if folder.exists():
+        return _members(folder)
     run = _run(path, path.name)
     if run.outcome == UNEVALUATED:
         raise InputError(
@@ -103,22 +85,19 @@ def _found(path: Path) -> list[Run]:
     return [run]
 
 
-def _members(path: Path, known: dict[str, Any]) -> list[Run]:
-    places = {name: member_folder(path, name) for name in known["members"]}
-    return [_run(place, name) if (place / "config.json").is_file() else _untrained(place, name, path, known)
-            for name, place in places.items()]  # fmt: skip
+def _members(folder: SweepFolder) -> list[Run]:
+    places = [(member, folder.member(member.name).path) for member in folder.listed()]
+    return [
+        _run(place, member.name) if (place / "config.json").is_file() else _untrained(place, member)
+        for member, place in places
+    ]
 
 
-def _untrained(place: Path, name: str, path: Path, known: dict[str, Any]) -> Run:
-    """A member without a folder yet: the sweep's base, with the values of its name."""
-    base = from_dict(known["base"], str(path / "sweep.json"))
-    values = _named(name, path, known)
-    order = base.seed if known.get("shared_batches") and base.order_seed is None else base.order_seed
-    plain = {key: values.pop(key) for key in [*values] if key in base.to_dict()}
-    weights = {**base.hyperparameters, **values}
-    config = dataclasses.replace(base, order_seed=order, hyperparameters=weights, **plain)
-    code = own.sha256(config.method) if own.is_own(config.method) else None
-    return Run(place, name, _deciding(config, code), UNTRAINED, None, {}, None)
+def _untrained(place: Path, member: Member) -> Run:
+    """A member without a folder yet."""
+    method = member.config.method
+    code = own.sha256(method) if own.is_own(method) else None
+    return Run(place, member.name, _deciding(member.config, code), UNTRAINED, None, {}, None)
 
 
 def _run(path: Path, member: str) -> Run:
@@ -169,20 +148,3 @@ def flat(config: dict[str, Any]) -> dict[str, Any]:
     for name, value in config.items():
         fields |= value if name == "hyperparameters" else {name: value}
     return fields
-
-
-def _named(name: str, path: Path, known: dict[str, Any]) -> dict[str, Any]:
-    """{"seed": 3, "beta": 4.0} of "seed=3,beta=4": each value as the sweep's plan has it."""
-    axes = {"seed": known["seeds"], **known["grid"]}
-    texts = dict(part.partition("=")[::2] for part in re.split(r",(?=\w+=)", name))
-    found = {axis: value for axis, text in texts.items() for value in axes.get(axis, ()) if _is(text, value)}
-    if found.keys() != axes.keys():
-        raise InputError(f"{path}: member {name!r}: expected a name such as 'seed=0,beta=1' of its own grid")
-    return found
-
-
-def _is(text: str, value: Any) -> bool:
-    try:
-        return text == str(value) or float(text) == value
-    except ValueError:
-        return False

@@ -6,10 +6,11 @@ from typing import Any
 
 import pandas
 
+from jaxae import command
 from jaxae.compare import words
-from jaxae.compare.collect import flat, sweep
+from jaxae.compare.collect import flat
 from jaxae.files import read_json
-from jaxae.folder import RunFolder, command
+from jaxae.folder import RunFolder, SweepFolder
 
 
 def origin(paths: Sequence[Path], frame: pandas.DataFrame) -> dict[str, Any]:
@@ -25,7 +26,7 @@ def origin(paths: Sequence[Path], frame: pandas.DataFrame) -> dict[str, Any]:
     records = [read_json(folder.record_file) if folder.record_file.is_file() else {} for folder in there]
     data: dict[str, Any] = next((record["data"] for record in records if record.get("data")), {})
     versions: dict[str, Any] = next((record["versions"] for record in records if record.get("versions")), {})
-    sweeps = [_sweep(path) for path in paths if sweep(path) is not None]
+    sweeps = [_sweep(SweepFolder(path)) for path in paths if SweepFolder(path).exists()]
     methods = list(dict.fromkeys(config["method"] for config in configs))
     return {
         "title": title(methods, str(data.get("name") or Path(first["data"]).name), frame),
@@ -38,7 +39,7 @@ def origin(paths: Sequence[Path], frame: pandas.DataFrame) -> dict[str, Any]:
         "own_order": all(config.get("order_seed") in (None, config["seed"]) for config in configs)
         and not any(each["shared_batches"] for each in sweeps),
         "commands": [
-            r.get("command") or f"# {f.path}: {r['network']}" if "network" in r else command(f.config(), f.path)
+            r.get("command") or f"# {f.path}: {r['network']}" if "network" in r else command.of_run(f.config(), f.path)
             for f, r in zip(there, records)
         ],
     }
@@ -55,13 +56,13 @@ def title(methods: Sequence[str], data: str, frame: pandas.DataFrame) -> str:
     )
 
 
-def _sweep(path: Path) -> dict[str, Any]:
-    known = sweep(path) or {}
+def _sweep(folder: SweepFolder) -> dict[str, Any]:
+    known = folder.read()
     return {
-        "path": str(path),
+        "path": str(folder.path),
         "members": len(known["members"]),
-        "shared_batches": known.get("shared_batches"),
-        "lanes": known.get("lanes"),
+        "shared_batches": known["shared_batches"],
+        "lanes": known["lanes"],
         "exact": known.get("exact"),
         "command": known.get("command"),
     }

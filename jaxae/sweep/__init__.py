@@ -8,7 +8,7 @@ swept.table.groupby("beta")["nll"].mean()
 
 from typing import TYPE_CHECKING, Any
 
-from jaxae.sweep.plan import Member, Plan
+from jaxae.plan import Member, Plan
 
 if TYPE_CHECKING:
     from jaxae.sweep.run import Group, How, Swept, Unread, evaluate, sweep

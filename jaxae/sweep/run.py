@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxae import command, own, run
 from jaxae import folder as folders
-from jaxae import own, run
 from jaxae.build import Setup, build
 from jaxae.checkpoint import Checkpoints
 from jaxae.errors import InputError, Interrupted
 from jaxae.evaluate.bench import USUAL, Settings
+from jaxae.folder import SweepFolder
 from jaxae.loop import Programs, make_programs
 from jaxae.parallel import Layout, make_mesh
+from jaxae.plan import MOST, Member, Plan
 from jaxae.progress import Bar, Progress
 from jaxae.sweep import lanes as lane_rules
-from jaxae.sweep.folder import SweepFolder
-from jaxae.sweep.plan import MOST, Member, Plan, command
 from jaxae.sweep.wave import Wave
 from jaxae.types import TrainState
 
@@ -160,7 +160,7 @@ class Sweep:
         parts = list(zip(self.setups, programs, self.plan.groups))
         sizes = [self.wave_size(layout, *part) for part in parts]
         how = {"lanes": self.kind, "block": self.block, "exact": self.plan.base.exact}
-        words = command(self.plan, self.folder.path, self.kind, self.block, self.how.seed_devices)
+        words = command.of_sweep(self.plan, self.folder.path, self.kind, self.block, self.how.seed_devices)
         self.folder.write(self.plan, {"command": words, **how})
         self.say_plan(sizes)
         with self.progress.bar(self.setups[0], 0, len(self.plan.members)) as bar:

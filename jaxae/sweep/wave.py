@@ -13,14 +13,13 @@ from jaxae import files, log
 from jaxae import folder as folders
 from jaxae.build import Setup
 from jaxae.checkpoint import Checkpoints
-from jaxae.folder import RunFolder
+from jaxae.folder import RunFolder, SweepFolder
 from jaxae.log import Rows
 from jaxae.loop import Lane, Loop, Programs, Watch
 from jaxae.parallel import Layout
+from jaxae.plan import Member
 from jaxae.progress import Bar, Progress
 from jaxae.run import check_data
-from jaxae.sweep.folder import SweepFolder
-from jaxae.sweep.plan import Member
 from jaxae.types import PyTree, TrainState
 
 WRITERS = 4  # members' checkpoints written at once

@@ -11,8 +11,8 @@ from jaxae.compare.collect import flat
 from jaxae.config import Config
 from jaxae.errors import InputError
 from jaxae.files import read_json, write_json
-from jaxae.sweep.folder import SweepFolder
-from jaxae.sweep.plan import Plan
+from jaxae.folder import SweepFolder
+from jaxae.plan import Plan
 from tests import compared
 
 METHOD = '''"""Mine: as the VAE (somebody 2024).
@@ -85,7 +85,7 @@ def test_a_member_named_by_a_schedule(tmp_path):
     plan = Plan(Config(steps=10), (0, 1), {"beta": ("linear(0, 1, 20e)",)})
     folder = SweepFolder(tmp_path / "s").member(plan.members[0].name).path
     compared.run(folder, 0, 20.0, beta="linear(0, 1, 20e)")
-    (tmp_path / "s" / "sweep.json").write_text(json.dumps(plan.to_dict()))
+    (tmp_path / "s" / "sweep.json").write_text(json.dumps({"format": 1, "lanes": "map", "block": 1, **plan.to_dict()}))
     frame = table(tmp_path / "s")
     assert varied.fields(frame) == [] and frame["outcome"].tolist() == ["finished", "not trained"]
 
@@ -114,7 +114,7 @@ def test_a_member_not_trained_has_the_setting_it_will_be_trained_with(tmp_path, 
     for member in plan.members[:-1]:
         path = compared.run(folder.member(member.name).path, member.config.seed, 20.0)
         write_json(path / "config.json", member.config.to_dict())
-    write_json(tmp_path / "s" / "sweep.json", plan.to_dict())
+    write_json(tmp_path / "s" / "sweep.json", {"format": 1, "lanes": "map", "block": 1, **plan.to_dict()})
     frame = table(tmp_path / "s")
     assert frame["outcome"].tolist()[-2:] == ["finished", "not trained"]
     assert {len(group.rows) for group in varied.groups(frame)} == {2}
@@ -212,9 +212,9 @@ def refusals(at):
         "no run here .no config.json.: `jaxae train --run .*nowhere` makes": [at / "nowhere"],
         "empty: no run here": [at / "empty"],
         "raw: not evaluated yet: `jaxae evaluate .*raw`": [run, at / "raw"],
-        "sweep.json: base: expected a dict": [at / "baseless"],
-        "sweep.json: members: expected a list": [at / "listless"],
-        "member 'the other': expected a name such as": [at / "odd"],
+        "sweep.json: base None: expected a dict": [at / "baseless"],
+        "sweep.json: members 'all': expected a list": [at / "listless"],
+        "member 'the other': expected a seed and values of its grid": [at / "odd"],
         "run is given twice": [run, at / "." / "run"],
     }
 

@@ -6,8 +6,8 @@ from jaxae import cli
 from jaxae.cli.sweep import finish
 from jaxae.compare import table
 from jaxae.errors import Diverged
+from jaxae.folder import SweepFolder
 from jaxae.sweep import Swept
-from jaxae.sweep.folder import SweepFolder
 from tests import compared
 from tests.sweep.test_sweep import Saying
 
@@ -34,7 +34,7 @@ def ended(path):
     ids=["the first diverged", "the first is not finite", "the last is not finite"],
 )
 def test_a_setting_without_a_value_is_named_and_the_others_are_compared(tmp_path, values, diverged, capsys):
-    path = compared.sweep(tmp_path / "s", values, diverged, format=1, lanes="map", block=8)
+    path = compared.sweep(tmp_path / "s", values, diverged)
     assert not ended(path) and (path / "report.html").is_file()
     said = capsys.readouterr().out
     assert "not in its mean" in said and "report.html" in said and "table.csv" in said
@@ -42,7 +42,7 @@ def test_a_setting_without_a_value_is_named_and_the_others_are_compared(tmp_path
 
 def test_what_cannot_be_compared_is_a_warning(tmp_path, capsys):
     values = {(0, 1.0): 20.0, (0, 2.0): compared.measures(21.0, examples=39)}
-    path = compared.sweep(tmp_path / "s", values, format=1, lanes="map", block=8)
+    path = compared.sweep(tmp_path / "s", values)
     (warned,) = ended(path)
     assert warned.startswith("no comparison and no report: ") and "on different numbers of examples" in warned
     assert not (path / "report.html").exists() and "table.csv" in capsys.readouterr().out
@@ -50,7 +50,7 @@ def test_what_cannot_be_compared_is_a_warning(tmp_path, capsys):
 
 def test_a_sweep_that_diverged_as_a_whole_is_as_a_run_that_did(tmp_path, capsys):
     values = {(0, 1.0): 20.0, (0, 2.0): 21.0}
-    path = compared.sweep(tmp_path / "s", values, diverged=list(values), format=1, lanes="map", block=8)
+    path = compared.sweep(tmp_path / "s", values, diverged=list(values))
     with pytest.raises(Diverged, match="all 2 members diverged: try a lower learning rate"):
         ended(path)
     assert "table.csv" in capsys.readouterr().out

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from jaxae import command
+from jaxae import plan as plans
 from jaxae.cli import status
 from jaxae.config import Config
 from jaxae.errors import InputError
+from jaxae.plan import Plan, find, grid, seeds, shown
 from jaxae.sweep import How
-from jaxae.sweep import plan as plans
-from jaxae.sweep.plan import Plan, find, grid, seeds, shown
 
 BASE = Config(steps=10)
 WIDE = Config(
@@ -30,7 +31,7 @@ WIDE = Config(
 )
 def test_the_command_of_a_sweep_is_read_back_as_that_sweep(plan, how, monkeypatch):
     lanes, block, seed_devices = how
-    words, found = shlex.split(plans.command(plan, Path("runs/a sweep"), lanes, block, seed_devices)), []
+    words, found = shlex.split(command.of_sweep(plan, Path("runs/a sweep"), lanes, block, seed_devices)), []
 
     def sweep(*given):
         found.extend(given)

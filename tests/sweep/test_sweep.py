@@ -20,10 +20,10 @@ from jaxae.checkpoint import Checkpoints
 from jaxae.cli import status
 from jaxae.errors import InputError
 from jaxae.evaluate.bench import Settings
+from jaxae.folder import SweepFolder, member_path
 from jaxae.loop import Loop
 from jaxae.progress import Progress
 from jaxae.sweep import lanes, wave
-from jaxae.sweep.folder import SweepFolder, member_path
 from jaxae.sweep.lanes import block, wave_size
 from jaxae.sweep.run import Sweep
 from tests.runs import SMALL, change_a_pixel, digest_of, flags, kill_at, small, start

@@ -5,18 +5,15 @@ import dataclasses
 import difflib
 import itertools
 import re
-import shlex
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from jaxae import methods
 from jaxae.config import Config
 from jaxae.errors import InputError, unknown
-from jaxae.folder import flags
 
 MOST = 100_000  # members: more are a slip of the keyboard
 
@@ -85,21 +82,6 @@ class Plan:
             "base": self.base.to_dict(),
             "members": [member.name for member in self.members],
         }
-
-
-def command(plan: Plan, folder: Path, lanes: str, block: int, seed_devices: int) -> str:
-    """The command line that repeats the sweep."""
-    base, seeds = plan.base, plan.seeds
-    row = seeds == tuple(range(seeds[0], seeds[0] + len(seeds)))
-    words = ["jaxae", "sweep", "--run", str(folder), *flags(base, ("devices", *plan.grid))]
-    words += ["--seeds", f"{seeds[0]}:{seeds[0] + len(seeds)}" if row else ",".join(map(str, seeds))]
-    for axis, values in plan.grid.items():
-        words += ["--grid", f"{axis}={','.join(map(shown, values))}"]
-    words += ["--shared-batches"] if plan.shared_batches else []
-    words += ["--lanes", lanes, "--block", str(block)] if lanes == "vmap" else ["--lanes", lanes]
-    if seed_devices * base.devices > 1:
-        words += ["--mesh", f"seed={seed_devices},data={base.devices}"]
-    return shlex.join(words)
 
 
 _FIELDS = {f.name: f for f in fields(Config) if f.name != "hyperparameters"}

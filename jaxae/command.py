@@ -1,0 +1,42 @@
+"""The command lines that repeat a run and a sweep."""
+
+import shlex
+from collections.abc import Collection
+from dataclasses import fields
+from pathlib import Path
+
+from jaxae.config import Config
+from jaxae.plan import Plan, shown
+
+
+def of_run(config: Config, folder: Path) -> str:
+    """The command line that repeats the run."""
+    return shlex.join(["jaxae", "train", "--run", str(folder), *_flags(config)])
+
+
+def of_sweep(plan: Plan, folder: Path, lanes: str, block: int, seed_devices: int) -> str:
+    """The command line that repeats the sweep."""
+    base, seeds = plan.base, plan.seeds
+    row = seeds == tuple(range(seeds[0], seeds[0] + len(seeds)))
+    words = ["jaxae", "sweep", "--run", str(folder), *_flags(base, ("devices", *plan.grid))]
+    words += ["--seeds", f"{seeds[0]}:{seeds[0] + len(seeds)}" if row else ",".join(map(str, seeds))]
+    for axis, values in plan.grid.items():
+        words += ["--grid", f"{axis}={','.join(map(shown, values))}"]
+    words += ["--shared-batches"] if plan.shared_batches else []
+    words += ["--lanes", lanes, "--block", str(block)] if lanes == "vmap" else ["--lanes", lanes]
+    if seed_devices * base.devices > 1:
+        words += ["--mesh", f"seed={seed_devices},data={base.devices}"]
+    return shlex.join(words)
+
+
+def _flags(config: Config, leave: Collection[str] = ()) -> list[str]:
+    """Every flag that is not its default, but those to `leave` out."""
+    words: list[str] = []
+    for spec in fields(Config):
+        value = getattr(config, spec.name)
+        if spec.name != "hyperparameters" and spec.name not in leave and value != spec.default:
+            words += [f"--{spec.name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    for name, value in config.hyperparameters.items():
+        if name not in leave:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return words
