@@ -72,8 +72,9 @@ class Checkpoints:
         return max(self.steps(), default=None)
 
     def best_step(self) -> int | None:
-        """The step saved with the lowest value (the earliest of equals); None where none has a value."""
-        return hosts.first(lambda: next(iter(self._store.ranked(self._steps())), None))
+        """The step saved with the lowest value (the earliest of equals); None where none has a value. Warns of a step
+        whose value cannot be read: it may have been lower."""
+        return hosts.first(self._best)
 
     def meta(self, step: int) -> dict[str, Any]:
         """The `meta` saved with `step`, without reading its arrays."""
@@ -92,6 +93,14 @@ class Checkpoints:
         if hosts.leads():
             arrays = {name: np.array(leaf) for name, leaf in jax.device_get(whole).items()}
             self._pending = self._worker.submit(self._save, int(step), arrays, meta, value)
+
+    def unrank(self, abstract_state: PyTree) -> None:
+        """Takes the value from every step that has one: they are no longer to be compared with those to come."""
+        for step in hosts.first(lambda: self._store.ranked(self._steps())):
+            found = self.restore(abstract_state, step)
+            assert found is not None
+            self.save(step, found.state, found.meta)
+        self.wait()
 
     def wait(self) -> None:
         """Until what was saved is whole on disk. Raises InputError if it could not be written."""
@@ -146,6 +155,12 @@ class Checkpoints:
     def _steps(self) -> list[int]:
         self._settle()
         return self._store.steps()
+
+    def _best(self) -> int | None:
+        steps = self._steps()
+        for step, why in self._store.unranked.items():
+            self._warn(f"checkpoint {self.folder / str(step)} is damaged ({why}): not compared with the others")
+        return next(iter(self._store.ranked(steps)), None)
 
     def _meta(self, step: int) -> dict[str, Any]:
         with self._the_one(step):

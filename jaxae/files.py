@@ -12,6 +12,8 @@ import numpy as np
 
 from jaxae.errors import InputError
 
+NAMED = {dict: "an object", list: "a list", str: "text", int: "a whole number", bool: "true or false"}
+
 
 def check_out(out: Path, suffixes: tuple[str, ...]) -> None:
     """Raises InputError, before any work is done, where `out` could not be written."""
@@ -51,14 +53,27 @@ def write_json(path: Path, value: Any) -> None:
     whole(path, f"{json.dumps(value, indent=2, allow_nan=False)}\n".encode())
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, form: Mapping[str, Any] = {}) -> dict[str, Any]:
+    """The object in a file of JSON. Raises InputError where it is none, or where what it has of `form` is of another
+    type: {name: a type, or the form of an object}."""
     try:
         value = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path}: not JSON: {error}: restore it, or move it away") from None
     if not isinstance(value, dict):
         raise InputError(f"{path}: expected a JSON object")
+    _check(value, form, path)
     return value
+
+
+def _check(value: dict[str, Any], form: Mapping[str, Any], path: Path) -> None:
+    for name, within in form.items():
+        kind = within if isinstance(within, type) else dict
+        if name in value:
+            if not isinstance(value[name], kind) or (kind is int and isinstance(value[name], bool)):
+                raise InputError(f"{path}: {name} {str(value[name])[:60]!r}: expected {NAMED[kind]}: restore it")
+            if isinstance(within, Mapping):
+                _check(value[name], within, path)
 
 
 def npz(arrays: Mapping[str, np.ndarray]) -> bytes:

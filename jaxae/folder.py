@@ -33,8 +33,22 @@ LIBRARIES = ("jaxae", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "ten
 FORMAT = 1
 FORM = {
     "base": dict, "seeds": list, "grid": dict, "members": list, "shared_batches": bool, "lanes": str, "block": int,
+    "exact": bool,
 }  # fmt: skip
 """Of sweep.json."""
+
+
+CONFIG = {"method": str, "hyperparameters": dict}
+RECORD = {
+    "command": str, "network": str, "versions": dict, "device": str, "data": {"sha256": str, "sizes": {"train": int}},
+    "method_sha256": str,
+}  # fmt: skip
+OUTCOME = {"outcome": str, "step": int}
+EVALUATION = {
+    "step": int, "split": str, "digest": str, "examples": int, "notes": dict,
+    "settings": {"samples": dict, "ais": dict},
+}  # fmt: skip
+"""Of the files in a run's folder, what is relied on where it is there."""
 
 
 class RunFolder:
@@ -53,7 +67,7 @@ class RunFolder:
         """The config of the run that lives here."""
         if not self.config_file.is_file():
             raise InputError(f"{self.path}: no run here (no config.json): `jaxae train --run {self.path}` makes one")
-        return from_dict(read_json(self.config_file), str(self.config_file))
+        return from_dict(read_json(self.config_file, CONFIG), str(self.config_file))
 
     def check(self, config: Config) -> None:
         """Raises InputError unless this folder may hold a run of `config`: it is new, or its run is this one."""
@@ -69,14 +83,28 @@ class RunFolder:
         elif occupied(self.path):
             raise InputError(f"{self.path} is not empty and holds no run: choose another --run")
 
+    def outcome(self) -> dict[str, Any] | None:
+        """How it ended; None where it has not."""
+        return read_json(self.outcome_file, OUTCOME) if self.outcome_file.is_file() else None
+
+    def record(self) -> dict[str, Any]:
+        """What `record` has told; empty where it is missing."""
+        return read_json(self.record_file, RECORD) if self.record_file.is_file() else {}
+
+    def evaluation(self) -> dict[str, Any]:
+        """What has been measured; empty where nothing has."""
+        return read_json(self.evaluation_file, EVALUATION) if self.evaluation_file.is_file() else {}
+
     def check_code(self, config: Config) -> None:
         """Raises InputError where the user's own method file is no longer the one that the run began with."""
-        if not own.is_own(config.method) or not self.record_file.is_file():
+        if not own.is_own(config.method):
             return
-        begun = read_json(self.record_file).get("method_sha256")
+        begun = self.record().get("method_sha256")
         if begun is not None and begun != own.sha256(config.method):
             file = own.split(config.method)[0]
-            raise InputError(f"{file} has changed since {self.path} began: choose another --run, or the file as it was")
+            raise InputError(
+                f"{file} has changed since {self.path} began: expected the file as it was, or another --run"
+            )
 
     @staticmethod
     def _longer(old: Config, line: str) -> bool:
@@ -87,6 +115,7 @@ class RunFolder:
     def claimed(self, config: Config, record: dict[str, Any]) -> Iterator[None]:
         """Makes a new folder this run's, and keeps other processes out while inside."""
         with locked(self.path):
+            self.check(config)  # another process may have made it meanwhile
             if not self.config_file.is_file():
                 self.write(config, record)
             yield
@@ -116,14 +145,15 @@ class SweepFolder:
     def read(self) -> dict[str, Any]:
         if not self.exists():
             raise InputError(f"{self.path}: no sweep here (no sweep.json): `jaxae sweep --run {self.path}` makes one")
-        kept = read_json(self.sweep_file)
+        kept = read_json(self.sweep_file, FORM)
         if kept.get("format") != FORMAT:
             raise InputError(f"{self.sweep_file}: format {kept.get('format')}: this jaxae reads format {FORMAT}")
-        for name, kind in FORM.items():
-            if not isinstance(kept.get(name), kind):
-                raise InputError(
-                    f"{self.sweep_file}: {name} {kept.get(name)!r}: expected a {kind.__name__}: restore it"
-                )
+        if missing := [name for name in FORM if name not in kept]:
+            raise InputError(f"{self.sweep_file}: it has no {missing[0]}: restore it")
+        if not all(isinstance(values, list) for values in kept["grid"].values()):
+            raise InputError(f"{self.sweep_file}: grid {kept['grid']!r:.60}: expected lists of values: restore it")
+        if not kept["members"] or not all(isinstance(name, str) for name in kept["members"]):
+            raise InputError(f"{self.sweep_file}: members {kept['members']!r:.60}: expected names: restore it")
         return kept
 
     def base(self) -> Config:
@@ -207,8 +237,7 @@ class SweepFolder:
 
     def outcome(self, name: str) -> dict[str, Any] | None:
         """How the member ended; None where it has not."""
-        file = self.member(name).outcome_file
-        return read_json(file) if file.is_file() else None
+        return self.member(name).outcome()
 
 
 def _remove(folder: Path) -> None:

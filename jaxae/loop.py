@@ -45,6 +45,9 @@ class Watch:
     """The meter's, since the last log line."""
     outcome: dict[str, Any] | None = None
     """Why it ended before its last step: {"outcome", "step", "why"}; None while it goes on."""
+    total: int | None = None
+    """Steps that the run was to have, for a validation counts schedules as at its end; None in a sweep, which keeps its
+    length."""
 
     def see(self, loss: float) -> float | None:
         """Remembers a validation; the loss where it is the best so far, else None. What is not finite is never best."""
@@ -253,12 +256,12 @@ class Loop:
             self.checkpoints.save(self.step, self.layout.near(self.state), meta, improved.get(0))
             return
         state = self.host_state()
-        self.checkpoints.save(self.step, state, meta)
         if self.setup.config.patience is not None:
             for number, loss in improved.items():
                 lane = self.lanes[number]
                 assert lane.keep is not None
                 lane.keep(jax.tree.map(lambda x, n=number: x[n], state), lane.watch, loss)
+        self.checkpoints.save(self.step, state, meta)  # last: it remembers a best that must be there
 
     def host_state(self) -> TrainState:
         """The lanes' states, without those that only fill the block."""

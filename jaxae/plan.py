@@ -40,7 +40,8 @@ class Plan:
 
     def __post_init__(self) -> None:
         count = len(self.seeds)
-        for values in self.grid.values():
+        for axis, values in self.grid.items():
+            _may_be_an_axis(axis)
             count *= len(values)
         if count > MOST:
             raise InputError(f"{count:,} members: expected at most {MOST:,}: fewer seeds, or a smaller grid")
@@ -97,7 +98,8 @@ def _structure(config: Config) -> str:
 
     own = {k: traced(v) if k in scheduled else v for k, v in values["hyperparameters"].items()}
     numbers = {"learning_rate": traced(values["learning_rate"]), "hyperparameters": own}
-    return repr(sorted({**values, "seed": None, "order_seed": None, **numbers}.items()))
+    fixed = {"method": config.method, "seed": None, "order_seed": None}  # two files of one name are two methods
+    return repr(sorted({**values, **fixed, **numbers}.items()))
 
 
 def seeds(text: str) -> tuple[int, ...]:
@@ -137,10 +139,17 @@ def grid(words: Iterable[str], base: Config) -> dict[str, tuple[Any, ...]]:
     return {name: tuple(values) for name, values in checked.items()}
 
 
+OF_ALL = {"seed": "--seeds", "order_seed": "--shared-batches", "devices": "--mesh", "exact": "--exact"}
+"""What is said of the whole sweep, and the flag that says it."""
+
+
+def _may_be_an_axis(name: str) -> None:
+    if name in OF_ALL:
+        raise InputError(f"grid {name}: no axis: see {OF_ALL[name]}")
+
+
 def _values(name: str, parts: list[str], base: Config, axes: Mapping[str, list[str]]) -> list[Any]:
-    if name in ("seed", "order_seed", "devices"):
-        flag = {"seed": "--seeds", "order_seed": "--shared-batches", "devices": "--mesh"}[name]
-        raise InputError(f"grid {name}: no axis: see {flag}")
+    _may_be_an_axis(name)
     used = axes.get("method", [base.method])
     if name in _FIELDS:
         if _FIELDS[name].metadata.get("free"):
@@ -157,7 +166,7 @@ def _values(name: str, parts: list[str], base: Config, axes: Mapping[str, list[s
     return done
 
 
-_AXES = [name for name, f in _FIELDS.items() if not f.metadata.get("free") and name not in ("seed", "order_seed")]
+_AXES = [name for name, f in _FIELDS.items() if not f.metadata.get("free") and name not in OF_ALL]
 
 
 def _checked(name: str, value: Any, base: Config, used: list[str]) -> Any:
@@ -174,10 +183,6 @@ def _typed(name: str, text: str) -> Any:
     if spec.metadata.get("duration") or spec.metadata.get("schedule"):
         return text
     kinds = typing.get_args(spec.type) or (spec.type,)
-    if bool in kinds:
-        if text.lower() not in ("true", "false"):
-            raise InputError(f"{name} {text!r}: expected true or false")
-        return text.lower() == "true"
     for kind, words in ((int, "a whole number"), (float, "a number")):
         if kind in kinds:
             try:

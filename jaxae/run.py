@@ -62,6 +62,7 @@ def train(
     progress = progress or Progress(quiet=True)
     record = folders.record(config, folder.path, setup.source, net is not None)
     with _claimed(folder, config, record), _checkpoints(setup, folder, progress) as checkpoints, signals() as asked:
+        hosts.first(lambda: folder.outcome_file.unlink(missing_ok=True))
         state, watch = _start(setup, checkpoints, progress)
         step = int(state.step)
         with _log(folder, config, record, step) as log, progress.bar(setup, step) as bar:
@@ -69,6 +70,8 @@ def train(
             loop = Loop(lanes, layout, programs, state, step, checkpoints, progress, bar, asked)
             with contextlib.closing(loop):
                 loop.run()
+            outcome = watch.outcome or {"outcome": "finished", "step": loop.step}
+            hosts.first(lambda: files.write_json(folder.outcome_file, outcome))
     return load(folder.path, net=net, setup=setup)
 
 
@@ -102,12 +105,18 @@ def _start(setup: Setup, checkpoints: Checkpoints, progress: Progress) -> tuple[
     """The newest whole checkpoint's state, or the initial one."""
     found = checkpoints.restore(setup.shapes())
     if found is None:
-        return setup.init(), Watch()
+        return setup.init(), Watch(total=setup.total)
     check_data(setup, found)
     if found.step > setup.total:
         raise InputError(f"steps {setup.total}: this run has {found.step} already: expected at least that many")
     progress.say(f"resuming at step {found.step:,} of {setup.total:,}")
-    return found.state, Watch(**found.meta["watch"][0])
+    watch = Watch(**found.meta["watch"][0])
+    moves = any(callable(weight) for name, weight in setup.weights.items() if name != "learning_rate")
+    if moves and watch.total not in (None, setup.total):
+        watch.best, watch.stale = None, 0
+        checkpoints.unrank(setup.shapes())
+    watch.total = setup.total
+    return found.state, watch
 
 
 def check_data(setup: Setup, found: Restored) -> None:
@@ -159,16 +168,22 @@ def load(path: str | Path, checkpoint: str = "auto", *, net: Net | None = None, 
     where the run stops early (it has a patience), else the last. Nothing that a checkpoint holds is executed."""
     folder = RunFolder(path)
     setup = setup or build(folder.config(), net)
+    folder.check_code(setup.config)
     if checkpoint not in ("auto", "last", "best") and not checkpoint.isdecimal():
         raise InputError(f"checkpoint {checkpoint!r}: expected last, best or the number of a step")
     if checkpoint == "auto":
         checkpoint = "last" if setup.config.patience is None else "best"
     with Checkpoints(folder.checkpoints, warn=Progress().warn, write=False) as checkpoints:
-        step = {"last": None, "best": checkpoints.best_step()}.get(checkpoint, checkpoint)
+        step = checkpoints.best_step() if checkpoint == "best" else None if checkpoint == "last" else checkpoint
         if step is None and checkpoint == "best" and checkpoints.steps():
             raise InputError(f"checkpoint best: {folder.path} has none, for no validation ranked one: choose last")
         found = checkpoints.restore(setup.shapes(), None if step is None else int(step))
     if found is None:
+        outcome = folder.outcome() or {}
+        if outcome.get("outcome") == "diverged":
+            raise InputError(
+                f"{folder.path}: it diverged at step {outcome['step']:,}: {outcome['why']}: nothing was kept"
+            )
         raise InputError(f"{folder.path}: no checkpoint yet: `jaxae train --run {folder.path}` makes one")
     check_data(setup, found)
     return Trained(setup, folder, found.step, found.state, optim.evaluated(found.state))
@@ -222,7 +237,7 @@ def store(trained: Trained, measures: dict[str, Any]) -> None:
     """Keeps measures of the test split in the run's evaluation.json, for its report: beside those that are there, where
     they are of the same parameters. A file that cannot be written, in somebody else's run, costs a warning."""
     file = trained.folder.evaluation_file
-    there = _read_or_set_aside(file) if file.is_file() else {}
+    there = _read_or_set_aside(trained.folder)
     if any(there.get(name) != measures[name] for name in ("digest", "step", "split", "evaluation_seed")):
         there = {}
     by_group = {kind: there.get(kind, {}) | measures.get(kind, {}) for kind in ("notes", "settings")}
@@ -234,9 +249,10 @@ def store(trained: Trained, measures: dict[str, Any]) -> None:
         Progress().warn(f"{file} is not written: {error.strerror}")
 
 
-def _read_or_set_aside(file: Path) -> dict[str, Any]:
+def _read_or_set_aside(folder: RunFolder) -> dict[str, Any]:
+    file = folder.evaluation_file
     try:
-        return files.read_json(file)
+        return folder.evaluation()
     except InputError as error:
         Progress().warn(str(error))
         with contextlib.suppress(OSError):  # where it cannot be moved it cannot be overwritten either

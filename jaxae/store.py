@@ -32,6 +32,8 @@ class Store:
     def __init__(self, folder: Path, latest: int, best: int, every: int | None, write: bool):
         self.folder, self._write = folder, write
         self._values: dict[int, float] = {}
+        self.unranked: dict[int, str] = {}
+        """Steps whose facts, and so their value, cannot be read; and why."""
         keep = [policies.LatestN(latest), _BestN(self.ranked, best)]
         keep += [policies.EveryNSteps(every)] if every else []
         if write:
@@ -119,10 +121,13 @@ class Store:
     def _reload(self) -> None:
         self._manager.reload()
         self._values.clear()
+        self.unranked.clear()
         for step in self.steps():
-            with contextlib.suppress(Damaged, InputError):
+            try:
                 value = self.facts(step)["value"]
                 self._values |= {} if value is None else {step: value}
+            except (Damaged, InputError) as why:
+                self.unranked[step] = str(why)
 
     def _recover(self) -> None:
         with contextlib.suppress(OSError):

@@ -54,6 +54,7 @@ def sweep(path, values, diverged=(), untrained=(), unevaluated=(), **known):
         "format": 1,
         "lanes": "map",
         "block": 1,
+        "exact": False,
         "members": list(names.values()),
         "shared_batches": True,
         "base": Config(steps=10).to_dict(),

@@ -89,6 +89,8 @@ def test_a_changed_file_does_not_go_on_with_an_old_run(tmp_path, capsys):
     capsys.readouterr()
     assert trained() == 2
     assert "has changed" in capsys.readouterr().err
+    code, _, err = say(capsys, "evaluate", "run", "--samples", 2)
+    assert code == 2 and "mine.py has changed since run began: expected the file as it was" in err
 
 
 def test_a_changed_file_does_not_go_on_with_an_old_sweep(tmp_path, capsys):

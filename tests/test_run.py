@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 
+from jaxae import folder as folders
 from jaxae import log, loop, run
 from jaxae.checkpoint import Checkpoints
 from jaxae.cli import status
@@ -115,6 +116,57 @@ def test_a_run_stretched_over_its_length_is_not_lengthened(tmp_path, stretched):
     run.train(small(steps=5, **stretched), tmp_path / "run")
     with pytest.raises(InputError, match=r"steps: 5 -> 10"):
         run.train(small(steps=10, **stretched), tmp_path / "run")
+
+
+def test_a_longer_run_ranks_its_checkpoints_anew_where_a_weight_is_scheduled(tmp_path):
+    """A validation counts schedules as at the run's end, which now is another: a low beta made the old look good."""
+    wanted = {"hyperparameters": {"beta": "linear(0, 4, 60)"}, "keep": 9}
+    short = run.train(small(steps=20, **wanted), tmp_path / "run")
+    assert run.load(short.folder.path, "best").step == 20
+    run.train(small(steps=60, **wanted), tmp_path / "run")
+    run.train(small(steps=60, **wanted), tmp_path / "once")
+    best, once = (run.load(tmp_path / name, "best") for name in ("run", "once"))
+    assert best.step == once.step == 60 and run.final_digest(best) == run.final_digest(once)
+    assert run.load(tmp_path / "run", "20").step == 20, "it is there still"
+
+
+def test_an_unreadable_value_of_a_checkpoint_is_told_before_another_is_called_the_best(tmp_path, capsys):
+    trained = run.train(small(steps=40, patience=3, checkpoint_every=10, validate_every=10), tmp_path / "run")
+    assert trained.step == 40
+    file = trained.folder.checkpoints / "40" / "meta" / "metadata"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    assert run.load(tmp_path / "run").step < 40
+    assert "40 is damaged" in capsys.readouterr().err
+
+
+def test_how_a_run_ended_is_kept_and_gone_while_it_goes_on(tmp_path, monkeypatch):
+    config = small(steps=300, validate_every=10, patience=2, learning_rate=0.2)
+    trained = run.train(config, tmp_path / "run")
+    assert trained.folder.outcome()["outcome"] == "stopped early"
+    assert run.train(small(steps=5), tmp_path / "short").folder.outcome() == {"outcome": "finished", "step": 5}
+
+    def seen(self):
+        assert trained.folder.outcome() is None
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop.Loop, "run", seen)
+    with pytest.raises(KeyboardInterrupt):
+        run.train(config, tmp_path / "run")
+
+
+def test_what_another_process_made_of_the_folder_meanwhile_is_seen(tmp_path, monkeypatch):
+    locked = folders.locked
+
+    def late(path):
+        path.mkdir()
+        folders.RunFolder(path).write(small(seed=5), {})
+        return locked(path)
+
+    monkeypatch.setattr(folders, "locked", late)
+    with pytest.raises(InputError, match="holds a run of another config: seed: 5 -> 0"):
+        run.train(small(steps=5), tmp_path / "run")
 
 
 def test_another_config_in_the_folder_is_refused_with_the_difference(whole):

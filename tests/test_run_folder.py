@@ -2,12 +2,37 @@
 
 import pytest
 
-from jaxae import files
+from jaxae import compare, files
 from jaxae import folder as folders
 from jaxae.config import Config
 from jaxae.data import load
 from jaxae.errors import InputError
+from jaxae.files import read_json, write_json
 from jaxae.folder import RunFolder, occupied
+from tests import compared
+
+WRONG = {
+    "config.json": [("method", None, "expected text"), ("hyperparameters", [], "expected an object")],
+    "record.json": [("data", "digits", "expected an object"), ("data", {"sha256": [1]}, "expected text")],
+    "evaluation.json": [
+        ("step", "7", "expected a whole number"), ("step", True, "expected a whole number"),
+        ("settings", None, "expected an object"), ("split", ["test"], "expected text"),
+    ],
+    "outcome.json": [("step", 1.5, "expected a whole number")],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_json_of_another_type_is_one_line(tmp_path, name):
+    where = compared.run(tmp_path / "run", 0, 20.0, {"outcome": "finished", "step": 10})
+    whole = read_json(where / name)
+    for key, value, said in WRONG[name]:
+        write_json(where / name, whole | {key: value})
+        with pytest.raises(InputError, match=rf"{name}: .* {said}: restore it$"):
+            compare.table(where)
+    (where / name).write_text("[" * 100_000)
+    with pytest.raises(InputError, match=rf"{name}: not JSON: .*restore it, or move it away$"):
+        compare.table(where)
 
 
 @pytest.mark.parametrize("call", [1, 2, 3, 4])

@@ -12,7 +12,6 @@ from jaxae.compare.varied import varied
 from jaxae.config import Config
 from jaxae.errors import InputError
 from jaxae.evaluate.measures import NOT_NUMBERS
-from jaxae.files import read_json
 from jaxae.folder import RunFolder, SweepFolder
 from jaxae.plan import Member
 
@@ -102,9 +101,9 @@ def _untrained(place: Path, member: Member) -> Run:
 
 def _run(path: Path, member: str) -> Run:
     folder = RunFolder(path)
-    config, record, said = folder.config(), _optional(folder.record_file), _optional(folder.outcome_file)
-    found = _optional(folder.evaluation_file) if said.get("outcome") != DIVERGED else {}
-    measures = {} if _too_early(found.get("step"), config, record) else _columns(found)
+    config, record, said = folder.config(), folder.record(), folder.outcome() or {}
+    found = folder.evaluation() if said.get("outcome") != DIVERGED else {}
+    measures = {} if _too_early(found.get("step"), config, record, "outcome" in said) else _columns(found)
     outcome = said.get("outcome", FINISHED) if measures or said.get("outcome") == DIVERGED else UNEVALUATED
     data = record.get("data") or {}
     step = measures.pop("step", said.get("step"))
@@ -112,12 +111,14 @@ def _run(path: Path, member: str) -> Run:
     return Run(path, member, deciding, outcome, step, measures, data.get("sha256"))
 
 
-def _too_early(step: int | None, config: Config, record: dict[str, Any]) -> bool:
+def _too_early(step: int | None, config: Config, record: dict[str, Any], ended: bool) -> bool:
     """Whether measures of `step` are of a run that has not come to its end, or was made longer since. One that may stop
-    early is measured at its best step, wherever that is."""
+    early is measured at its best step, wherever that is: only its outcome tells."""
     examples = ((record.get("data") or {}).get("sizes") or {}).get("train")
-    if step is None or config.patience is not None or examples is None:
+    if step is None or examples is None:
         return False
+    if config.patience is not None:
+        return not ended
     return step < schedules.duration(config.steps, None, examples / config.batch_size)
 
 
@@ -130,10 +131,6 @@ def _columns(found: dict[str, Any]) -> dict[str, Any]:
     if annealing:
         measures["annealing"] = ", ".join(f"{value} {name}" for name, value in annealing.items())
     return measures
-
-
-def _optional(file: Path) -> dict[str, Any]:
-    return read_json(file) if file.is_file() else {}
 
 
 def _deciding(config: Config, code: str | None) -> dict[str, Any]:

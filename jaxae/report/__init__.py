@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from jaxae import files
-from jaxae.files import read_json
 from jaxae.run import Trained
 
 
@@ -18,8 +17,7 @@ def write_report(trained: Trained, evaluation: Mapping[str, Any] | None = None, 
     """
     from jaxae.report.page import render
 
-    if evaluation is None and trained.folder.evaluation_file.is_file():
-        evaluation = read_json(trained.folder.evaluation_file)
+    evaluation = evaluation or trained.folder.evaluation() or None
     path = Path(out) if out else trained.folder.report
     files.write(path, render(trained, evaluation).encode())
     return path

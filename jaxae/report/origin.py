@@ -9,7 +9,6 @@ import pandas
 from jaxae import command
 from jaxae.compare import words
 from jaxae.compare.collect import flat
-from jaxae.files import read_json
 from jaxae.folder import RunFolder, SweepFolder
 
 
@@ -23,7 +22,7 @@ def origin(paths: Sequence[Path], frame: pandas.DataFrame) -> dict[str, Any]:
         for name, value in first.items()
         if name not in ("seed", "order_seed") and all(name in other and other[name] == value for other in configs)
     }
-    records = [read_json(folder.record_file) if folder.record_file.is_file() else {} for folder in there]
+    records = [folder.record() for folder in there]
     data: dict[str, Any] = next((record["data"] for record in records if record.get("data")), {})
     versions: dict[str, Any] = next((record["versions"] for record in records if record.get("versions")), {})
     sweeps = [_sweep(SweepFolder(path)) for path in paths if SweepFolder(path).exists()]

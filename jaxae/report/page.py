@@ -8,7 +8,6 @@ import numpy as np
 from jaxae import artifacts, log, methods
 from jaxae.artifacts.images import beside, table
 from jaxae.evaluate.units import Units
-from jaxae.files import read_json
 from jaxae.report import curves as drawn
 from jaxae.report import latent, measures, plots
 from jaxae.report.pictures import data_uri
@@ -31,7 +30,7 @@ def render(trained: Trained, evaluation: Mapping[str, Any] | None) -> str:
     codes = artifacts.encode(trained, count=min(MOST, len(source.test)))
     context = {
         **measures.headline(evaluation, trained),
-        **measures.record(trained, _record(trained)),
+        **measures.record(trained, trained.folder.record()),
         "entry": methods.entry(trained.setup.config.method),
         "latent": codes["z"].shape[1],
         "codes": len(codes["z"]),
@@ -60,11 +59,6 @@ def of_codes(trained: Trained, codes: Mapping[str, np.ndarray]) -> dict[str, Any
     units = artifacts.units(codes, trained.setup.method.standard_prior)
     shown = interpolations(trained), space(trained, codes), unit_statistics(units), traversals(trained, units)
     return dict(zip(OF_CODES, shown, strict=True))
-
-
-def _record(trained: Trained) -> dict[str, Any]:
-    file = trained.folder.record_file
-    return read_json(file) if file.is_file() else {}
 
 
 def curves(trained: Trained) -> dict[str, Any] | None:

@@ -105,6 +105,7 @@ def sweep(plan: Plan, path: str | Path, how: How = How(), progress: Progress | N
         own.remember(name)
     folder.check(plan, {**wanted, "exact": plan.base.exact})
     with folders.locked(folder.path), run.signals() as asked:
+        folder.check(plan, {**wanted, "exact": plan.base.exact})  # another process may have made it meanwhile
         Sweep(plan, folder, how, progress, asked).run()
     from jaxae import compare  # pandas and scipy's statistics: not before all is trained
 
@@ -130,6 +131,10 @@ class Sweep:
             return kept["lanes"], kept["block"]
         kind = lane_rules.choose(self.plan.base.exact) if self.how.lanes == "auto" else self.how.lanes
         if kind == "map":
+            if self.how.block is not None:
+                raise InputError(
+                    f"block {self.how.block}: here members are taken one after the other: add --lanes vmap"
+                )
             return kind, 1
         if self.how.block is not None:
             return kind, self.how.block
@@ -226,11 +231,15 @@ class Sweep:
         wave.train(layout, programs, size, bar, self.done * setup.total, what, self.asked)
         self.done += len(members)
 
+    def is_measured(self, member: Member) -> bool:
+        there = self.folder.member(member.name).evaluation()
+        return "mse" in there and there.get("samples", self.plan.base.samples) >= self.plan.base.samples
+
     def measure(self) -> None:
-        """Each member's evaluation.json, where it is not there yet. Raises Unread, at the end."""
+        """Each member's likelihood, where it is not there yet, or by fewer samples. Raises Unread, at the end."""
         unread: list[str] = []
         for setup, group in zip(self.setups, self.plan.groups):
-            missing = [m for m in group if not self.folder.member(m.name).evaluation_file.is_file()]
+            missing = [m for m in group if not self.is_measured(m)]
             settings = Settings(self.plan.base.samples)
             lanes: dict[str, Any] = {"lanes": self.kind, "block": self.block}
             for _ in measured(self.folder, setup, missing, settings=settings, unread=unread, **lanes):

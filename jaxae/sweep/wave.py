@@ -78,7 +78,10 @@ class Wave:
         return keep
 
     def save(self, run: RunFolder, state: TrainState, watch: Watch, step: int, loss: float | None = None) -> None:
+        """A step that is there as the best stays the best."""
         with Checkpoints(run.checkpoints, keep_latest=1, warn=self.progress.warn) as checkpoints:
+            if loss is None and step == checkpoints.best_step():
+                loss = watch.best
             checkpoints.save(step, state, {"watch": [asdict(watch)], "data": self.source.digest}, loss)
 
     def hand_out(self, states: TrainState, watches: Sequence[Watch], step: int) -> None:
@@ -90,6 +93,7 @@ class Wave:
             if outcome["outcome"] != "diverged":
                 self.save(run, jax.tree.map(lambda x: x[number], states), watch, outcome["step"])
             log.to_tensorboard(run.metrics_file, run.events)
+            run.evaluation_file.unlink(missing_ok=True)  # of an earlier step: somebody looked on
             files.write_json(run.outcome_file, outcome)
 
         with ThreadPoolExecutor(WRITERS) as pool:

@@ -1,7 +1,5 @@
 """Folders to a table: what differs is a column, and nothing that is missing goes unsaid."""
 
-import json
-
 import pandas
 import pytest
 
@@ -83,9 +81,9 @@ def test_a_run_that_diverged_may_be_given_alone(tmp_path):
 def test_a_member_named_by_a_schedule(tmp_path):
     """Its folder is named otherwise, as the sweep names it."""
     plan = Plan(Config(steps=10), (0, 1), {"beta": ("linear(0, 1, 20e)",)})
-    folder = SweepFolder(tmp_path / "s").member(plan.members[0].name).path
-    compared.run(folder, 0, 20.0, beta="linear(0, 1, 20e)")
-    (tmp_path / "s" / "sweep.json").write_text(json.dumps({"format": 1, "lanes": "map", "block": 1, **plan.to_dict()}))
+    folder = SweepFolder(tmp_path / "s")
+    compared.run(folder.member(plan.members[0].name).path, 0, 20.0, beta="linear(0, 1, 20e)")
+    folder.write(plan, {"lanes": "map", "block": 1, "exact": False})
     frame = table(tmp_path / "s")
     assert varied.fields(frame) == [] and frame["outcome"].tolist() == ["finished", "not trained"]
 
@@ -101,7 +99,7 @@ def test_a_member_not_trained_is_as_the_sweeps_base_says(tmp_path):
 
 GRIDS = {
     "a default that depends on the network": ({"network": ("mlp", "conv")}, {}, False),
-    "values of every kind": ({"exact": (False, True), "beta": (1.0, "linear(0, 1, 20e)")}, {}, True),
+    "values of every kind": ({"average": (None, 0.9), "beta": (1.0, "linear(0, 1, 20e)")}, {}, True),
     "an order of the data of its own": ({"latent": (2, 4)}, {"order_seed": 7}, False),
 }
 
@@ -114,7 +112,7 @@ def test_a_member_not_trained_has_the_setting_it_will_be_trained_with(tmp_path, 
     for member in plan.members[:-1]:
         path = compared.run(folder.member(member.name).path, member.config.seed, 20.0)
         write_json(path / "config.json", member.config.to_dict())
-    write_json(tmp_path / "s" / "sweep.json", {"format": 1, "lanes": "map", "block": 1, **plan.to_dict()})
+    folder.write(plan, {"lanes": "map", "block": 1, "exact": False})
     frame = table(tmp_path / "s")
     assert frame["outcome"].tolist()[-2:] == ["finished", "not trained"]
     assert {len(group.rows) for group in varied.groups(frame)} == {2}
@@ -129,8 +127,12 @@ def test_measures_of_a_run_that_was_made_longer_since_are_none_of_its_own(tmp_pa
     epochs = compared.run(tmp_path / "epochs", 0, compared.measures(20.0, step=9), steps="2e", batch_size=2)
     with pytest.raises(InputError, match="not evaluated yet"):
         table(epochs)
-    patient = compared.run(tmp_path / "patient", 0, 20.0, steps=400_000, patience=3)
-    assert table([early, patient])["outcome"].tolist() == ["finished", "finished"]
+    cut = compared.run(tmp_path / "cut", 0, 20.0, steps=400_000, patience=3)
+    with pytest.raises(InputError, match="cut: not evaluated yet"):
+        table([early, cut])
+    ended = {"outcome": "stopped early", "step": 40, "why": "3 validations without improvement"}
+    patient = compared.run(tmp_path / "patient", 0, 20.0, ended, steps=400_000, patience=3)
+    assert table([early, patient])["outcome"].tolist() == ["finished", "stopped early"]
 
 
 def test_two_files_of_one_name_are_two_methods(tmp_path, monkeypatch):
@@ -212,7 +214,7 @@ def refusals(at):
         "no run here .no config.json.: `jaxae train --run .*nowhere` makes": [at / "nowhere"],
         "empty: no run here": [at / "empty"],
         "raw: not evaluated yet: `jaxae evaluate .*raw`": [run, at / "raw"],
-        "sweep.json: base None: expected a dict": [at / "baseless"],
+        "sweep.json: base 'None': expected an object": [at / "baseless"],
         "sweep.json: members 'all': expected a list": [at / "listless"],
         "member 'the other': expected a seed and values of its grid": [at / "odd"],
         "run is given twice": [run, at / "." / "run"],

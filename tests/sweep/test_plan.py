@@ -108,7 +108,7 @@ def test_grid_values_are_those_of_a_config():
         (["network=mpl,conv"], "did you mean 'mlp'"),
         (["seed=1,2"], "see --seeds"),
         (["chunk=1,2"], "changes no result"),
-        (["exact=maybe"], "true or false"),
+        (["exact=true,false"], "grid exact: no axis: see --exact"),
     ],
 )
 def test_bad_grids(words, message):

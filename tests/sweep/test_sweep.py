@@ -15,6 +15,7 @@ import jax
 import numpy as np
 import pytest
 
+from jaxae import folder as folders
 from jaxae import log, run, sweep
 from jaxae.checkpoint import Checkpoints
 from jaxae.cli import status
@@ -207,7 +208,7 @@ def test_a_member_that_meets_nan_ends_there_and_the_others_go_on(tmp_path, alone
     assert digest_of(swept.folder.find("seed=2,learning_rate=0.001").path) == run.final_digest(alone)
     assert list(swept.table["outcome"]) == ["finished", "diverged"]
     assert np.isnan(swept.table["nll"][1]) and not np.isnan(swept.table["nll"][0])
-    with pytest.raises(InputError, match="no checkpoint"):
+    with pytest.raises(InputError, match=r"it diverged at step 2: loss is .*: nothing was kept"):
         run.load(swept.folder.find("seed=2,learning_rate=1e30").path)
 
 
@@ -307,6 +308,80 @@ def test_members_that_were_handed_out_outlive_the_state_of_their_wave(tmp_path):
     kept = first.stat().st_mtime_ns
     assert set(sweep.sweep(plan, tmp_path / "s").table["outcome"]) == {"finished"}
     assert first.stat().st_mtime_ns == kept and len(set(digests(tmp_path / "s", plan).values())) == 4
+
+
+def test_a_member_whose_last_validation_is_its_best_keeps_it_as_the_best(tmp_path):
+    swept = sweep.sweep(plan_of((0, 1), {}, patience=3, steps=40), tmp_path / "s")
+    alone = run.train(small(patience=3, steps=40), tmp_path / "alone")
+    assert set(swept.table["outcome"]) == {"finished"} and alone.step == 40
+    assert digest_of(swept.folder.member("seed=0").path, "best") == run.final_digest(alone)
+
+
+def test_the_best_that_a_wave_remembers_is_on_disk_before_the_wave_is(tmp_path, monkeypatch):
+    """Killed between the two, the wave goes on from before them, and finds the same best again."""
+    save, saved = Checkpoints.save, []
+
+    def noted(self, step, *args):
+        saved.append((self.folder.parent.name, step))
+        save(self, step, *args)
+
+    monkeypatch.setattr(Checkpoints, "save", noted)
+    sweep.sweep(plan_of((0, 1), {}, patience=3, steps=20, validate_every=20), tmp_path / "s")
+    assert saved.index(("seed=1", 20)) < saved.index(("wave", 20))
+
+
+def test_measures_from_before_a_members_end_are_not_taken_for_its_own(tmp_path, capsys):
+    plan = plan_of((0,), {}, patience=9)
+    folder = SweepFolder(tmp_path / "s").member("seed=0")
+
+    def looked_at(self, *args):
+        folder.evaluation_file.write_text(json.dumps({"mse": 1.0, "nll": 99.0, "samples": 2, "step": 20}))
+        hand_out(self, *args)
+
+    hand_out = wave.Wave.hand_out
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wave.Wave, "hand_out", looked_at)
+        swept = sweep.sweep(plan, tmp_path / "s")
+    assert swept.table["nll"].item() < 50
+    status(["evaluate", str(tmp_path / "s"), "--metrics", "latents"])
+    folder.evaluation_file.write_text(json.dumps({"active_units": 3, "step": 60}))
+    assert sweep.sweep(plan, tmp_path / "s").table["nll"].item() == swept.table["nll"].item()
+    more = sweep.sweep(plan_of((0,), {}, patience=9, samples=8), tmp_path / "s")
+    assert more.table["samples"].item() == 8
+    assert sweep.sweep(plan, tmp_path / "s").table["samples"].item() == 8
+
+
+def test_two_files_of_one_name_are_two_programs(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.py").write_text("def mine(net):\n    '''Mine.'''\n")
+    names = tuple(f"{tmp_path}/{folder}/mine.py:mine" for folder in ("a", "b"))
+    plan = sweep.Plan(small(method=names[0]), (0, 1), {"method": names})
+    assert [len(group) for group in plan.groups] == [2, 2]
+
+
+def test_a_block_where_members_are_taken_one_after_the_other_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"^block 4: .* add --lanes vmap"):
+        sweep.sweep(plan_of((0,), {}, steps=2), tmp_path / "s", sweep.How(block=4))
+    assert not (tmp_path / "s" / "sweep.json").exists()
+
+
+def test_what_another_process_made_of_the_folder_meanwhile_is_seen(tmp_path, monkeypatch):
+    def rival(*args):
+        raise AssertionError("the sweep of another plan began")
+
+    locked = folders.locked
+
+    def late(path):
+        sweep_file = SweepFolder(path)
+        path.mkdir()
+        sweep_file.write(plan_of((5,), {}), {"lanes": "map", "block": 1, "exact": False})
+        return locked(path)
+
+    monkeypatch.setattr(folders, "locked", late)
+    monkeypatch.setattr(Sweep, "__init__", rival)
+    with pytest.raises(InputError, match="holds another sweep: it has 'seed=5'"):
+        sweep.sweep(plan_of((0,), {}), tmp_path / "s")
 
 
 def test_a_waves_folder_is_its_members_alone_and_is_removed_under_another_name(tmp_path, monkeypatch):
@@ -409,9 +484,7 @@ def test_a_broken_sweep_json_is_named(tmp_path, damage, capsys):
     for words in (["digest", str(tmp_path), "--member", "seed=0"], ["evaluate", str(tmp_path)]):
         assert status(words) == 2
         err = capsys.readouterr().err
-        assert err.count("\n") == 1 and re.search(
-            r"sweep.json: (base None: expected a dict|seeds 3: expected a list)", err
-        )
+        assert err.count("\n") == 1 and re.search(r"sweep.json: (it has no base|seeds '3': expected a list)", err)
 
 
 def test_a_wave_is_no_wider_than_its_group(tmp_path):
