@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -99,7 +100,7 @@ class Config:
             decaying = ", ".join(names.DECAYING)
             raise InputError(f"weight_decay {self.weight_decay}: {self.optimizer} has none: expected one of {decaying}")
         for name in names.UNUSED.get(self.optimizer, ()):
-            if (given := getattr(self, name)) not in (None, names.MOMENTS[self.optimizer][name]):
+            if (given := getattr(self, name)) not in (None, names.MOMENTS[self.optimizer].get(name, Config.eps)):
                 raise InputError(f"{name} {given}: {self.optimizer} has none: leave it out")
         if (self.network or methods.entry(self.method).defaults["network"]) == "linear":
             for name in ("width", "depth", "activation"):
@@ -258,12 +259,17 @@ def _ranged(flag: str, value: Any, spec: dataclasses.Field) -> Any:
         ("low", lambda v, b: v >= b, "at least"),
         ("high", lambda v, b: v <= b, "at most"),
         ("above", lambda v, b: v > b, "a value above"),
-        ("below", lambda v, b: v < b, "a value below"),
+        ("below", lambda v, b: _single(v) < b, "a value below"),
     )
     for rule, holds, words in limits:
         if rule in rules and not holds(value, rules[rule]):
             raise InputError(f"{flag}: expected {words} {rules[rule]}")
     return value
+
+
+def _single(value: float) -> float:
+    """As the device has it, in single precision."""
+    return struct.unpack("f", struct.pack("f", value))[0]
 
 
 def _number(value: Any) -> Any:
@@ -292,7 +298,7 @@ def _schedule(name: str, value: Any) -> float | str:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise InputError(f"{name} {value!r}: expected a number or a schedule such as linear(0, 1, 20e)")
     try:
-        schedules.make(value, total=1000, epoch=10)
+        schedules.check(value)
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
     if isinstance(value, str):

@@ -7,6 +7,14 @@ from pathlib import Path
 from jaxae.errors import InputError
 
 
+def expanded(path: str | Path) -> Path:
+    """The path, with ~ and ~NAME in place."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InputError(f"{path}: there is no such home folder: expected a path without ~") from None
+
+
 def cache() -> Path:
     """$JAXAE_CACHE, or the platform's folder for caches."""
     try:

@@ -11,7 +11,7 @@ OPTIMIZERS = (
 )  # fmt: skip
 MOMENTS = {name: {"b1": 0.9, "b2": 0.999} for name in OPTIMIZERS}
 MOMENTS |= {"lion": {"b1": 0.9, "b2": 0.99}, "rmsprop": {"b1": 0.0, "b2": 0.99}}
-UNUSED = {"sgd": ("b2",), "adagrad": ("b1", "b2")}
+UNUSED = {"sgd": ("b2", "eps"), "adagrad": ("b1", "b2"), "lion": ("eps",)}
 """Of these, what does nothing."""
 DECAYING = ("adamw", "lion", "lamb", "muon")  # those that know a weight decay
 DTYPES = ("float32", "bfloat16")

@@ -57,7 +57,7 @@ def scale_by_adam(b1: float, b2: float, eps: float) -> optax.GradientTransformat
 
 def _muon(lr: Weight, b1: float, b2: float, eps: float, wd: float) -> optax.GradientTransformation:
     """Matrices by their orthogonalised momentum (Jordan et al. 2024; the size of the step as in Liu et al. 2025,
-    arXiv:2502.16982, so that Adam's learning rates are about right), everything else by Adam."""
+    arXiv:2502.16982, so that Adam's learning rates are about right), everything else by NAdam: both look ahead."""
     scale = {"consistent_rms": 0.2, "adam_b1": b1, "adam_b2": b2, "adam_weight_decay": wd}
     return optax.contrib.muon(lr, beta=b1, eps=eps, weight_decay=wd, **scale)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from jaxae.errors import InputError
-from jaxae.home import cache
+from jaxae.home import cache, expanded
 
 
 def is_own(name: str) -> bool:
@@ -22,7 +22,7 @@ def is_own(name: str) -> bool:
 def split(name: str) -> tuple[Path, str]:
     """The file and the factory's name. Raises InputError where there is no such file."""
     path, _, factory = name.rpartition(":")
-    file = Path(path).expanduser().resolve()
+    file = expanded(path).resolve()
     if not file.is_file():
         raise InputError(f"method {name!r}: no file {file}: expected path/to/mine.py:mine")
     if not factory.isidentifier():

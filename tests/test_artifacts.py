@@ -172,6 +172,11 @@ REFUSED = {
     "type <U1": lambda t: artifacts.decode(t, np.array([["a", "b", "c"]])),
     "not finite as a 32-bit float, in row 1": lambda t: artifacts.decode(t, np.array([[0, 0, 0], [0, np.inf, 0]])),
     "not finite as a 32-bit float, in row 0": lambda t: artifacts.decode(t, np.array([[1e300, 0, 0]])),
+    "numbers of type float64: expected whole numbers": lambda t: artifacts.reconstruct(t, index=[1.7]),
+    "numbers of type bool": lambda t: artifacts.reconstruct(t, index=np.ones(40, bool)),
+    "no example: expected whole": lambda t: artifacts.reconstruct(t, index=[]),
+    r"pairs of shape \[2, 3\]: expected \[pairs, 2\]": lambda t: artifacts.interpolate(t, [(1, 2, 3), (4, 5, 6)]),
+    r"pairs of shape \[3\]": lambda t: artifacts.interpolate(t, [1, 2, 3]),
     "count -1: expected at least 1": lambda t: artifacts.traverse(t, most=-1),
 }
 

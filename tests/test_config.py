@@ -173,6 +173,9 @@ def test_unknown_name_is_answered_with_the_nearest(name):
         ({"method": "ae", "hyperparameters": {"beta": 1.0}}, "unknown hyperparameter of ae 'beta'"),
         ({"optimizer": "adagrad", "b2": 0.5}, "b2 0.5: adagrad has none: leave it out"),
         ({"optimizer": "sgd", "b2": 0.5}, "b2 0.5: sgd has none: leave it out"),
+        ({"optimizer": "lion", "eps": 1e-6}, "eps 1e-06: lion has none: leave it out"),
+        ({"b2": 0.99999999}, "b2 0.99999999: expected a value below 1"),
+        ({"learning_rate": "piecewise(1, 50, 2, 20, 3)"}, "expected boundaries that increase, got 50, 20"),
         ({"weight_decay": 0.1}, "weight_decay 0.1: adam has none: expected one of adamw, lion, lamb"),
         ({"batch_size": 10, "accumulate": 3}, "accumulate 3 does not divide the batch of 10"),
         (
@@ -336,7 +339,7 @@ def test_command_leads_back_to_a_config_of_everything():
         "method": "vae",
         "accumulate": 1,
         "network": "conv",
-        "optimizer": "lion",
+        "optimizer": "adamw",
         "hyperparameters": {"beta": "linear(0, 1, 20e)"},
         "data": "a 'b'.npy",
     }

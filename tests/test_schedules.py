@@ -60,6 +60,15 @@ MISTAKES = {
 }
 
 
+def test_boundaries_in_two_units_are_compared_when_the_run_is_known():
+    text = "piecewise(1e-3, 500, 1e-4, 20e, 1e-5)"
+    schedules.check(text)
+    schedules.check("piecewise(1, 0.02%, 2, 0.04%, 3)")
+    with pytest.raises(InputError, match="increase, got 500, 200"):
+        schedules.make(text, 1000, 10)
+    assert schedules.make(text, 30_000, 390)(7_799) == pytest.approx(1e-4)
+
+
 @pytest.mark.parametrize(("text", "step", "value"), POINTS)
 def test_value(text, step, value):
     weight = schedules.make(text, TOTAL, EPOCH)
@@ -132,7 +141,7 @@ def test_duration_in_a_unit_that_is_not_known_yet(text, total, epoch):
 @pytest.mark.parametrize("text", MISTAKES)
 def test_mistake_is_named_in_one_line(text):
     with pytest.raises(InputError, match=MISTAKES[text]) as caught:
-        schedules.make(text, 1000, 10)
+        schedules.check(text)
     assert "\n" not in str(caught.value)
 
 
@@ -156,5 +165,5 @@ def test_needs_horizon(text, needs):
 def test_the_grammar_in_the_help_has_every_schedule_and_each_example_is_one():
     examples = [example for example, said in schedules.grammar() if said]
     for example in examples:
-        assert schedules.make(example, 1000, 10) is not None
+        schedules.check(example)
     assert {example.partition("(")[0] for example in examples} == {"0.001", *schedules.KINDS}

@@ -100,7 +100,9 @@ def interpolate(
             raise InputError(f"count {count}: {split} has {len(view)} examples: expected 1 to {most} pairs")
         index = np.linspace(0, len(view) - 1, 2 * count).round().astype(np.int32).reshape(2, count).T
     else:
-        index = pieces.numbers(view, split, pairs).reshape(-1, 2)
+        index = pieces.numbers(view, split, pairs)
+        if index.ndim != 2 or index.shape[1] != 2:
+            raise InputError(f"pairs of shape {list(index.shape)}: expected [pairs, 2] numbers of examples")
     codes = _embedded(trained, view, index.ravel()).reshape(*index.shape, -1)
     z = paths.between(codes[:, 0], codes[:, 1], steps, how)
     ends = np.asarray(view.take(index.ravel()).label).reshape(index.shape)

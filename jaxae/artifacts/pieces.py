@@ -38,7 +38,11 @@ def by_pieces(fn: Callable[[np.ndarray], Any], rows: np.ndarray) -> Any:
 
 
 def numbers(view: View, split: str, index: Any) -> np.ndarray:
-    index = np.asarray(index)
+    """Checked: whole numbers of examples, at least one."""
+    index = np.atleast_1d(np.asarray(index))
+    if index.dtype.kind not in "iu" or not index.size:
+        what = "no example" if not index.size else f"numbers of type {index.dtype}"
+        raise InputError(f"{what}: expected whole numbers of examples of {split}, from 0 to {len(view) - 1}")
     outside = index[(index < 0) | (index >= len(view))]
     if outside.size:
         raise InputError(f"example {outside[0]}: {split} has {len(view)}: expected 0 to {len(view) - 1}")

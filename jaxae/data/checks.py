@@ -35,7 +35,14 @@ def to_source(
                 f"{raw[key].where}: images {kind(split.rows)}, but those of {raw[first].where} "
                 f"{kind(splits[first].rows)}: expected one size and one dtype in every split"
             )
-    if form[1] == np.uint8 and all(at_most_one(split.rows) for split in splits.values()):
+    ones = [key for key, split in splits.items() if form[1] == np.uint8 and at_most_one(split.rows)]
+    others = [key for key in splits if key not in ones]
+    if ones and others and any(splits[key].rows.max() for key in ones):
+        raise InputError(
+            f"{raw[ones[0]].where}: no value above 1, but those of {raw[others[0]].where} go up to "
+            f"{splits[others[0]].rows.max()}: expected one scale in every split"
+        )
+    if ones and not others:
         splits = {key: times_255(split, raw[key].where) for key, split in splits.items()}
         about += "; its two values 0 and 1 become 0 and 255"
     if not classes and (top := max(int(split.labels.max()) for split in splits.values())) < 1000:
@@ -90,7 +97,7 @@ def check_form(rows: np.ndarray, where: str) -> None:
         raise InputError(f"{where}: its shape is {shape}: expected [n, height, width] or [n, height, width, channels]")
     if 0 in rows.shape:
         raise InputError(f"{where}: its shape is {shape}: there is no pixel in it")
-    if rows.ndim == 4 and rows.shape[1] in (1, 3) and rows.shape[2] == rows.shape[3] > 4:
+    if rows.ndim == 4 and rows.shape[1] <= 4 < min(rows.shape[2:]):
         raise InputError(f"{where}: its shape is {shape}: channels come last here: transpose(0, 2, 3, 1)")
 
 
@@ -99,12 +106,11 @@ def converted(piece: np.ndarray, start: int, where: str) -> np.ndarray:
     if piece.dtype == bool:
         return piece * np.uint8(255)
     if piece.dtype.kind == "f":
-        piece = piece.astype(np.float32, copy=False)
         good, top, hint = (piece >= 0) & (piece <= 1), 1, "floats lie in [0, 1]"
     else:
         good, top, hint = (piece >= 0) & (piece <= 255), 255, "integers lie in 0..255"
     if good.all():
-        return piece if piece.dtype == np.float32 else piece.astype(np.uint8)
+        return piece.astype(np.float32 if piece.dtype.kind == "f" else np.uint8, copy=False)
     at = np.unravel_index(np.argmin(good), good.shape)
     value = piece[at]
     if np.isfinite(value):

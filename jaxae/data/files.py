@@ -1,11 +1,13 @@
 """The user's own data: a .npy, .npz or idx(.gz) file, a folder of MNIST's four idx files or of images."""
 
 import difflib
+import logging
 import re
 from pathlib import Path
 
 import numpy as np
 
+from jaxae import home
 from jaxae.data import folder, idx
 from jaxae.data.checks import Raw, to_source
 from jaxae.data.source import SPLITS, Source
@@ -13,12 +15,17 @@ from jaxae.errors import InputError
 
 ROWS, LABELS = ("x", "images", "arr_0"), ("y", "labels", "arr_1")
 ALIASES = {"val": "validation", "valid": "validation"}
+log = logging.getLogger(__name__)
 EXPECTED = "expected a .npy, .npz, idx or idx.gz file, or a folder of images"
 
 
 def load(name: str, validation: int | None = None) -> Source:
     """The data at a path; without a test split a fifth is held out as test, then a sixth as validation."""
-    path = Path(name).expanduser()
+    path = home.expanded(name)
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{str(path)!a}: its name is not UTF-8: rename it") from None
     try:
         if path.is_dir():
             stems = {"train": idx.TRAIN, "test": idx.TEST}
@@ -107,6 +114,9 @@ def arrays_of(path: Path, names: list[str]) -> dict[str, tuple[str, str | None]]
         if split in found:
             raise InputError(f"{path}: two arrays for the {split} split, {found[split][0]} and {x}: expected one")
         found[split] = x, next((key + end for key in LABELS if key + end in names), None)
+    read = {key for pair in found.values() for key in pair}
+    if found and (left := [name for name in names if name not in read]):
+        log.warning("%s: not read: %s", path, ", ".join(left))
     if not found:
         listed = ", ".join(names) or "nothing"
         raise InputError(f"{path}: holds {listed}: expected x, images or arr_0, or x_train, x_test and x_validation")

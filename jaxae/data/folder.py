@@ -23,15 +23,12 @@ def load(name: str, path: Path, validation: int | None = None) -> Source:
     """Images of one size; grey among colour becomes colour. Sub-folders of a split are its classes."""
     parts = split_folders(path) or {"train": path}
     found = {split: listed(each) for split, each in parts.items()}
-    classes = tuple(sorted({label for files in found.values() for _, label in files if label is not None}))
+    classes = tuple(sorted({label for files in found.values() for _, label in files if label is not None}, key=_place))
     every = [file for files in found.values() for file, _ in files]
-    mark, shape, raw = (
-        cache.fingerprint(every),
-        None,
-        {},
-    )  # of all: one colour image makes every grey one colour
+    whole, shape, raw = cache.fingerprint(every), None, {}  # of all: one colour image makes every grey one colour
     for split, files in found.items():
         what = f"folder {path.resolve()} {split}"
+        mark = [whole, [str(file.relative_to(path)) for file, _ in files]]  # links may move between the splits
         held = cache.mapped(cache.entry_of(what, mark))
         if held is None:
             shape = shape or common_shape(every)
@@ -39,6 +36,11 @@ def load(name: str, path: Path, validation: int | None = None) -> Source:
         numbers = [-1 if label is None else classes.index(label) for _, label in files]
         raw[split] = Raw(held[0], np.array(numbers, np.int32), str(parts[split]))
     return to_source(name, raw, f"the user's folder of images {path}", validation, classes)
+
+
+def _place(name: str) -> tuple[int, int, str]:
+    """Of a class among the others: numbers by their value, before names."""
+    return (0, int(name), name) if name.isdecimal() else (1, 0, name)
 
 
 def split_folders(path: Path) -> dict[str, Path]:
@@ -110,9 +112,15 @@ def common_shape(files: list[Path]) -> tuple[int, int, int]:
         with opened(file) as image:
             if sorted(image.size) != sorted((height, width)):  # on its side or not: `pixels` sees which
                 raise other_size(file, image.size[::-1], files[0], (height, width))
-            if image.mode not in MODES:
-                raise InputError(f"{file}: pixels of mode {image.mode}: expected 8 bits, grey, RGB or RGBA")
-            channels.setdefault(MODES[image.mode], file)
+            wide = any(";16" in str(tile[3]) for tile in image.tile)  # Pillow would drop the lower byte of colours
+            if image.mode not in MODES or wide:
+                what = f"mode {image.mode}{' of 16 bits' if wide else ''}"
+                raise InputError(f"{file}: pixels of {what}: expected 8 bits, grey, RGB or RGBA")
+            if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:  # MPO: a photograph and its preview
+                raise InputError(
+                    f"{file}: {image.n_frames} frames: expected one image a file: split it, or make a .npy"
+                )
+            channels.setdefault(4 if "transparency" in image.info else MODES[image.mode], file)
     if 4 in channels and len(channels) > 1:
         other = next(file for count, file in channels.items() if count != 4)
         raise InputError(f"{channels[4]}: has an alpha channel, but {other} has none: expected all or none")

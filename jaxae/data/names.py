@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from jaxae import home
 from jaxae.errors import InputError
 
 BUILT_IN = {
@@ -44,7 +45,7 @@ def is_path(name: str) -> bool:
 
 def data_dir() -> Path:
     """Where TFDS keeps prepared data: $TFDS_DATA_DIR, or its default in the home folder."""
-    return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    return home.expanded(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
 
 
 def prepared(name: str, root: Path | None = None) -> Path | None:

@@ -6,6 +6,7 @@ import shutil
 import time
 from pathlib import Path
 
+from jaxae import home
 from jaxae.data import builders, fetch, names
 from jaxae.errors import InputError, unknown
 
@@ -21,7 +22,7 @@ def prepare(name: str, source_dir: Path | None = None, data_dir: Path | None = N
     """
     if name in names.BUILT_IN or names.is_path(name):
         raise InputError(f"{name!r} needs no preparation: only data sets of TFDS do")
-    root = (data_dir or names.data_dir()).expanduser().absolute()
+    root = home.expanded(data_dir or names.data_dir()).absolute()
     done = names.prepared(name, root)
     if done is not None:
         return done

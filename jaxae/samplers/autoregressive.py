@@ -5,6 +5,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
 from jaxae import random
+from jaxae.errors import InputError, at_least_one
 from jaxae.run import Trained
 from jaxae.samplers.codes import NUMBERS
 from jaxae.samplers.density import Density
@@ -24,6 +25,9 @@ def autoregressive(trained: Trained, seed: int = 0, *, width: int = 64, layers: 
     layers: blocks of attention and a network of two layers
     heads: of the attention
     """
+    at_least_one(width=width, layers=layers, heads=heads)
+    if width % heads:
+        raise InputError(f"heads {heads}: expected a divisor of the width, which is {width}")
     method, view = trained.setup.method, trained.setup.view("test")
     assert method.discrete is not None
     codes = jax.eval_shape(method.discrete.encode, trained.variables, view.take(np.zeros(1)))

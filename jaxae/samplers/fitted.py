@@ -23,7 +23,8 @@ from jaxae.samplers.density import Density, Model
 from jaxae.types import Images, Keys, Method
 
 FLAT = 1e-5  # least eigenvalue of the codes' correlations, below which they lie in a plane; of their norms, on a sphere
-FORMAT = 2  # raise it when a fit changes its meaning
+OFTEN = 0.01  # of the codes: a unit that has one value so often has it for a reason
+FORMAT = 3  # raise it when a fit changes its meaning
 
 
 class Fitted(NamedTuple):
@@ -79,13 +80,15 @@ def _fit(
 
 
 def _fill_a_volume(method: Method, codes: np.ndarray) -> bool:
-    """Whether a density of the codes means anything: of finitely many points, of a sphere, of a plane it has no upper
-    bound, and what a fit reaches is its own regularisation. Whole numbers have probabilities instead."""
+    """Whether a density of the codes means anything: of finitely many points, of a sphere, of a plane, of a unit that
+    often is exactly zero it has no upper bound, and what a fit reaches is its own regularisation. Whole numbers have
+    probabilities instead."""
     if np.issubdtype(codes.dtype, np.integer):
         return True
     norms = np.linalg.norm(codes, axis=1)
     on_a_sphere = np.ptp(norms) <= FLAT * norms.mean()
-    if method.discrete is not None or on_a_sphere or not codes.std(axis=0).all():
+    often = max(np.unique(unit, return_counts=True)[1].max() for unit in codes.T)
+    if method.discrete is not None or on_a_sphere or often > max(1, OFTEN * len(codes)):
         return False
     correlation = np.atleast_2d(np.corrcoef(codes, rowvar=False))
     return bool(np.linalg.eigvalsh(correlation)[0] > FLAT)

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 
 from jaxae import random
 from jaxae.artifacts.make import latent_size
+from jaxae.errors import at_least_one
 from jaxae.flows import RealNVP
 from jaxae.run import Trained
 from jaxae.samplers.codes import VECTORS
@@ -21,6 +22,7 @@ def flow(trained: Trained, seed: int = 0, *, layers: int = 6, width: int = 64) -
     layers: couplings
     width: hidden units of each coupling's network
     """
+    at_least_one(layers=layers, width=width)
     density = standardised(real_nvp(latent_size(trained), layers, width))
     return fitted(trained, seed, "flow", {"layers": layers, "width": width}, density, VECTORS)
 

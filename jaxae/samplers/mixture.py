@@ -8,7 +8,7 @@ from sklearn.mixture import GaussianMixture
 
 from jaxae import random
 from jaxae.densities import LOG_2PI
-from jaxae.errors import InputError
+from jaxae.errors import InputError, at_least_one
 from jaxae.run import Trained
 from jaxae.samplers.codes import VECTORS
 from jaxae.samplers.density import Density, standardised
@@ -24,6 +24,7 @@ def mixture(trained: Trained, seed: int = 0, *, components: int = 10) -> Fitted:
 
     components: Gaussians in the mixture
     """
+    at_least_one(components=components)
     density = standardised(gaussians(components))
     return fitted(trained, seed, "mixture", {"components": components}, density, VECTORS)
 

@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 
 from jaxae import likelihoods, methods, random
 from jaxae.artifacts.make import latent_size
+from jaxae.errors import at_least_one
 from jaxae.evaluate.likelihood import importance
 from jaxae.networks.heads import MLP
 from jaxae.run import Trained
@@ -30,6 +31,7 @@ def two_stage(trained: Trained, seed: int = 0, *, width: int = 128, depth: int =
     width: units of each hidden layer of its encoder and decoder
     depth: hidden layers of each
     """
+    at_least_one(width=width, depth=depth)
     density = standardised(second(latent_size(trained), width, depth))
     return fitted(trained, seed, "two-stage", {"width": width, "depth": depth}, density, VECTORS)
 

@@ -62,6 +62,12 @@ def spoiled(value, dtype=np.float32):
         (GREY[:2], "too few examples"),
         (GREY[:1], "too few examples"),
         (np.zeros((9, 3, 8, 8), np.uint8), "channels come last"),
+        (np.zeros((9, 4, 8, 6), np.uint8), "channels come last"),
+        (np.zeros((9, 1, 8, 6), np.float32), "channels come last"),
+        (
+            np.full((9, 8, 8), 1e300),
+            "value 1e+300 at image 0, row 0, column 0, channel 0: floats lie in [0, 1]: divide by the greatest",
+        ),
         (np.array([GREY, None], dtype=object), "Python objects, which are never loaded"),
     ],
 )

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 
@@ -69,9 +71,34 @@ def test_pixels_come_in_one_of_two_forms(tmp_path, given, expected):
 def test_binary_rule_is_told_and_holds_for_all_splits_or_none(tmp_path):
     dark = (GREY > 100).astype(np.uint8)
     assert "become 0 and 255" in load(saved(tmp_path, dark)).about
-    source = load(zipped(tmp_path, x_train=GREY, x_test=dark))
-    assert source.test.rows.max() == 1
-    assert "become" not in source.about
+    with pytest.raises(InputError, match=r"x_test\]: no value above 1, but .*x_train\] go up to 255: expected one"):
+        load(zipped(tmp_path, x_train=GREY, x_test=dark))
+    with pytest.raises(InputError, match="expected one scale in every split"):
+        load(zipped(tmp_path, x_train=dark.astype(bool), x_test=dark))
+    source = load(zipped(tmp_path, x_train=GREY, x_test=dark * np.uint8(0)))
+    assert source.test.rows.max() == 0 and "become" not in source.about
+
+
+def test_what_is_not_read_of_an_archive_is_said(tmp_path, caplog):
+    source = load(zipped(tmp_path, x_train=GREY, x_Test=GREY, y_train=np.arange(len(GREY)), extra=np.zeros(2)))
+    assert source.train.labels.max() > 0
+    assert "x.npz: not read: x_Test, extra" in caplog.text
+
+
+def test_there_are_homes_of_nobody(monkeypatch):
+    with pytest.raises(InputError, match=r"~nosuchuser/x\.npy: there is no such home folder"):
+        load("~nosuchuser/x.npy")
+    monkeypatch.setenv("TFDS_DATA_DIR", "~nosuchuser/t")
+    with pytest.raises(InputError, match="~nosuchuser/t: there is no such home folder"):
+        load("mnist")
+
+
+def test_a_name_that_no_page_could_show_is_refused(tmp_path):
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
+    os.mkdir(folder)
+    with pytest.raises(InputError, match="its name is not UTF-8") as error:
+        load(folder)
+    str(error.value).encode()
 
 
 def test_large_files_stay_on_disk_with_the_same_contents(tmp_path, monkeypatch):

@@ -1,4 +1,6 @@
 import os
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -193,3 +195,53 @@ def test_images_in_hidden_folders_are_left_out(tmp_path):
 def test_a_hidden_folder_may_be_the_data(tmp_path):
     flat(tmp_path / ".mine" / "cat")
     assert sum(load(str(tmp_path / ".mine")).sizes().values()) == 12
+
+
+def test_sixteen_bits_of_colour_are_refused_too(tmp_path):
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    size = struct.pack(">IIBBBBB", 5, 6, 16, 2, 0, 0, 0)
+    rows = b"".join(b"\0" + RNG.bytes(5 * 6) for _ in range(6))
+    parts = chunk(b"IHDR", size) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    (tmp_path / "deep.png").write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
+    assert "deep.png: pixels of mode RGB of 16 bits: expected 8 bits" in refused(tmp_path)
+
+
+def test_transparency_is_a_channel_in_whatever_form_it_comes(tmp_path):
+    for at in range(6):
+        picture(tmp_path / "a" / f"{at}.png", grey(), transparency=int(at))
+    assert load(str(tmp_path / "a")).shape == (6, 5, 4)
+    picture(tmp_path / "a" / "6.png", grey())
+    assert "has an alpha channel, but" in refused(tmp_path / "a")
+
+
+def test_pages_of_one_file_are_not_passed_over(tmp_path):
+    pages = [Image.fromarray(grey()) for _ in range(3)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    assert "a.tif: 3 frames: expected one image a file" in refused(tmp_path)
+
+
+def test_classes_named_by_numbers_are_in_their_order(tmp_path):
+    names = (*map(str, range(11)), "a", "b")
+    for at, name in enumerate(names):
+        picture(tmp_path / name / "one.png", np.full((6, 5), at, np.uint8))
+    source = load(str(tmp_path), validation=1)
+    assert source.classes == names
+    for split in (source.train, source.validation, source.test):
+        np.testing.assert_array_equal(split.rows.max(axis=(1, 2, 3)), split.labels)
+
+
+def test_a_link_moved_to_another_split_is_seen(tmp_path):
+    array = [grey() for _ in range(9)]
+    for at in range(9):
+        picture(tmp_path / "all" / f"{at}.png", array[at])
+        split = tmp_path / "set" / ("test", "test", "train", "train", "train", "train", "validation", "validation",
+                                    "validation")[at]  # fmt: skip
+        split.mkdir(parents=True, exist_ok=True)
+        (split / f"{at}.png").symlink_to(tmp_path / "all" / f"{at}.png")
+    assert load(str(tmp_path / "set")).sizes() == {"train": 4, "validation": 3, "test": 2}
+    (tmp_path / "set" / "train" / "2.png").rename(tmp_path / "set" / "test" / "2.png")
+    source = load(str(tmp_path / "set"))
+    assert source.sizes() == {"train": 3, "validation": 3, "test": 3}
+    np.testing.assert_array_equal(source.test.rows[..., 0], array[:3])

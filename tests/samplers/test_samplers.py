@@ -265,6 +265,25 @@ def test_a_sample_does_not_depend_on_the_count_and_is_the_same_of_a_fit_that_was
         assert measures["nats_per_code"] < 0.75  # near log 2 at the worst: the start is uniform
 
 
+def test_codes_with_a_value_that_comes_again_and_again_have_no_log_likelihood():
+    """A sparse code is a union of planes: exact zeros in every unit, though none is always zero."""
+    method, rng = small.method("ae"), np.random.default_rng(0)
+    dense = rng.normal(size=(400, 4)).astype(np.float32)
+    assert fitted._fill_a_volume(method, dense)
+    sparse = np.where(rng.random((400, 4)) < 0.5, 0, dense)
+    assert not fitted._fill_a_volume(method, sparse)
+
+
+def test_settings_that_no_sampler_could_have_are_one_line(tmp_path, discrete):
+    trained = made.trained(tmp_path / "run")
+    wrong = {"mixture": "components", "flow": "layers", "two-stage": "depth"}
+    for name, setting in wrong.items():
+        with pytest.raises(InputError, match=f"{setting} 0: expected a whole number of at least 1"):
+            draw.fit(trained, name, **{setting: 0})
+    with pytest.raises(InputError, match="heads 3: expected a divisor of the width, which is 64"):
+        draw.fit(discrete, "autoregressive", heads=3)
+
+
 @pytest.mark.parametrize("name", ["categorical_vae", "svae", "topk_ae", "vae"])
 def test_codes_that_fill_no_volume_have_no_log_likelihood(tmp_path, name):
     """Finitely many, on a sphere, with a unit that never moves; a VAE's fill one."""
