@@ -46,7 +46,7 @@ RECORD = {
 OUTCOME = {"outcome": str, "step": int}
 EVALUATION = {
     "step": int, "split": str, "digest": str, "examples": int, "notes": dict,
-    "settings": {"samples": dict, "ais": dict},
+    "settings": {"likelihood": dict, "samples": dict, "ais": dict},
 }  # fmt: skip
 """Of the files in a run's folder, what is relied on where it is there."""
 

@@ -28,6 +28,10 @@ from jaxae.parallel import Layout, device_memory, make_mesh
 from jaxae.progress import Progress
 from jaxae.types import Net, TrainState, Variables
 
+GREY = (
+    "grey pixels under a Bernoulli likelihood: these nats are a cross-entropy and no likelihood of the images; "
+    "--binarize dynamic, or another likelihood, has one"
+)
 AGAIN = 1.0  # seconds in which the same signal is the same request
 
 
@@ -215,12 +219,21 @@ def evaluator(on: Bench, names: Sequence[str] = ("likelihood",)) -> Callable[[Se
         found = measure([Model(of.setup.numbers(), of.variables, of.step) for of in runs])
         for measures, of in zip(found, runs):
             if measures.get("nll") is not None and of.setup.likelihood.discrete:
-                measures["bits_per_dim"] = measures["nll"] / int(np.prod(of.setup.source.shape)) / float(np.log(2))
+                if _binary_or_levels(of, on):
+                    measures["bits_per_dim"] = measures["nll"] / int(np.prod(of.setup.source.shape)) / float(np.log(2))
+                else:
+                    measures["notes"]["likelihood"].append(GREY)
             measures |= {"step": of.step, "split": on.split, "evaluation_seed": on.settings.seed}
             measures["digest"] = final_digest(of)
         return found
 
     return evaluate
+
+
+def _binary_or_levels(of: Trained, on: Bench) -> bool:
+    """Whether the pixels are what the discrete likelihood counts: bits, or levels."""
+    some = np.asarray(next(on.view(on.split).batches()).x)
+    return of.setup.likelihood.name != "bernoulli" or bool(np.isin(some, (0.0, 1.0)).all())
 
 
 def evaluate_run(trained: Trained, split: str = "test", samples: int = 128, seed: int = 0) -> dict[str, Any]:

@@ -22,6 +22,11 @@ SAME_FOR = {
         "evaluated with different numbers of importance samples, which moves the NLL",
         "use one number for all: `jaxae evaluate RUN --samples N`",
     ),
+    "density_of": (
+        measures.OF_LIKELIHOOD,
+        "of different densities, and p(x | label) is higher for being told the label",
+        "compare conditional methods with each other, or by --measure mse",
+    ),
     "annealing": (
         measures.OF_ANNEALING,
         "annealed in different ways",

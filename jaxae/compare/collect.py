@@ -128,6 +128,8 @@ def _columns(found: dict[str, Any]) -> dict[str, Any]:
     space, annealing = settings.get("samples", {}).get("feature_space"), settings.get("ais")
     measures = {name: value for name, value in found.items() if name not in NOT_NUMBERS}
     measures |= {"feature_space": space} if space else {}
+    if measures.get("elbo") is not None:
+        measures["density_of"] = settings.get("likelihood", {}).get("density_of", "p(x)")
     if annealing:
         measures["annealing"] = ", ".join(f"{value} {name}" for name, value in annealing.items())
     return measures

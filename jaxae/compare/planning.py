@@ -32,9 +32,9 @@ def seeds_needed(difference: Difference, alpha: float = 0.05, aim: float = 0.8) 
     effect = difference.mean / difference.sd
     enough = 2
     while power(enough, effect, alpha) < aim:
-        enough *= 2
-        if enough > MOST:
+        if enough == MOST:
             return None
+        enough = min(2 * enough, MOST)
     return _least(enough // 2, enough, lambda n: power(n, effect, alpha) >= aim)
 
 

@@ -29,7 +29,10 @@ PROBED = 10_000  # examples of a split that probes are fitted to and tried on, a
 AGGREGATED = 10_000  # posteriors that make up q(z), at most, evenly spread
 DRAWN = 10_000  # samples that are judged, at most
 PIECE = 500  # samples at once
+ENOUGH = 10  # codes for each number of a codebook, with which its use is known
+DRAWS = 16  # codes an example, of a posterior whose mean is not known
 COMPARED = "the decoder's means against the split's grey levels"
+NEAR = 0.1  # nats from its bound, where mutual information tells the number of examples
 LEAPFROG = 2  # at equal cost, more distributions do better than longer moves: 500 x 2 is worth 500 x 10 (MNIST, z = 50)
 ANNEALED = 50  # examples whose chains run side by side
 NOT_FINITE = "what the model makes is not finite: nothing to measure"
@@ -53,7 +56,8 @@ def decomposed(bench: Bench) -> Measure:
         for model, q in zip(models, posteriors(models, view)):
             of = None if prior is None else lambda z, model=model: prior([model], z)[0]
             parts = decomposition.decompose(q["mean"], q["log_var"], jax.random.clone(key), of)
-            found.append({name: part for name, part in parts.items() if name not in ("kl", "kl_mc_se")})
+            kept = {name: part for name, part in parts.items() if name not in ("kl", "kl_mc_se")}
+            found.append({**kept, "notes": _saturated(kept)})
         return found
 
     return measure
@@ -89,8 +93,8 @@ def annealing(bench: Bench) -> Measure:
                 **{f"bdmc_{name}": value for name, value in bounds.items()},
             }
             notes = [
-                f"on {len(view)} simulated images the two bounds of AIS lie {bounds['gap']:.3f} nats apart on average: "
-                "on images like these its estimate may be wrong by that much"
+                f"on {len(view)} simulated images the two bounds of AIS lie {_with_error(bounds)} nats apart on "
+                "average: on images like these its estimate may be wrong by that much"
             ]
             found.append({**known, "settings": settings, "notes": notes})
         return found
@@ -101,18 +105,19 @@ def annealing(bench: Bench) -> Measure:
 def codes_in_use(bench: Bench) -> Measure:
     """Active units and the KL of each unit; whether the posterior has collapsed, in words."""
     codes, method = bench.over(_codes), bench.method
+    dense = method.log_weight is not None and method.discrete is None
 
     def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
         found = []
         for of in codes(models, bench.view(bench.split)):
             statistics = units(of, method.standard_prior)
-            dense = method.log_weight is not None and method.discrete is None
             kl = None if statistics.kl is None else [float(value) for value in statistics.kl]
+            told = None if "kl" not in of else _mean(of["kl"])
             found.append(
                 {
                     "active_units": statistics.active if dense else None,
                     **({} if kl is None else {"kl_of_units": kl}),
-                    "notes": [latents.diagnosis(statistics)],
+                    "notes": [latents.diagnosis(statistics, told)],
                 }
             )
         return found
@@ -129,14 +134,21 @@ def probes(bench: Bench) -> Measure:
         raise InputError(f"{bench.source.name} has no labels to probe the codes for")
     if len(np.unique(train.labels)) < 2:
         raise InputError(f"{bench.source.name} has one label alone: no classes to tell apart by the codes")
-    codes = bench.over(lambda method, variables, keys, batch, step: method.embed(variables, batch))
+
+    def embed(method, variables, keys, batch, step):
+        """Of a conditional method at no label: its code would else tell the label that it was told."""
+        untold = batch if method.given is None else batch._replace(label=jnp.full_like(batch.label, -1))
+        return method.embed(variables, untold)
+
+    codes = bench.over(embed)
 
     def scores(fitted: np.ndarray, tried: np.ndarray) -> dict[str, Any]:
         both = (fitted, train.labels), (tried, test.labels)
         return latents.linear_probe(*both) | latents.nearest_neighbours(*both)
 
     def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
-        return [_if_finite(scores, *of) for of in zip(codes(models, train), codes(models, test))]
+        notes = {} if bench.method.given is None else {"notes": ["codes of the encoder at no label"]}
+        return [_if_finite(scores, *of) | notes for of in zip(codes(models, train), codes(models, test))]
 
     return measure
 
@@ -148,9 +160,21 @@ def codebook(bench: Bench) -> Measure:
     codes = bench.over(lambda method, variables, keys, batch, step: method.discrete.encode(variables, batch))
 
     def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
-        return [latents.codebook_use(of, discrete.size) for of in codes(models, bench.view(bench.split))]
+        return [_use(of, discrete.size) for of in codes(models, bench.view(bench.split))]
 
     return measure
+
+
+def _use(codes: np.ndarray, size: int) -> dict[str, Any]:
+    found = latents.codebook_use(codes, size)
+    if codes.size >= ENOUGH * size:
+        return found
+    return found | {
+        "notes": [
+            f"{codes.size:,} codes tell little of a codebook of {size:,}: used evenly by chance they would be "
+            f"{found['codebook_use_expected']:.3f} of it, and a perplexity too is bounded by their number"
+        ]
+    }
 
 
 def disentangled(bench: Bench) -> Measure:
@@ -219,8 +243,36 @@ def feature_space(bench: Bench) -> features.Features:
 
 
 def _codes(method: Any, variables: Any, keys: Any, batch: Batch, step: Any) -> dict[str, Any]:
+    """What `units` wants to know, and "kl", log q(z|x) - log p(z) at one code, where no unit has a KL of its own."""
+    for_kl, for_draws = random.split(keys)
     of = {"z": method.embed(variables, batch)}
-    return of if method.posterior is None else of | method.posterior(variables, batch)._asdict()
+    if method.log_weight is not None and not (method.standard_prior and method.posterior is not None):
+        weight = method.log_weight(variables, for_kl, batch)
+        of["kl"] = weight.posterior - weight.prior
+    if method.posterior is not None:
+        return of | method.posterior(variables, batch)._asdict()
+    if method.draw is None or method.discrete is not None:
+        return of
+
+    def drawn(number):
+        return method.draw(variables, jax.vmap(jax.random.fold_in, (0, None))(for_draws, number), batch)
+
+    return of | {"draws": jnp.moveaxis(jax.lax.map(drawn, jnp.arange(DRAWS)), 0, 1)}
+
+
+def _with_error(bounds: dict[str, float | None]) -> str:
+    se = bounds["gap_se"]
+    return f"{bounds['gap']:.3f}" + ("" if se is None else f" ± {se:.3f}")
+
+
+def _saturated(parts: dict[str, float | None]) -> list[str]:
+    told, most = parts["mutual_information"], parts["mutual_information_bound"]
+    if told is None or most is None or told < most - NEAR:
+        return []
+    return [
+        f"mutual information is at its bound, the log of the number of examples ({most:.2f} nats): what the codes tell "
+        "beyond it is counted as aggregated KL"
+    ]
 
 
 def _if_finite(scores: Callable[..., dict[str, Any]], *arrays: np.ndarray) -> dict[str, Any]:

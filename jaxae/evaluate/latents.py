@@ -10,13 +10,22 @@ from jaxtyping import Float, Int
 from jaxae.evaluate.units import ACTIVE, Units
 
 TELLS = 0.01  # nats: a unit whose KL is below has gone back to the prior
+SILENT = 0.1  # the same of a whole code
 NEIGHBOURS = 10
 ROUNDS = 300  # of the linear probe's optimiser, at most
 
 
-def diagnosis(units: Units) -> str:
-    """In words, whether the latent units are in use."""
+def diagnosis(units: Units, told: float | None = None) -> str:
+    """In words, whether the latent units are in use. `told`: the KL of the whole code, nats an example, where it has a
+    density but no unit has a KL by itself."""
     count = len(units.variance)
+    if told is not None:
+        if told < SILENT:
+            return (
+                f"posterior collapse: the code of {_units(count)} tells {max(told, 0.0):.3f} nats an example, next to "
+                "nothing: lower beta, warm it up from 0, or give free bits"
+            )
+        return f"no collapse: the code of {_units(count)} tells {told:.2f} nats an example; {units.active} are active"
     if units.kl is None:
         still = int(np.sum(units.variance < ACTIVE * units.variance.max()))
         if units.variance.max() < 1e-8:
@@ -77,13 +86,16 @@ def _accuracy(name: str, classifier: Any, train: Sequence[Any], test: Sequence[A
 def codebook_use(codes: Int[np.ndarray, "n positions"], size: int) -> dict[str, float]:
     """How much of a finite latent space is in use.
 
-    codebook_use: the share of the `size` numbers that occur at all. codebook_perplexity: exp of the entropy of their
-    frequencies, from 1 to `size`; position_perplexity: the same of each position's own frequencies, averaged over
+    codebook_use: the share of the `size` numbers that occur at all, and codebook_use_expected what as many codes drawn
+    evenly would use; position_use: the share at each position, averaged. codebook_perplexity: exp of the entropy of
+    their frequencies, from 1 to `size`; position_perplexity: the same of each position's own frequencies, averaged over
     positions (what counts where each position has a codebook of its own, as in residual quantisation).
     """
     counts = np.stack([np.bincount(column, minlength=size) for column in codes.T])
     return {
         "codebook_use": float(np.mean(counts.sum(axis=0) > 0)),
+        "codebook_use_expected": float(1 - (1 - 1 / size) ** codes.size),
+        "position_use": float(np.mean(counts > 0)),
         "codebook_perplexity": _perplexity(counts.sum(axis=0)),
         "position_perplexity": float(np.mean([_perplexity(row) for row in counts])),
     }

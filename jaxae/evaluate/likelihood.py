@@ -56,17 +56,19 @@ def _accumulate(sums: dict, parts: LogWeight, used: Array) -> dict[str, Array]:
 
     log_w = parts.total
     top = jnp.maximum(sums["top"], jnp.max(jnp.where(used, log_w, -jnp.inf), axis=0))
-    shrink = jnp.exp(sums["top"] - top)
-    w = jnp.exp(log_w - top[None])
+    base = jnp.where(jnp.isneginf(top), 0.0, top)  # while no weight is above zero
+    shrink = jnp.exp(sums["top"] - base)
+    w = jnp.exp(log_w - base[None])
     new, old = jnp.sum(used), sums["count"]
     mean = total(log_w) / new
-    shift = mean - sums["elbo"]
+    gone = jnp.isneginf(mean) | jnp.isneginf(sums["elbo"])  # a weight of zero: the mean of log w has no way back
+    shift = jnp.where(gone, 0.0, mean - sums["elbo"])
     return {
         "top": top,
         "s1": sums["s1"] * shrink + total(w),
         "s2": sums["s2"] * shrink**2 + total(w**2),
         "count": old + new,
-        "elbo": sums["elbo"] + shift * new / (old + new),
+        "elbo": jnp.where(gone, -jnp.inf, sums["elbo"] + shift * new / (old + new)),
         "spread": sums["spread"] + total((log_w - mean[None]) ** 2) + shift**2 * old * new / (old + new),
         "likelihood": sums["likelihood"] + total(parts.likelihood),
     }
@@ -89,10 +91,12 @@ def likelihood(bench: Bench) -> Measure:
 
     elbo = -(reconstruction + kl); nll: importance-weighted with `samples` draws. *_mc_se is the standard error that
     comes from those draws, *_data_se the one that comes from the choice of examples. nll_bias: how far those draws
-    leave the NLL above its limit, to first order: half the variance of log p. mse: mean squared error a pixel of the
-    reconstruction from the embedded code.
+    leave the NLL above its limit, to first order: half the variance of log p. Where few samples are effective both this
+    and nll_mc_se are too small. mse: mean squared error a number of the reconstruction from the embedded code. The
+    densities of a method that is told the label are p(x | label): its settings say so.
     """
     samples, dense = bench.settings.samples, bench.method.log_weight is not None
+    settings = {} if bench.method.given is None else {"density_of": "p(x | label)"}
     if samples < 2:
         raise InputError(f"samples {samples}: expected at least 2, for one has no Monte Carlo error")
     block = max(1, min(samples, BLOCK.get(jax.default_backend(), WIDE) // bench.view(bench.split).chunk))
@@ -113,7 +117,9 @@ def likelihood(bench: Bench) -> Measure:
             own = {name: float(value.mean(dtype=np.float64)) for name, value in of.items()}
             result |= _density(of, samples) if dense else own
             result["mse"] = float(squared.mean(dtype=np.float64))
-            found.append({**result, "examples": len(view), "step": model.step, "notes": _warnings(result)})
+            found.append(
+                {**result, "examples": len(view), "step": model.step, "notes": _warnings(result), "settings": settings}
+            )
         return found
 
     return measure

@@ -28,6 +28,7 @@ MEASURES = {
     "linear_probe": Measure("linear probe's accuracy", "", "higher"),
     "nearest_neighbours": Measure("nearest neighbours' accuracy", "", "higher"),
     "codebook_use": Measure("share of the codes in use", "", "higher"),
+    "position_use": Measure("the same, of each position", "", "higher"),
     "codebook_perplexity": Measure("perplexity of the codes' use", "", "higher"),
     "position_perplexity": Measure("the same, of each position", "", "higher"),
     "beta_vae_score": Measure("beta-VAE score", "", "higher"),
@@ -55,6 +56,7 @@ OF_SAMPLES = ("frechet", "precision", "recall", "density", "coverage")
 NOT_MEASURES = (
     "samples", "examples", "step", "split", "digest", "evaluation_seed", "effective_samples", "nll_bias",
     "ais_acceptance", "bdmc_lower", "bdmc_upper", "mutual_information_bound", "frechet_floor", "coverage_expected",
+    "codebook_use_expected",
 )  # fmt: skip
 NOT_NUMBERS = ("settings", "notes", "kl_of_units")
 """Of evaluation.json: for readers, and no columns of a table."""

@@ -17,9 +17,9 @@ Reals = Float[np.ndarray, "real features"]
 Fakes = Float[np.ndarray, "fake features"]
 Matrix = Float[np.ndarray, "rows columns"]
 NEIGHBOURS = ("precision", "recall", "density", "coverage")
-PARTS, CUTS = 5, 4
+CUTS = 4  # into halves
 K, K_DENSITY = 3, 5
-LEAST = PARTS * (max(K, K_DENSITY) + 1)  # examples that the measures and their errors need
+LEAST = 5 * (max(K, K_DENSITY) + 1)  # examples that the measures and their errors need
 CHUNK = 128  # rows of distances at once: 10,000 columns of them are 10 MB
 ROUNDING = 1e-12  # of the squared norms: squared distances that differ by less are equal
 
@@ -64,7 +64,7 @@ def frechet(real: np.ndarray, fake: np.ndarray) -> Score:
     The value is too high, by a bias that falls as 1/n and depends on the model (Chong and Forsyth 2020,
     arXiv:1911.07023): compare equal numbers of samples only, and read it beside the `frechet` of two real sets of the
     same sizes. The error is the delta method's: the standard deviation of the distance's influence function over the
-    examples. It knows nothing of that bias. At the floor it is a fifth to two fifths too large.
+    examples. It knows nothing of that bias. At the floor it is up to 1.8 times too large.
     """
     real, fake = _checked(real, fake, least=2)
     (m1, w1, a1), (m2, w2, a2) = _factors(real), _factors(fake)
@@ -105,41 +105,52 @@ def neighbours(
     Distances are Euclidean, in float64, and the balls are closed, so that a repeated example (a memorised one) is
     inside. The numbers change with n and m: compare equal sizes only.
 
-    The errors are those of batch means: both sets are cut at random into PARTS parts, measured part by part, and the
-    parts' standard deviation is divided by the root of PARTS; CUTS cuts are pooled. A binomial error would take
-    the balls as given, and between independent draws of Gaussian features these spread 1.0 to 2.8 times as far as it
-    says; they spread 0.7 to 1.5 times as far as this one says, which takes the spread to fall as a mean's does.
+    The errors: both sets are cut at random into halves, and half the difference of the halves' values is one draw of
+    the error, which takes it to fall as a mean's does; CUTS cuts are pooled. Where density is far above 1 and the balls
+    hold most of a half, its halves differ too little: its error is at least that of its sum over reals and fakes with
+    the balls as given. A share of 0 or 1 has the error of half an example. In seven settings, 360 draws of 2 to 64
+    features, Gaussian or ten classes through a ReLU, the values spread 0.7 to 1.4 times as far as these errors say,
+    density 0.7 to 1.8 times.
     """
     if min(k, k_density) < 1:
         raise InputError(f"k {min(k, k_density)}: expected a number of neighbours of at least 1")
-    real, fake = _checked(real, fake, least=PARTS * (max(k, k_density) + 1))
+    real, fake = _checked(real, fake, least=5 * (max(k, k_density) + 1))
     random, variance = np.random.RandomState(0), np.zeros(len(NEIGHBOURS))
     for _ in range(CUTS):
         one, two = random.permutation(len(real)), random.permutation(len(fake))
-        cut = [(real[one[part::PARTS]], fake[two[part::PARTS]]) for part in range(PARTS)]
-        measured = [_measures(*pair, k, k_density, chunk) for pair in cut]
-        variance += np.var(measured, axis=0, ddof=1) / PARTS / CUTS
-    values = _measures(real, fake, k, k_density, chunk)
-    pairs = zip(values.tolist(), np.sqrt(variance).tolist(), strict=True)
-    return {name: Score(*pair) for name, pair in zip(NEIGHBOURS, pairs, strict=True)}
+        cut = [(real[one[half::2]], fake[two[half::2]]) for half in range(2)]
+        first, second = (_measures(*pair, k, k_density, chunk)[0] for pair in cut)
+        variance += np.square((first - second) / 2) / CUTS
+    values, of_density = _measures(real, fake, k, k_density, chunk)
+    variance[NEIGHBOURS.index("density")] = max(variance[NEIGHBOURS.index("density")], of_density)
+    scores = {}
+    for name, value, spread, n in zip(NEIGHBOURS, values, variance, (len(fake), len(real), 0, len(real)), strict=True):
+        bound = n and value in (0, 1)
+        scores[name] = Score(float(value), 0.5 / n if bound else math.sqrt(spread))
+    return scores
 
 
-def _measures(real: Reals, fake: Fakes, k: int, k_density: int, chunk: int) -> Float[np.ndarray, "4"]:
-    """The values of NEIGHBOURS."""
+def _measures(real: Reals, fake: Fakes, k: int, k_density: int, chunk: int) -> tuple[Float[np.ndarray, "4"], float]:
+    """(the values of NEIGHBOURS, the variance of density with the balls as given)"""
     near, near_density = _radii(real, (k, k_density), chunk)
     (near_fake,) = _radii(fake, (k,), chunk)
     centre = real.mean(axis=0)
     left, right = _left(fake - centre, 1 - ROUNDING), _right(real - centre, 1 - ROUNDING)
-    precise, held = np.zeros(len(fake), bool), 0
+    precise, holders = np.zeros(len(fake), bool), np.zeros(len(fake))
+    held = np.zeros(len(real))
     recalled, covered = np.zeros(len(real), bool), np.zeros(len(real), bool)
     for rows in _chunks(len(fake), chunk):
         apart = left[rows] @ right  # squared distances, [chunk, real]
         precise[rows] = (apart <= near).any(axis=1)
         recalled |= (apart <= near_fake[rows, None]).any(axis=0)
         inside = apart <= near_density
-        held += int(inside.sum())
+        holders[rows] = inside.sum(axis=1)
+        held += inside.sum(axis=0)
         covered |= inside.any(axis=0)
-    return np.asarray([precise.mean(), recalled.mean(), held / (k_density * len(fake)), covered.mean()])
+    density = held.sum() / (k_density * len(fake))
+    values = np.asarray([precise.mean(), recalled.mean(), density, covered.mean()])
+    of_reals = np.var(held * len(real) / (k_density * len(fake)), ddof=1) / len(real)
+    return values, float(of_reals + np.var(holders / k_density, ddof=1) / len(fake))
 
 
 def expected_coverage(real: int, fake: int, k: int = K_DENSITY) -> float:

@@ -32,8 +32,17 @@ class Units(NamedTuple):
 
 
 def units(codes: Mapping[str, np.ndarray], standard_prior: bool = True) -> Units:
-    """The statistics of what `encode` returns. Where the prior is not N(0, 1) there is no KL of a unit by itself."""
+    """The statistics of what `encode` returns. Where the prior is not N(0, 1) there is no KL of a unit by itself.
+
+    Of a posterior that is no diagonal Gaussian: "draws" [n, k, latent], k codes of it an example, from which
+    Var_x(E_q[z]) is estimated without the bias that their own scatter adds.
+    """
     z = codes["z"].astype(np.float64)
+    if "draws" in codes:
+        draws = codes["draws"].astype(np.float64)
+        own = draws.var(axis=1, ddof=1).mean(axis=0)
+        variance = np.maximum(draws.mean(axis=1).var(axis=0) - own / draws.shape[1], 0.0)
+        return Units(_descending(variance), variance, np.sqrt(variance + own), None)
     if "log_var" not in codes:
         variance = z.var(axis=0)
         return Units(_descending(variance), variance, np.sqrt(variance), None)

@@ -196,3 +196,11 @@ def test_annealing_of_another_length_or_likelihood_is_no_comparison(tmp_path):
         compare(frame, "nll")
     with pytest.raises(InputError, match="'ais_nll': the likelihoods bernoulli and discretised_logistic"):
         compare(table([tmp_path / name for name in ("bernoulli", "levels")]), "ais_nll")
+
+
+def test_a_density_that_is_told_the_label_is_not_ranked_among_others(tmp_path):
+    told = compared.measures(19.0, settings={"likelihood": {"density_of": "p(x | label)"}})
+    runs = [compared.run(tmp_path / "vae", 0, 20.0), compared.run(tmp_path / "cvae", 0, told, method="cvae")]
+    with pytest.raises(InputError, match=r"are of different densities, .*\(p\(x\) and p\(x \| label\)\)"):
+        compare(table(runs), "nll")
+    assert compare(table(runs), "mse").measure == "mse"

@@ -190,6 +190,7 @@ def test_power_is_what_a_simulation_finds():
 def test_no_number_of_seeds_where_there_is_no_difference_or_no_scatter():
     for mean, sd in ((0.0, 1.0), (1.0, 0.0), (1.0, None), (None, None)):
         assert planning.seeds_needed(Difference(3, mean, None, None, sd, None)) is None
+    assert planning.seeds_needed(Difference(3, 1e-4, None, None, 1.0, None)) == pytest.approx(7.849e8, rel=1e-3)
     assert planning.seeds_needed(Difference(3, 1e-3, None, None, 1.0, None)) == pytest.approx(7.849e6, rel=1e-3)
     assert planning.seeds_needed(Difference(3, 1e-15, None, None, 1.0, None)) is None
     assert planning.seeds_needed(Difference(3, 1e3, None, None, 1.0, None)) == 2

@@ -92,6 +92,13 @@ def test_what_cannot_be_is_one_line(swept, capsys, words, said):
     assert said in err and err.strip().count("\n") == 0 and "Traceback" not in err
 
 
+def test_grey_pixels_have_no_bits_under_a_bernoulli(tmp_path):
+    grey, bits = (run.train(small(steps=2, binarize=b), tmp_path / b) for b in ("none", "dynamic"))
+    found = run.evaluate_run(grey, samples=2)
+    assert "bits_per_dim" not in found and "cross-entropy and no likelihood" in found["notes"]["likelihood"][-1]
+    assert run.evaluate_run(bits, samples=2)["bits_per_dim"] > 0
+
+
 def test_a_sweep_that_cannot_be_written_is_measured_all_the_same(swept, capsys, monkeypatch):
     before = say(capsys, swept.path, "--samples", "2", "--json")[1]
 

@@ -49,6 +49,30 @@ def test_the_diagnosis_of_codes_without_a_prior_is_one_of_scale_alone(z, said):
     assert latents.diagnosis(units({"z": z})).startswith(said)
 
 
+def test_draws_of_a_posterior_tell_how_its_mean_moves():
+    """E_q[z] of standard deviation 0, 0.05 and 1 over the data, under scatter of 1: without the bias of 1 / k."""
+    spread = np.array([0.0, 0.05, 1.0])
+    mean = spread * RNG.normal(size=(4000, 3))
+    draws = mean[:, None] + RNG.normal(size=(4000, 16, 3))
+    of = units({"z": np.ones((4000, 3)), "draws": draws})
+    np.testing.assert_allclose(of.variance, mean.var(axis=0), rtol=0.02, atol=0.004)
+    np.testing.assert_allclose(of.sd, np.sqrt(mean.var(axis=0) + 1), rtol=0.01)
+    assert of.active == 1 and of.kl is None and of.order.tolist() == [2, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        (0.03, "posterior collapse: the code of 2 latent units tells 0.030 nats an example, next to nothing"),
+        (-0.001, "posterior collapse: the code of 2 latent units tells 0.000 nats"),
+        (3.5, "no collapse: the code of 2 latent units tells 3.50 nats an example; 1 are active"),
+    ],
+)
+def test_a_code_whose_units_have_no_kl_is_judged_by_its_own(told, said):
+    of = units({"z": RNG.normal(size=(COUNT, 2)) * [1, 0.01]})
+    assert latents.diagnosis(of, told).startswith(said)
+
+
 def classes(far):
     """Two classes on a line, `far` standard deviations apart."""
     label = np.arange(2 * COUNT) % 2
@@ -74,6 +98,8 @@ def test_use_and_perplexity_of_a_codebook():
     """Position 0 uses codes 0 and 1 alike, position 1 code 2 alone: together 1/4, 1/4, 1/2 of 8."""
     codes = np.stack([np.arange(COUNT) % 2, np.full(COUNT, 2)], axis=1)
     found = latents.codebook_use(codes, 8)
-    assert found["codebook_use"] == 3 / 8
+    assert found["codebook_use"] == 3 / 8 and found["position_use"] == (2 / 8 + 1 / 8) / 2
+    assert found["codebook_use_expected"] == pytest.approx(1, abs=1e-9)
+    assert latents.codebook_use(codes[:2], 8)["codebook_use_expected"] == pytest.approx(1 - (7 / 8) ** 4)
     assert found["codebook_perplexity"] == pytest.approx(np.exp(0.5 * np.log(4) + 0.5 * np.log(2)))
     assert found["position_perplexity"] == pytest.approx((2 + 1) / 2)

@@ -14,7 +14,7 @@ from jaxae.data.source import Source, Split
 from jaxae.data.view import View
 from jaxae.evaluate.bench import Bench, Model, Settings
 from jaxae.evaluate.likelihood import importance, likelihood
-from jaxae.types import Variables
+from jaxae.types import LogWeight, Variables
 
 N, SCALE = 23, 0.5
 ROWS = np.random.default_rng(1).random((N, *small.SHAPE)).astype(np.float32)
@@ -97,6 +97,25 @@ def test_with_the_exact_posterior_every_weight_is_the_likelihood(latent):
     np.testing.assert_allclose(of["ess"], 3000, rtol=1e-4)
     assert float(of["log_p_var"].max()) < 1e-7
     assert float(of["elbo_var"].max()) < 1e-7
+
+
+@pytest.mark.parametrize("block", [1, 3, 4, 7])
+def test_weights_of_zero_are_weights(block):
+    """The first three of seven: log p is that of the others, and the ELBO has no floor, whatever the block."""
+    log_w = jnp.asarray([-jnp.inf, -jnp.inf, -jnp.inf, 0.3, -1.0, 0.7, -jnp.inf])
+    none = jnp.zeros(N)
+
+    def weight(variables, numbers, batch):
+        return LogWeight(jnp.broadcast_to(log_w[numbers], (N,)), none, none)
+
+    method = vae(2)._replace(log_weight=weight)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax.random, "fold_in", lambda key, number: number)
+        of = importance(method, 7, block)(None, jnp.zeros((N,), jnp.int32), whole())
+    np.testing.assert_allclose(of["log_p"], np.log(np.mean(np.exp(log_w))), rtol=1e-5)
+    w = np.exp(np.asarray(log_w, np.float64))
+    np.testing.assert_allclose(of["ess"], w.sum() ** 2 / np.sum(w**2), rtol=1e-5)
+    assert (np.asarray(of["elbo"]) == -np.inf).all()
 
 
 @pytest.mark.parametrize("latent", LATENTS)

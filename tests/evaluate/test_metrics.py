@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import small
 
-from jaxae import methods
+from jaxae import methods, sphere
 from jaxae.data import pixels
 from jaxae.data.source import Source, Split
 from jaxae.data.view import View
 from jaxae.errors import InputError
-from jaxae.evaluate import metrics
+from jaxae.evaluate import groups, metrics
 from jaxae.evaluate.bench import Bench, Model, Settings
+from jaxae.methods.svae import direction
 from jaxae.names import METRICS
 
 N, SHAPE, LATENT = 60, (4, 4, 1), 4
@@ -197,11 +198,55 @@ def test_no_batch_of_a_view_has_an_example_twice():
         assert all(len(set(index.tolist())) == len(index) for index in found)
 
 
+def test_active_units_of_a_spherical_code_are_those_of_its_mean():
+    """A(kappa) mu, which hardly moves where kappa is small, however mu does."""
+    of = bench("svae")
+    model = models(of, 1)[0]
+    found = metrics.measures(["latents"], of)([model])[0]
+    mean = of.view("test").map(lambda batch: _mean_of_svae(model.variables, batch))
+    assert found["active_units"] == int(np.sum(mean.var(axis=0) > 0.01))
+    assert "tells" in found["notes"]["latents"][0]
+
+
+def _mean_of_svae(variables, batch):
+    out = small.Encoder(LATENT + 1).apply({"params": variables.params["encoder"]}, batch.x)
+    mu, kappa = direction(out[:, :LATENT]), 1 + jax.nn.softplus(out[:, LATENT])
+    return sphere.mean_resultant(kappa, LATENT)[:, None] * mu
+
+
+def test_a_posterior_that_is_its_prior_has_collapsed_whatever_its_form():
+    for name in ("vampprior", "mog_prior"):
+        of = bench(name)
+        still = jax.tree.map(jnp.zeros_like, models(of, 1)[0].variables)
+        said = metrics.measures(["latents"], of)([Model({}, still, 5)])[0]["notes"]["latents"][0]
+        assert said.startswith("posterior collapse: the code of"), (name, said)
+
+
+def test_a_probe_reads_no_label_that_the_encoder_was_told(monkeypatch):
+    of = bench("cvae")
+    model, seen = models(of, 1)[0], []
+    monkeypatch.setattr(groups.latents, "linear_probe", lambda train, test: seen.append(test[0]) or {})
+    found = metrics.measures(["probes"], of)([model])[0]
+    untold = of.view("test").map(
+        lambda b: of.method.embed(model.variables, b._replace(label=jnp.full_like(b.label, -1)))
+    )
+    np.testing.assert_allclose(seen[0], untold, rtol=1e-5, atol=1e-6)
+    assert found["notes"]["probes"] == ["codes of the encoder at no label"]
+    likely = metrics.measures(["likelihood"], of)([model])[0]
+    assert likely["settings"]["likelihood"] == {"density_of": "p(x | label)"}
+
+
 def test_discrete_codes_are_counted():
     of = bench("vqvae", dim=2, codebook=4)
     found = metrics.measures(["codebook"], of)(models(of, 1))[0]
     codes = of.view("test").map(lambda batch: of.method.discrete.encode(models(of, 1)[0].variables, batch))
     assert found["codebook_use"] == len(np.unique(codes)) / 4
+    assert found["notes"]["codebook"] == []
+    of = bench("vqvae", dim=2, codebook=64)
+    assert (
+        "codes tell little of a codebook of 64"
+        in metrics.measures(["codebook"], of)(models(of, 1))[0]["notes"]["codebook"][0]
+    )
 
 
 def test_a_part_of_a_view_keeps_each_examples_pixels_and_keys():
