@@ -11,8 +11,8 @@ from jaxae.names import BINARIZE
 from jaxae.types import Images, Keys
 
 FIXED_KEY = 0
-"""The stated key of `fixed`: example i of a split is drawn once and for all from fold_in(key(0), i). Two examples of one
-number, in two splits, share their uniforms."""
+"""The stated key of `fixed`: example i of a split is drawn once and for all from fold_in(key(0), i). Examples of one
+number in two splits share their uniforms."""
 
 
 def make(binarize: str, decode: Callable[[Array], Array] | None = None) -> Callable[[Keys, Array, Array], Images]:

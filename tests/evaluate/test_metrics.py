@@ -227,9 +227,8 @@ def test_a_probe_reads_no_label_that_the_encoder_was_told(monkeypatch):
     model, seen = models(of, 1)[0], []
     monkeypatch.setattr(groups.latents, "linear_probe", lambda train, test: seen.append(test[0]) or {})
     found = metrics.measures(["probes"], of)([model])[0]
-    untold = of.view("test").map(
-        lambda b: of.method.embed(model.variables, b._replace(label=jnp.full_like(b.label, -1)))
-    )
+    none = jnp.full(25, -1, jnp.int32)
+    untold = of.view("test").map(lambda batch: of.method.embed(model.variables, batch._replace(label=none)))
     np.testing.assert_allclose(seen[0], untold, rtol=1e-5, atol=1e-6)
     assert found["notes"]["probes"] == ["codes of the encoder at no label"]
     likely = metrics.measures(["likelihood"], of)([model])[0]
