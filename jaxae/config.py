@@ -4,12 +4,13 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from jaxae import methods, names, own, schedules
+from jaxae import home, methods, names, own, schedules
 from jaxae.errors import InputError, unknown
 from jaxae.networks import catalogue
 
@@ -177,14 +178,16 @@ class Config:
         return dataclasses.asdict(self)
 
     def result(self) -> dict[str, Any]:
-        """What decides the result: everything but the free fields."""
+        """What decides the result: everything but the free fields, and of the user's own files their names alone: what
+        is in them is checked by its digest."""
         free = {f.name for f in fields(self) if f.metadata.get("free")}
         if self.patience is not None:
             free.discard("validate_every")
         if self.order_seed in (None, self.seed):
             free.add("order_seed")
         values = {k: v for k, v in self.resolved().to_dict().items() if k not in free}
-        return values | {"method": own.short(self.method)}
+        data = os.path.basename(self.data) if names.is_path(self.data) else self.data
+        return values | {"method": own.short(self.method), "data": data}
 
     def identity(self) -> str:
         """Eight hex digits that name the result this config leads to."""
@@ -228,6 +231,8 @@ def _checked(spec: dataclasses.Field, value: Any) -> Any:
     if spec.name == "method":
         value = own.absolute(value) if own.is_own(str(value)) else value
         methods.entry(value)
+    if spec.name == "data" and isinstance(value, str) and names.is_path(value):
+        value = os.path.abspath(home.expanded(value))  # a run is read from other folders than it was begun in
     if choices := rules.get("choices"):
         if value not in choices:
             raise unknown(spec.name, value, choices)

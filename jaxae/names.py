@@ -3,6 +3,8 @@
 Each tuple is checked against its implementation by the tests.
 """
 
+import os
+
 LIKELIHOODS = ("bernoulli", "gaussian", "gaussian_learned", "gaussian_optimal", "discretised_logistic")
 BINARIZE = ("none", "threshold", "fixed", "dynamic")
 OPTIMIZERS = (
@@ -21,3 +23,22 @@ METRICS = (
     "likelihood", "decomposition", "ais", "latents", "probes", "codebook", "disentanglement", "samples",
 )  # fmt: skip
 """Groups of measures: see `jaxae.evaluate.metrics`."""
+BUILT_IN = {
+    "digits": "1,797 handwritten digits, 8 x 8, from scikit-learn",
+    "sprites": "737,280 rendered shapes with five known factors, 64 x 64, after dSprites",
+}
+TFDS = {
+    "mnist": "70,000 handwritten digits, 28 x 28",
+    "binarized_mnist": "the static binarisation of MNIST by Larochelle and Murray, 28 x 28",
+    "fashion_mnist": "70,000 pictures of clothing, 28 x 28",
+    "kmnist": "70,000 cursive Japanese characters, 28 x 28",
+    "cifar10": "60,000 colour photographs in 10 classes, 32 x 32",
+}
+DATA_SUFFIXES = (".npy", ".npz", ".gz", ".idx", "-ubyte")
+
+
+def is_path(name: str) -> bool:
+    """Whether `name` means the user's files. The catalogue's names never do: write ./mnist for a folder."""
+    if name in BUILT_IN or name in TFDS or name.startswith("tfds:"):
+        return False
+    return "/" in name or os.sep in name or name.endswith(DATA_SUFFIXES) or os.path.exists(name)

@@ -30,7 +30,7 @@ FIELDS = {
     "activation": (["reLu", 1], [None, "relu", "tanh"]),
     "likelihood": (["gausian"], [None, "bernoulli", "gaussian_optimal"]),
     "scale": ([0, -0.1, NAN, INF, "wide", None], [1e-6, 10]),
-    "data": (["", 5, None], ["mnist", "./x.npy"]),
+    "data": (["", 5, None], ["mnist", "/x.npy"]),
     "binarize": (["dinamic", True], [None, "none", "threshold", "fixed", "dynamic"]),
     "validation": ([0, -1, 0.1], [None, 1]),
     "stream": (["maybe", True], ["auto", "yes", "no"]),
@@ -218,6 +218,17 @@ def test_unknown_field_of_a_file_is_refused():
         from_dict({"lr": 1}, "config.json")
 
 
+def test_data_of_a_path_is_found_from_any_folder_and_named_without_its_folders(tmp_path, monkeypatch):
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "sub")
+    here = Config(data="./x.npy")
+    monkeypatch.chdir(tmp_path)
+    there = Config(data="x.npy")
+    assert here.data == str(tmp_path / "sub" / "x.npy") and there.data == str(tmp_path / "x.npy")
+    assert here.identity() == there.identity() and not here.difference(there)
+    assert Config(data="mnist").data == "mnist" and Config(data="tfds:emnist/balanced").data == "tfds:emnist/balanced"
+
+
 def test_identity_is_stable():
     """Of the same config in every process and on every machine: it names run folders."""
     code = "from jaxae.config import Config; print(Config(width=7).identity())"
@@ -341,7 +352,7 @@ def test_command_leads_back_to_a_config_of_everything():
         "network": "conv",
         "optimizer": "adamw",
         "hyperparameters": {"beta": "linear(0, 1, 20e)"},
-        "data": "a 'b'.npy",
+        "data": "/a 'b'.npy",
     }
     config = Config(**both)
     assert parsed(shlex.split(of_run(config, Path("r")))[2:]) == ("r", config)

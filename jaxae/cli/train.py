@@ -144,7 +144,7 @@ def finish(trained: Any, progress: Any, report: bool) -> None:
 def print_result(trained: Any, measures: dict[str, Any], report: bool) -> None:
     """The end of a run, on standard output."""
     entry = methods.entry(trained.setup.config.method)
-    rows = [("steps", f"{trained.step:,} ({trained.setup.config.data}, {entry.name})")]
+    rows = [("steps", f"{trained.step:,} ({trained.setup.source.name}, {entry.name})")]
 
     def number(name: str, places: int = 3) -> str:
         return "not finite" if measures[name] is None else f"{measures[name]:.{places}f}"

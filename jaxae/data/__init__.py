@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from jaxae.data.names import catalogue, is_path
+from jaxae.data.names import catalogue
+from jaxae.names import is_path
 
 if TYPE_CHECKING:
     from jaxae.data.source import Source, Split, hold_out

@@ -3,6 +3,7 @@
 import difflib
 import logging
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,13 +32,13 @@ def load(name: str, validation: int | None = None) -> Source:
             stems = {"train": idx.TRAIN, "test": idx.TEST}
             found = {split: file for split, stem in stems.items() if (file := idx.images_in(path, stem))}
             if not found:
-                return folder.load(name, path, validation)
+                return replace(folder.load(name, path, validation), name=path.name)
             raw = {split: read_idx(file) for split, file in found.items()}
         else:
             raw = read_file(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
-    return to_source(name, raw, f"the user's file {path}", validation)
+    return replace(to_source(name, raw, f"the user's file {path}", validation), name=path.name)
 
 
 def read_file(path: Path) -> dict[str, Raw]:

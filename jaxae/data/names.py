@@ -13,19 +13,8 @@ from typing import NamedTuple
 
 from jaxae import home
 from jaxae.errors import InputError
+from jaxae.names import BUILT_IN, TFDS
 
-BUILT_IN = {
-    "digits": "1,797 handwritten digits, 8 x 8, from scikit-learn",
-    "sprites": "737,280 rendered shapes with five known factors, 64 x 64, after dSprites",
-}
-TFDS = {
-    "mnist": "70,000 handwritten digits, 28 x 28",
-    "binarized_mnist": "the static binarisation of MNIST by Larochelle and Murray, 28 x 28",
-    "fashion_mnist": "70,000 pictures of clothing, 28 x 28",
-    "kmnist": "70,000 cursive Japanese characters, 28 x 28",
-    "cifar10": "60,000 colour photographs in 10 classes, 32 x 32",
-}
-SUFFIXES = (".npy", ".npz", ".gz", ".idx", "-ubyte")
 NAME = re.compile(r"(?:tfds:)?(\w+)(?:/([^:/]+))?(?::(\d+\.\d+\.\d+))?")
 
 
@@ -34,13 +23,6 @@ class Entry(NamedTuple):
     about: str
     ready: bool
     """It can be loaded here and now: built in, or prepared in the TFDS data folder."""
-
-
-def is_path(name: str) -> bool:
-    """Whether `name` means the user's files. The catalogue's names never do: write ./mnist for a folder."""
-    if name in BUILT_IN or name in TFDS or name.startswith("tfds:"):
-        return False
-    return "/" in name or os.sep in name or name.endswith(SUFFIXES) or os.path.exists(name)
 
 
 def data_dir() -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 from jaxae import home
 from jaxae.data import builders, fetch, names
 from jaxae.errors import InputError, unknown
+from jaxae.names import is_path
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +21,7 @@ def prepare(name: str, source_dir: Path | None = None, data_dir: Path | None = N
     files where the user has them already, and manual downloads of other sets. Every file's SHA-256 is checked
     against TFDS's register. Under the final name there is a whole data set or nothing.
     """
-    if name in names.BUILT_IN or names.is_path(name):
+    if name in names.BUILT_IN or is_path(name):
         raise InputError(f"{name!r} needs no preparation: only data sets of TFDS do")
     root = home.expanded(data_dir or names.data_dir()).absolute()
     done = names.prepared(name, root)

@@ -5,6 +5,7 @@ import pytest
 
 from jaxae.data import catalogue, load, names
 from jaxae.errors import InputError
+from jaxae.names import is_path
 
 
 def version(root, *parts, info='{"fileFormat": "array_record"}', features="image_feature.Image"):
@@ -36,21 +37,21 @@ def test_source_types_are_found_lazily():
 
 @pytest.mark.parametrize("name", ["./mnist", "faces.npy", "a/b", "train-images-idx3-ubyte", "x.gz", "x.npz"])
 def test_these_are_paths(name):
-    assert names.is_path(name)
+    assert is_path(name)
 
 
 @pytest.mark.parametrize("name", ["digits", "mnist", "tfds:emnist/balanced", "svhn_cropped", "mnist:3.0.1"])
 def test_these_are_names(name):
-    assert not names.is_path(name)
+    assert not is_path(name)
 
 
 def test_existing_folder_is_a_path_unless_it_has_a_data_sets_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("faces", "mnist"):
         (tmp_path / name).mkdir()
-    assert names.is_path("faces")
-    assert not names.is_path("mnist")
-    assert names.is_path("./mnist")
+    assert is_path("faces")
+    assert not is_path("mnist")
+    assert is_path("./mnist")
 
 
 def test_newest_whole_array_record_version_is_taken(tmp_path):
