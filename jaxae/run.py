@@ -66,8 +66,8 @@ def train(
     progress = progress or Progress(quiet=True)
     record = folders.record(config, folder.path, setup.source, net is not None)
     with _claimed(folder, config, record), _checkpoints(setup, folder, progress) as checkpoints, signals() as asked:
-        hosts.first(lambda: folder.outcome_file.unlink(missing_ok=True))
         state, watch = _start(setup, checkpoints, progress)
+        hosts.first(lambda: folder.outcome_file.unlink(missing_ok=True))
         step = int(state.step)
         with _log(folder, config, record, step) as log, progress.bar(setup, step) as bar:
             lanes, programs = [Lane(setup, watch, log)], make_programs(setup, layout)
