@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxae import random
 from jaxae.artifacts import paths, pieces
-from jaxae.data.view import View
+from jaxae.data.view import View, evenly
 from jaxae.errors import InputError, a_seed
 from jaxae.evaluate.units import Units, units
 from jaxae.run import Trained
@@ -98,7 +98,7 @@ def interpolate(
         count = pieces.at_least("count", pairs, 1)
         if count > most:
             raise InputError(f"count {count}: {split} has {len(view)} examples: expected 1 to {most} pairs")
-        index = np.linspace(0, len(view) - 1, 2 * count).round().astype(np.int32).reshape(2, count).T
+        index = np.resize(evenly(len(view), 2 * count).astype(np.int32), (2, count)).T
     else:
         index = pieces.numbers(view, split, pairs)
         if index.ndim != 2 or index.shape[1] != 2:

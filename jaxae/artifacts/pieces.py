@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
-from jaxae.data.view import View
+from jaxae.data.view import View, evenly
 from jaxae.errors import InputError, a_seed
 from jaxae.run import Trained
 
@@ -20,10 +20,10 @@ def view_of(trained: Trained, split: str, seed: int) -> View:
 
 
 def spread(view: View, split: str, count: int) -> Int[np.ndarray, " count"]:
-    """That many examples evenly spread through a split: data sorted by label then shows every label."""
+    """That many examples evenly spread through a split."""
     if at_least("count", count, 1) > len(view):
         raise InputError(f"count {count}: {split} has {len(view)} examples: expected 1 to {len(view)}")
-    return np.linspace(0, len(view) - 1, count).round().astype(np.int32)
+    return evenly(len(view), count).astype(np.int32)
 
 
 def over(view: View, index: np.ndarray, fn: Callable) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Int
 
 from jaxae import random
 from jaxae.data.source import Split
@@ -28,6 +28,12 @@ def _make(pixels: Callable, key: Array, rows: Array, labels: Array, index: Array
 @partial(jax.jit, static_argnums=1)
 def _keys(key: Array, name: str, index: Array) -> Array:
     return random.example_keys(random.stream(key, name), 0, index)
+
+
+def evenly(n: int, count: int) -> Int[np.ndarray, " count"]:
+    """`count` of the numbers below n, evenly spread, or all where there are fewer: data sorted by label then shows every
+    label."""
+    return np.linspace(0, n - 1, min(count, n)).round().astype(np.int64)
 
 
 class View:
@@ -49,8 +55,8 @@ class View:
 
     def spread(self, count: int, chunk: int | None = None) -> "View":
         """`count` examples of these, evenly spread, or all where there are fewer; `chunk` at a time."""
-        at = np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(np.int64)
-        return View(self.split, self._pixels, self.key, chunk or self.chunk, self.only[at])
+        some = self.only[evenly(len(self), count)]
+        return View(self.split, self._pixels, self.key, chunk or self.chunk, some)
 
     def like(self, split: Split) -> "View":
         """Another split, seen as this one."""

@@ -141,8 +141,7 @@ def _train(network: Classifier, source: Source, splits: list[Split], seed: int) 
     every = -(-int(np.clip(EPOCHS * len(train) // BATCH, LEAST, MOST)) // ROUNDS)
     tx = optax.adam(optax.cosine_decay_schedule(2e-3, every * ROUNDS))
     feed = Feed(train, to_pixels, seed, BATCH, every, resident=fits(train))
-    some = np.linspace(0, len(held) - 1, min(HELD, len(held))).round().astype(int)
-    view = View(Split(held.rows[some], held.labels[some]), to_pixels, key, BATCH)
+    view = View(held, to_pixels, key, BATCH).spread(HELD)
     judge = jax.jit(partial(_judge, network))
 
     @jax.jit

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from jaxae.data.view import evenly
 from jaxae.errors import InputError
 
 Points = Float[np.ndarray, "points features"]
@@ -42,8 +43,7 @@ def sample_scores(
     """
     scores = {"frechet": frechet(real, fake)}
     if other is not None:
-        spread = np.linspace(0, len(other) - 1, min(len(fake), len(other))).round().astype(int)
-        scores["frechet_floor"] = frechet(real, other[spread])
+        scores["frechet_floor"] = frechet(real, other[evenly(len(other), len(fake))])
     scores |= neighbours(real, fake, k, k_density)
     named = {name: score.value for name, score in scores.items()}
     errors = {f"{name}_se": score.se for name, score in scores.items()}

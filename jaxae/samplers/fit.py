@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Array, Float
 
 from jaxae import random
+from jaxae.data.view import evenly
 from jaxae.types import Keys, PyTree
 
 BATCH = 128
@@ -59,7 +60,7 @@ def descend(key: Array, params: PyTree, loss: Loss, train: np.ndarray, held: np.
         best = jax.tree.map(lambda old, new: jnp.where(value < best[0], new, old), best, (value, now[0]))
         return best, jax.lax.fori_loop(first, last, lambda number, now: step(number, now, train), now)
 
-    some = np.linspace(0, len(held) - 1, min(HELD, len(held))).round().astype(int)
+    some = evenly(len(held), HELD)
     data = jnp.asarray(train), jnp.asarray(held[some])
     every = budget.steps // ROUNDS
     params = jax.tree.map(lambda x: jnp.asarray(x, x.dtype), params)  # no weak types: they would compile it again
