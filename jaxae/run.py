@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Shaped
 
 from jaxae import files, hosts, methods, optim, own
 from jaxae import folder as folders
@@ -239,6 +240,21 @@ def _binary_or_levels(of: Trained, on: Bench) -> bool:
 def evaluate_run(trained: Trained, split: str = "test", samples: int = 128, seed: int = 0) -> dict[str, Any]:
     """ELBO and its terms, NLL and MSE of one run: see `jaxae.evaluate.likelihood.likelihood`."""
     return evaluate_runs([trained], on=bench(trained.setup, split, Settings(samples, seed=seed)))[0]
+
+
+def scores(
+    trained: Trained, split: str = "test", samples: int = 128, seed: int = 0
+) -> dict[str, Shaped[np.ndarray, " n"]]:
+    """Of each example of a split, in its order, in nats: nll and elbo, with their Monte Carlo variances nll_var and
+    elbo_var, and effective_samples; reconstruction; mse, a number of the image; label. Of a method without a density:
+    its metrics in place of the first. What `evaluate_run` gives are their means."""
+    from jaxae.evaluate.likelihood import examples
+
+    on = bench(trained.setup, split, Settings(samples, seed=seed))
+    (of,) = examples(on)([Model(trained.setup.numbers(), trained.variables, trained.step)])
+    if "log_p" in of:
+        of |= {"nll": -of.pop("log_p"), "nll_var": of.pop("log_p_var"), "effective_samples": of.pop("ess")}
+    return of | {"label": trained.setup.source.split(split).labels}
 
 
 def kept(measures: dict[str, Any]) -> bool:

@@ -26,6 +26,7 @@ VERBS = {
     "interpolate": "jaxae.cli.artifacts",
     "traverse": "jaxae.cli.artifacts",
     "encode": "jaxae.cli.artifacts",
+    "score": "jaxae.cli.artifacts",
     "decode": "jaxae.cli.artifacts",
     "report": "jaxae.cli.artifacts",
     "methods": "jaxae.cli.methods",

@@ -8,7 +8,7 @@ import click
 
 from jaxae import samplers
 from jaxae.cli.member import checkpoint_option, is_sweep, must_be_there, run_argument, split_option
-from jaxae.errors import known
+from jaxae.errors import a_seed, known
 from jaxae.names import SPLITS
 
 PICTURE = (".png", ".npz")
@@ -164,6 +164,24 @@ def encode(run_dir: str, count: int | None, split: str, seed: int, checkpoint: s
     from jaxae import artifacts, files
 
     files.write(path, files.npz(artifacts.encode(trained, split, seed, count)))
+    click.echo(path)
+
+
+@click.command()
+@run_argument()
+@split_option
+@click.option("--samples", type=int, default=128, help="importance samples an example [128]")
+@_seed("the held-out pixels' and samples' noise")
+@checkpoint_option
+@click.option("--out", metavar="PATH", help="a .npz [RUN/scores.npz]")
+def score(run_dir: str, split: str, samples: int, seed: int, checkpoint: str, out: str | None) -> None:
+    """Each example's NLL, ELBO and errors as arrays: which are unlikely, and which are badly reconstructed."""
+    known("split", split, SPLITS)
+    a_seed(seed)
+    trained, path = _load(run_dir, checkpoint, out, "scores.npz", (".npz",))
+    from jaxae import files, run
+
+    files.write(path, files.npz(run.scores(trained, split, samples, seed)))
     click.echo(path)
 
 

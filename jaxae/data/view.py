@@ -31,8 +31,7 @@ def _keys(key: Array, name: str, index: Array) -> Array:
 
 
 def evenly(n: int, count: int) -> Int[np.ndarray, " count"]:
-    """`count` of the numbers below n, evenly spread, or all where there are fewer: data sorted by label then shows every
-    label."""
+    """`count` of the numbers below n, or all where there are fewer: data sorted by label then shows every label."""
     return np.linspace(0, n - 1, min(count, n)).round().astype(np.int64)
 
 

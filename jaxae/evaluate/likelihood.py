@@ -97,6 +97,26 @@ def likelihood(bench: Bench) -> Measure:
     """
     samples, dense = bench.settings.samples, bench.method.log_weight is not None
     settings = {} if bench.method.given is None else {"density_of": "p(x | label)"}
+    each = examples(bench)
+
+    def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
+        found = []
+        for of, model in zip(each(models), models):
+            squared = of.pop("mse")
+            result: dict[str, Any] = {"elbo": None, "nll": None, "kl": None}
+            own = {name: float(value.mean(dtype=np.float64)) for name, value in of.items()}
+            result |= _density(of, samples) if dense else own
+            result |= {"mse": float(squared.mean(dtype=np.float64)), "examples": len(squared), "step": model.step}
+            found.append({**result, "notes": _warnings(result), "settings": settings})
+        return found
+
+    return measure
+
+
+def examples(bench: Bench) -> Callable[[Sequence[Model]], list[dict[str, Float[np.ndarray, " n"]]]]:
+    """models -> what `importance` estimates of each example of the split, or the metrics of a method without a density;
+    and its mse."""
+    samples, dense = bench.settings.samples, bench.method.log_weight is not None
     if samples < 2:
         raise InputError(f"samples {samples}: expected at least 2, for one has no Monte Carlo error")
     block = max(1, min(samples, BLOCK.get(jax.default_backend(), WIDE) // bench.view(bench.split).chunk))
@@ -110,19 +130,11 @@ def likelihood(bench: Bench) -> Measure:
     held = bench.over(weigh, "importance") if dense else bench.over(terms)
     error = bench.over(lambda method, variables, keys, batch, step: _squared_error(method, variables, batch))
 
-    def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
-        view, found = bench.view(bench.split), []
-        for of, squared, model in zip(held(models, view), error(models, view), models):
-            result: dict[str, Any] = {"elbo": None, "nll": None, "kl": None}
-            own = {name: float(value.mean(dtype=np.float64)) for name, value in of.items()}
-            result |= _density(of, samples) if dense else own
-            result["mse"] = float(squared.mean(dtype=np.float64))
-            found.append(
-                {**result, "examples": len(view), "step": model.step, "notes": _warnings(result), "settings": settings}
-            )
-        return found
+    def each(models: Sequence[Model]) -> list[dict[str, np.ndarray]]:
+        view = bench.view(bench.split)
+        return [of | {"mse": squared} for of, squared in zip(held(models, view), error(models, view))]
 
-    return measure
+    return each
 
 
 def _squared_error(method: Method, variables: Variables, batch: Batch) -> Float[Array, " batch"]:
