@@ -59,13 +59,7 @@ class Config:
     eps: float = _field(1e-8, "training", "the update rule's epsilon", above=0)
     clip_norm: float | None = _field(None, "training", "largest norm of the gradient, or of each player's", above=0)
     accumulate: int = _field(1, "training", "pieces a batch is cut into, to fit memory", low=1)
-    average: float | None = _field(
-        None,
-        "training",
-        "decay of an exponential moving average of the weights, which then is evaluated",
-        low=0,
-        below=1,
-    )
+    average: float | None = _field(None, "training", "decay of the averaged weights that are evaluated", low=0, below=1)
     dtype: str = _field("float32", "training", "of the computation, not the parameters", choices=names.DTYPES)
     patience: int | None = _field(None, "training", "stop after so many validations without a gain", low=1)
     validate_every: int | str = _field("10%", "training", "from one validation to the next", duration=True, free=True)

@@ -27,8 +27,8 @@ class TrainCommand(click.Command):
             click.Option([f"--{h.name.replace('_', '-')}", h.name], type=str, default=None, help=_own_help(name, h))
             for h in methods.entry(name).hyperparameters
         ]
-        of_all = [_with_default(option, defaults) for option in self.params]
-        return [*of_all, *own, *filter(None, [self.get_help_option(ctx)])]
+        shown = [_with_default(option, defaults) for option in self.params]
+        return [*shown, *own, *filter(None, [self.get_help_option(ctx)])]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         for place, word in enumerate(args):
@@ -54,8 +54,8 @@ class TrainCommand(click.Command):
 
 def _with_default(option: click.Parameter, defaults: Config) -> click.Parameter:
     """The option, with what it is for the method and the network unless given."""
-    value = getattr(defaults, option.name or "", None)
-    if value is None or value is False or "[" in (said := getattr(option, "help", None) or "["):
+    value, said = getattr(defaults, option.name or "", None), getattr(option, "help", None)
+    if value is None or value is False or not said or "[" in said:
         return option
     shown = copy.copy(option)
     shown.help = f"{said} [{value}]"

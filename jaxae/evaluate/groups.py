@@ -113,11 +113,12 @@ def codes_in_use(bench: Bench) -> Measure:
             statistics = units(of, method.standard_prior)
             kl = None if statistics.kl is None else [float(value) for value in statistics.kl]
             told = None if "kl" not in of else _mean(of["kl"])
+            finite = all(np.isfinite(value).all() for value in of.values())
             found.append(
                 {
                     "active_units": statistics.active if dense else None,
                     **({} if kl is None else {"kl_of_units": kl}),
-                    "notes": [latents.diagnosis(statistics, told)],
+                    "notes": [latents.diagnosis(statistics, told) if finite else NOT_FINITE],
                 }
             )
         return found

@@ -25,7 +25,7 @@ def diagnosis(units: Units, told: float | None = None) -> str:
                 f"posterior collapse: the code of {_units(count)} tells {max(told, 0.0):.3f} nats an example, next to "
                 "nothing: lower beta, warm it up from 0, or give free bits"
             )
-        return f"no collapse: the code of {_units(count)} tells {told:.2f} nats an example; {units.active} are active"
+        return f"no collapse: the code of {_units(count)} tells {told:.2f} nats an example"
     if units.kl is None:
         still = int(np.sum(units.variance < ACTIVE * units.variance.max()))
         if units.variance.max() < 1e-8:
