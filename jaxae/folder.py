@@ -1,8 +1,8 @@
 """The folders of a run and of a sweep, and who may write in them.
 
-A run's: config.json, record.json, metrics.jsonl, tensorboard/, checkpoints/, evaluation.json, report.html; samplers/
-once something was fitted to its codes. A sweep's: sweep.json, members/NAME/ (each a run's own, with an outcome.json),
-wave/ (while one is trained), table.csv, report.html.
+A run's: config.json, record.json, metrics.jsonl, tensorboard/, checkpoints/, outcome.json (how it ended),
+evaluation.json, report.html; samplers/ once something was fitted to its codes. A sweep's: sweep.json, members/NAME/ (each
+a run's own), wave/ (while one is trained), table.csv, report.html.
 """
 
 import contextlib
@@ -30,14 +30,12 @@ LOCK = ".lock"
 LEFTOVER = re.compile(r"\.lock|\.(config|record|sweep)\.json\w{8}")
 """The lock, and what `write_json` writes beside the file to come."""
 LIBRARIES = ("jaxae", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
-FORMAT = 1
-FORM = {
+FORMAT = 1  # of sweep.json
+SWEEP = {
     "base": dict, "seeds": list, "grid": dict, "members": list, "shared_batches": bool, "lanes": str, "block": int,
     "exact": bool,
 }  # fmt: skip
-"""Of sweep.json."""
-
-
+"""Of sweep.json, all of which must be there."""
 CONFIG = {"method": str, "hyperparameters": dict}
 RECORD = {
     "command": str, "network": str, "versions": dict, "device": str, "data": {"sha256": str, "sizes": {"train": int}},
@@ -145,10 +143,10 @@ class SweepFolder:
     def read(self) -> dict[str, Any]:
         if not self.exists():
             raise InputError(f"{self.path}: no sweep here (no sweep.json): `jaxae sweep --run {self.path}` makes one")
-        kept = read_json(self.sweep_file, FORM)
+        kept = read_json(self.sweep_file, SWEEP)
         if kept.get("format") != FORMAT:
             raise InputError(f"{self.sweep_file}: format {kept.get('format')}: this jaxae reads format {FORMAT}")
-        if missing := [name for name in FORM if name not in kept]:
+        if missing := [name for name in SWEEP if name not in kept]:
             raise InputError(f"{self.sweep_file}: it has no {missing[0]}: restore it")
         if not all(isinstance(values, list) for values in kept["grid"].values()):
             raise InputError(f"{self.sweep_file}: grid {kept['grid']!r:.60}: expected lists of values: restore it")
