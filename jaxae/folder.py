@@ -1,8 +1,8 @@
 """The folders of a run and of a sweep, and who may write in them.
 
 A run's: config.json, record.json, metrics.jsonl, tensorboard/, checkpoints/, outcome.json (how it ended),
-evaluation.json, report.html; samplers/ once something was fitted to its codes. A sweep's: sweep.json, members/NAME/ (each
-a run's own), wave/ (while one is trained), table.csv, report.html.
+evaluation.json, report.html; samplers/ once something was fitted to its codes. A sweep's: sweep.json, members/NAME/
+(each a run's own), wave/ (while one is trained), table.csv, report.html.
 """
 
 import contextlib
