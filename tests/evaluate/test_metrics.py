@@ -205,12 +205,19 @@ def test_active_units_of_a_spherical_code_are_those_of_its_mean():
     found = metrics.measures(["latents"], of)([model])[0]
     mean = of.view("test").map(lambda batch: _mean_of_svae(model.variables, batch))
     assert found["active_units"] == int(np.sum(mean.var(axis=0) > 0.01))
-    assert "tells" in found["notes"]["latents"][0]
+    told = float(found["notes"]["latents"][0].split()[-4])
+    kl = of.view("test").map(lambda batch: sphere.kl_to_uniform(_of_svae(model.variables, batch)[1], LATENT))
+    assert told == pytest.approx(kl.mean(), abs=0.3)
+
+
+def _of_svae(variables, batch):
+    """(mu, kappa)"""
+    out = small.Encoder(LATENT + 1).apply({"params": variables.params["encoder"]}, batch.x)
+    return direction(out[:, :LATENT]), 1 + jax.nn.softplus(out[:, LATENT])
 
 
 def _mean_of_svae(variables, batch):
-    out = small.Encoder(LATENT + 1).apply({"params": variables.params["encoder"]}, batch.x)
-    mu, kappa = direction(out[:, :LATENT]), 1 + jax.nn.softplus(out[:, LATENT])
+    mu, kappa = _of_svae(variables, batch)
     return sphere.mean_resultant(kappa, LATENT)[:, None] * mu
 
 

@@ -40,6 +40,7 @@ def test_the_command_of_a_sweep_is_read_back_as_that_sweep(plan, how, monkeypatc
     monkeypatch.setattr("jaxae.sweep.run.sweep", sweep)
     monkeypatch.setattr("jaxae.parallel.virtual", lambda devices: None)
     assert words[:2] == ["jaxae", "sweep"] and status(words[1:]) == 2
+    assert not {f"--{axis}" for axis in plan.grid} & set(words)
     assert found[1] == "runs/a sweep" and found[2] == How(lanes, block if lanes == "vmap" else None, seed_devices)
     again = found[0]
     assert again.members == plan.members and again.shared_batches == plan.shared_batches
