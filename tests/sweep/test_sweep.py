@@ -112,10 +112,12 @@ def test_waves_order_and_company_change_no_bit(whole, tmp_path):
 
 @pytest.mark.parametrize("lanes", [pytest.param("map", marks=pytest.mark.slow), "vmap"])
 def test_programs_are_compiled_once_whatever_the_number_of_members_and_waves(tmp_path, caplog, lanes):
+    how = sweep.How(lanes, 2 if lanes == "vmap" else None, wave=2)
+
     def compiled(seeds):
         caplog.clear()
         with jax.log_compiles():
-            sweep.sweep(plan_of(seeds, {}, steps=4), tmp_path / str(len(seeds)), sweep.How(lanes, 2 if lanes == "vmap" else None, wave=2))
+            sweep.sweep(plan_of(seeds, {}, steps=4), tmp_path / str(len(seeds)), how)
         found = [re.search(r"Finished XLA compilation of (\S+)", record.getMessage()) for record in caplog.records]
         return Counter(match[1] for match in found if match)
 
