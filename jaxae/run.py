@@ -218,12 +218,12 @@ def evaluator(on: Bench, names: Sequence[str] = ("likelihood",)) -> Callable[[Se
 
     def evaluate(runs: Sequence[Trained]) -> list[dict[str, Any]]:
         found = measure([Model(of.setup.numbers(), of.variables, of.step) for of in runs])
+        grey = runs[0].setup.likelihood.name == "bernoulli" and not _binary(on)
         for measures, of in zip(found, runs):
-            if measures.get("nll") is not None and of.setup.likelihood.discrete:
-                if _binary_or_levels(of, on):
-                    measures["bits_per_dim"] = measures["nll"] / int(np.prod(of.setup.source.shape)) / float(np.log(2))
-                else:
-                    measures["notes"]["likelihood"].append(GREY)
+            if measures.get("nll") is not None and grey:
+                measures["notes"]["likelihood"].append(GREY)
+            elif measures.get("nll") is not None and of.setup.likelihood.discrete:
+                measures["bits_per_dim"] = measures["nll"] / int(np.prod(of.setup.source.shape)) / float(np.log(2))
             measures |= {"step": of.step, "split": on.split, "evaluation_seed": on.settings.seed}
             measures["digest"] = final_digest(of)
         return found
@@ -231,10 +231,9 @@ def evaluator(on: Bench, names: Sequence[str] = ("likelihood",)) -> Callable[[Se
     return evaluate
 
 
-def _binary_or_levels(of: Trained, on: Bench) -> bool:
-    """Whether the pixels are what the discrete likelihood counts: bits, or levels."""
-    some = np.asarray(next(on.view(on.split).batches()).x)
-    return of.setup.likelihood.name != "bernoulli" or bool(np.isin(some, (0.0, 1.0)).all())
+def _binary(on: Bench) -> bool:
+    """Whether pixels, by a batch of them, are bits."""
+    return bool(np.isin(np.asarray(next(on.view(on.split).batches()).x), (0.0, 1.0)).all())
 
 
 def evaluate_run(trained: Trained, split: str = "test", samples: int = 128, seed: int = 0) -> dict[str, Any]:
