@@ -28,6 +28,7 @@ from jaxae.progress import Progress
 HERE = Path(__file__).parent
 FILE, PAGE, README = HERE / "ledger.json", HERE / "ledger.md", HERE.parent / "README.md"
 START, END = "<!-- ledger: made by python -m experiments.ledger -->", "<!-- end of ledger -->"
+BUDGETS = ("paper", "gpu", "cpu")  # the longest first
 FLATTER, DEEPER = "one layer", "two layers"  # tables of the same data, whose settings are compared with each other
 READ, RECALLED = "read in the authors' code or a reproducing source", "recalled from the paper, not checked"
 
@@ -126,11 +127,13 @@ def key(row: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def tables(rows: Sequence[dict[str, Any]]) -> str:
-    """Markdown: a table of rows for each (table, budget), in the order of the published values, with the paired
-    differences from the first; and under it those of the other neighbours, of IWAE from the VAE with as many samples,
-    and of two layers from one."""
+    """Markdown: a table of rows for each (table, budget), the longest budget first, in the order of the published
+    values, with the paired differences from the first; and under it those of the other neighbours, of IWAE from the
+    VAE with as many samples, and of two layers from one."""
     parts = []
-    for table, budget in dict.fromkeys((row["table"], row["budget"]) for row in rows):
+    named = list(dict.fromkeys(row["table"] for row in rows))
+    groups = {(row["table"], row["budget"]) for row in rows}
+    for table, budget in sorted(groups, key=lambda one: (named.index(one[0]), BUDGETS.index(one[1]))):
         mine = [row for row in rows if (row["table"], row["budget"]) == (table, budget)]
         mine.sort(key=lambda row: -(row["published"] or 0.0))
         parts.append(

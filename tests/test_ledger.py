@@ -74,6 +74,13 @@ def test_two_layers_are_compared_with_the_same_setting_of_one():
     assert text.count("of one layer") == 1
 
 
+def test_a_tables_budgets_stand_together_and_the_longest_first():
+    cpu, other, gpu = row("VAE", [90.0]), row("VAE", [86.0], table="two layers"), row("VAE", [87.0], budget="gpu")
+    text = ledger.tables([cpu, other, gpu])
+    heads = ("**one layer**, budget `gpu`", "**one layer**, budget `cpu`", "**two layers**, budget `cpu`")
+    assert text.index(heads[0]) < text.index(heads[1]) < text.index(heads[2])
+
+
 def test_tables_and_budgets_are_kept_apart():
     text = ledger.tables([row("VAE", [90.0, 91.0]), row("VAE", [86.0, 87.0], budget="paper")])
     assert "budget `cpu`" in text and "budget `paper`" in text and "Paired" not in text
