@@ -202,12 +202,12 @@ class Loop:
             lane.meter.add(metrics)
             return
         step, why = self.step + len(metrics["loss"]), f"{bad[0]} is {metrics[bad[0]][-1]}"
+        lane.watch.outcome = {"outcome": "diverged", "step": step, "why": why}
         if self.alone:
             self.checkpoints.wait()
             last = self.checkpoints.latest_step()
             kept = "no checkpoint had been made" if last is None else f"the checkpoint of step {last:,} is kept"
             raise Diverged(f"{why} at step {step:,}: {kept}; try a lower learning rate, clip_norm, or look at the data")
-        lane.watch.outcome = {"outcome": "diverged", "step": step, "why": why}
         self.progress.warn(f"{lane.name}: {why} at step {step:,}: frozen there; the others go on")
 
     def write_logs(self) -> None:

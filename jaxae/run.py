@@ -73,10 +73,13 @@ def train(
         with _log(folder, config, record, step) as log, progress.bar(setup, step) as bar:
             lanes, programs = [Lane(setup, watch, log)], make_programs(setup, layout)
             loop = Loop(lanes, layout, programs, state, step, checkpoints, progress, bar, asked)
-            with contextlib.closing(loop):
-                loop.run()
-            outcome = watch.outcome or {"outcome": "finished", "step": loop.step}
-            hosts.first(lambda: files.write_json(folder.outcome_file, outcome))
+            try:
+                with contextlib.closing(loop):
+                    loop.run()
+                watch.outcome = watch.outcome or {"outcome": "finished", "step": loop.step}
+            finally:
+                if watch.outcome:  # not of a run that a signal or the disk has ended
+                    hosts.first(lambda: files.write_json(folder.outcome_file, watch.outcome))
     return load(folder.path, net=net, setup=setup)
 
 

@@ -1,6 +1,7 @@
 """The promises of a run: the same numbers whatever happens to it on the way."""
 
 import json
+import re
 import shutil
 import signal
 
@@ -9,8 +10,8 @@ import jax
 import numpy as np
 import pytest
 
+from jaxae import compare, log, loop, run
 from jaxae import folder as folders
-from jaxae import log, loop, run
 from jaxae.checkpoint import Checkpoints
 from jaxae.cli import status
 from jaxae.data.view import View
@@ -199,6 +200,9 @@ def test_not_finite_stops_at_its_step_and_keeps_the_checkpoint(tmp_path, accumul
     assert run.load(tmp_path / "run").step == 30
     with pytest.raises(Diverged, match="step 35"):
         run.train(config, tmp_path / "run")
+    said = folders.RunFolder(tmp_path / "run").outcome()
+    assert (said["outcome"], said["step"]) == ("diverged", 35) and re.fullmatch(r"\w+ is (-?inf|nan)", said["why"])
+    assert compare.table(tmp_path / "run")["outcome"].tolist() == ["diverged"]
 
 
 def test_a_validation_that_is_not_finite_is_never_the_best():
