@@ -88,7 +88,7 @@ def summary(frame: pandas.DataFrame) -> dict[str, Any]:
                 "values": rows[name].tolist(), "mean": of[name].mean, "interval": [of[name].low, of[name].high],
                 **({} if name == "VAE" else {
                     "difference": against[name].mean, "difference_interval": [against[name].low, against[name].high],
-                    "p_holm": float(p[others.index(name)]),
+                    "p_holm": None if np.isnan(q := p[others.index(name)]) else float(q),
                 }),
             } for name in METHODS
         }  # fmt: skip
@@ -106,9 +106,14 @@ def page(kept: dict[str, Any]) -> str:
 
 def _cell(of: dict[str, Any]) -> str:
     low, high = of["interval"]
-    marked = "*" if of.get("p_holm", 1) < 0.05 else ""
+    marked = "*" if is_apart(of) else ""
     spread = "" if low is None else f" ({number(low, 3)} to {number(high, 3)})"
     return f"{number(of['mean'], 3)}{marked}{spread}"
+
+
+def is_apart(of: dict[str, Any]) -> bool:
+    """Whether the difference from the VAE is significant: never, where it does not scatter."""
+    return (p := of.get("p_holm")) is not None and p < 0.05
 
 
 def conclusion(kept: dict[str, Any]) -> str:
@@ -116,7 +121,7 @@ def conclusion(kept: dict[str, Any]) -> str:
     apart: list[str] = []
     for score, of in kept["scores"].items():
         for name in METHODS:
-            if of[name].get("p_holm", 1) < 0.05:
+            if is_apart(of[name]):
                 way = "above" if of[name]["difference"] > 0 else "below"
                 apart.append(f"{name} is {way} the VAE by {about(score).words}")
     said = "; ".join(apart) if apart else "no method differs from the VAE by any score"

@@ -176,7 +176,8 @@ def _line(row: dict[str, Any], first: dict[str, Any]) -> str:
     units = "–" if row.get("active_units") is None else f"{row['active_units']:.1f}"
     wall = f"{'about ' if 'wall_note' in row else ''}{row['wall_s'] / 60:.0f} min"
     less = "–" if row is first else _difference(first, row)
-    return f"| {row['setting']} | {ours} | {row['seeds']} | {less} | {published} | {gap} | {units} | {wall} |"
+    seeds = f"{row['seeds']}" + (f", {row['diverged']} more diverged" if row.get("diverged") else "")
+    return f"| {row['setting']} | {ours} | {seeds} | {less} | {published} | {gap} | {units} | {wall} |"
 
 
 def _named(one: dict[str, Any], other: dict[str, Any], of: str = "") -> str:

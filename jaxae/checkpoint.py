@@ -96,7 +96,12 @@ class Checkpoints:
 
     def unrank(self, abstract_state: PyTree) -> None:
         """Takes the value from every step that has one: they are no longer to be compared with those to come."""
-        for step in hosts.first(lambda: self._store.ranked(self._steps())):
+        wanted = named_leaves(abstract_state)
+
+        def sound() -> list[int]:
+            return [step for step in self._store.ranked(self._steps()) if self._sound(step, wanted)]
+
+        for step in hosts.first(sound):
             found = self.restore(abstract_state, step)
             assert found is not None
             self.save(step, found.state, found.meta)
@@ -175,16 +180,35 @@ class Checkpoints:
         self._store.save(step, arrays, facts)
 
     def _find(self, wanted: dict[str, Any]) -> Restored | None:
-        found = self._steps()
+        found, damaged = self._steps(), {}
         for newest in reversed(found):
             try:
-                return self._load(newest, wanted)
+                restored = self._load(newest, wanted)
             except Damaged as why:
-                place, done = self.folder / str(newest), self._store.set_aside(newest)
-                self._warn(f"checkpoint {place} is damaged ({why}): {done}")
+                damaged[newest] = why
+                continue
+            for step, reason in damaged.items():  # not before: without a whole one this would look like a new run
+                self._set_aside(step, reason)
+            return restored
         if found:
-            raise InputError(f"no whole checkpoint in {self.folder}: all {len(found)} are damaged")
+            raise InputError(
+                f"no whole checkpoint in {self.folder}: all {len(found)} are damaged ({damaged[found[-1]]}): restore "
+                "one, or move the folder away to begin anew"
+            )
         return None
+
+    def _sound(self, step: int, wanted: dict[str, Any]) -> bool:
+        """Whether the step is whole; it is set aside where it is not."""
+        try:
+            self._load(step, wanted)
+        except Damaged as why:
+            self._set_aside(step, why)
+            return False
+        return True
+
+    def _set_aside(self, step: int, why: Damaged) -> None:
+        place, done = self.folder / str(step), self._store.set_aside(step)
+        self._warn(f"checkpoint {place} is damaged ({why}): {done}")
 
     def _read(self, step: int, wanted: dict[str, Any]) -> Restored:
         with self._the_one(step):

@@ -120,6 +120,7 @@ class Loop:
         self.keys = self.layout.put_rest(keys)
         self.state = self.layout.put(self.state if self.alone else _padded(self.state, self.padding))
         self.view = self.setup.view("validation")
+        self.known = 0  # of several processes: the signal that all have heard of
         self.ready: tuple[tuple[int, int], PyTree] = (-1, 0), None
         self.ranks = not methods.entry(config.method).moves
 
@@ -137,10 +138,11 @@ class Loop:
             if self.due("log"):
                 self.write_logs()
             improved = self.validate() if self.due("validate") else {}
-            if improved or self.due("checkpoint") or self.ended() or self.asked:
+            stop = self.stop()
+            if improved or self.due("checkpoint") or self.ended() or stop:
                 self.save(improved)
-            if self.asked:
-                self.interrupt()
+            if stop:
+                self.interrupt(stop)
         self.checkpoints.wait()
 
     def close(self) -> None:
@@ -228,7 +230,7 @@ class Loop:
 
         means = {name: _means(values) for name, values in self.view.map(score).items()}
         rows = hosts.agree(np.stack(list(means.values()), axis=-1))[0]
-        improved = {}
+        improved, going = {}, [number for number, lane in enumerate(self.lanes) if lane.going]
         for number, lane in enumerate(self.lanes):
             if lane.going:
                 row = dict(zip(means, rows[number].tolist()))
@@ -236,8 +238,9 @@ class Loop:
                 if self.ranks and (best := lane.watch.see(row["loss"])) is not None:
                     improved[number] = best
                 self.be_patient(lane)
-        middle = np.median(rows[: len(self.lanes)], axis=0).tolist()
-        self.progress.validated(self.step, dict(zip(means, middle)), len(self.lanes))
+        if going:
+            middle = np.median(rows[going], axis=0).tolist()
+            self.progress.validated(self.step, dict(zip(means, middle)), len(going))
         return improved
 
     def be_patient(self, lane: Lane) -> None:
@@ -267,19 +270,22 @@ class Loop:
         """The lanes' states, without those that only fill the block."""
         return jax.tree.map(lambda x: x[: len(self.lanes)], self.layout.get(self.state))
 
-    def interrupt(self) -> None:
+    def stop(self) -> int:
+        """The signal to end by, or 0. Of several processes all must end at one step, so there one that has come since
+        they last agreed has to wait until they do again."""
+        return next(iter(self.asked), 0) if hosts.count() == 1 else self.known
+
+    def interrupt(self, by: int) -> None:
         self.checkpoints.wait()
-        name = signal.Signals(self.asked[0]).name
-        message = f"stopped by {name} at step {self.step:,}, saved: the same command goes on from there"
-        raise Interrupted(self.asked[0], message)
+        name = signal.Signals(by).name
+        raise Interrupted(by, f"stopped by {name} at step {self.step:,}, saved: the same command goes on from there")
 
     def agree(self, call: int) -> int:
-        """Of several processes: process 0's number of steps, and a signal that any of them has got."""
+        """Of several processes: process 0's number of steps; and a signal that any of them has got is known to all."""
         if hosts.count() == 1:
             return call
         said = hosts.agree(np.array([call, max(self.asked, default=0)]))
-        if said[:, 1].any() and not self.asked:
-            self.asked.append(int(said[:, 1].max()))
+        self.known = int(said[:, 1].max())
         return int(said[0, 0])
 
 

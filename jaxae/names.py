@@ -12,10 +12,12 @@ OPTIMIZERS = (
     "adagrad",
 )  # fmt: skip
 MOMENTS = {name: {"b1": 0.9, "b2": 0.999} for name in OPTIMIZERS}
-MOMENTS |= {"lion": {"b1": 0.9, "b2": 0.99}, "rmsprop": {"b1": 0.0, "b2": 0.99}}
+MOMENTS |= {"lion": {"b1": 0.9, "b2": 0.99}, "rmsprop": {"b1": 0.0, "b2": 0.99}, "muon": {"b1": 0.95, "b2": 0.999}}
 UNUSED = {"sgd": ("b2", "eps"), "adagrad": ("b1", "b2"), "lion": ("eps",)}
 """Of these, what does nothing."""
 DECAYING = ("adamw", "lion", "lamb", "muon")  # those that know a weight decay
+OF_NETWORKS = ("width", "depth", "activation", "likelihood", "scale")
+"""Settings of a config that modules of the user's own take the place of."""
 DTYPES = ("float32", "bfloat16")
 PARALLEL = ("jit", "pmap", "none")
 SPLITS = ("train", "validation", "test")

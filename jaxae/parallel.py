@@ -6,9 +6,11 @@ them is always the same pure function; nothing here knows what it computes.
 
 import contextlib
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -23,6 +25,7 @@ Own = Any
 Shared = Any
 Options = dict[str, str | bool]
 """A compiler's."""
+GROUP = Path("/sys/fs/cgroup")  # a container's limits, where it has any
 
 
 def virtual(count: int) -> None:
@@ -37,7 +40,25 @@ def virtual(count: int) -> None:
 def device_memory() -> int:
     """Bytes that a device has in all."""
     stats = jax.local_devices()[0].memory_stats() or {}
-    return int(stats.get("bytes_limit") or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return int(stats.get("bytes_limit") or _host_memory()[0])
+
+
+def free_memory() -> int:
+    """Bytes that the host could still give: what files are kept in, for as long as nobody asks, among them."""
+    return _host_memory()[1]
+
+
+def _host_memory() -> tuple[int, int]:
+    """(in all, free), of the machine or of the control group that this process may not leave."""
+    page = os.sysconf("SC_PAGE_SIZE")
+    whole, free = os.sysconf("SC_PHYS_PAGES") * page, os.sysconf("SC_AVPHYS_PAGES") * page
+    with contextlib.suppress(OSError, AttributeError):  # elsewhere than on Linux
+        said = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
+        free = int(said[1]) * 1024  # type: ignore[index]
+    with contextlib.suppress(OSError, ValueError):  # no limit says "max"
+        most, used = (int((GROUP / f"memory.{name}").read_text()) for name in ("max", "current"))
+        whole, free = min(whole, most), min(free, most - used)
+    return whole, free
 
 
 def products() -> Options:

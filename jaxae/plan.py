@@ -16,6 +16,7 @@ from jaxae.config import Config
 from jaxae.errors import InputError, unknown
 
 MOST = 100_000  # members: more are a slip of the keyboard
+LANES = ("auto", "map", "vmap")
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,9 @@ class Plan:
             raise InputError(f"wandb {self.base.wandb!r}: a sweep does not log there: leave it out")
         if self.base.parallel == "pmap":
             raise InputError("parallel pmap: a sweep's devices form a mesh: expected jit, with --mesh seed=S,data=D")
-        _ = self.members
+        if not self.members:
+            raise InputError("a sweep without members: expected a seed at least, and a value on each axis of the grid")
+        _once("members", [member.name for member in self.members])
 
     @cached_property
     def members(self) -> tuple[Member, ...]:
@@ -85,6 +88,27 @@ class Plan:
         }
 
 
+@dataclass(frozen=True)
+class How:
+    """How a sweep is carried out: of this only `lanes` and `block` reach the numbers, and these to rounding alone."""
+
+    lanes: str = "auto"
+    """"map", "vmap" or "auto": see `jaxae.sweep.lanes.choose`."""
+    block: int | None = None
+    """Lanes that vmap takes side by side; None: see `jaxae.sweep.lanes.block`."""
+    seed_devices: int = 1
+    """Devices that share the members."""
+    wave: int | None = None
+    """Members trained at once; None: as many as fit in memory."""
+
+    def __post_init__(self) -> None:
+        if self.lanes not in LANES:
+            raise unknown("lanes", self.lanes, LANES)
+        for name, number, least in (("block", self.block, 2), ("wave", self.wave, 1)):
+            if number is not None and number < least:
+                raise InputError(f"{name} {number}: expected at least {least}")
+
+
 _FIELDS = {f.name: f for f in fields(Config) if f.name != "hyperparameters"}
 
 
@@ -98,7 +122,8 @@ def _structure(config: Config) -> str:
 
     own = {k: traced(v) if k in scheduled else v for k, v in values["hyperparameters"].items()}
     numbers = {"learning_rate": traced(values["learning_rate"]), "hyperparameters": own}
-    fixed = {"method": config.method, "seed": None, "order_seed": None}  # two files of one name are two methods
+    whole = {"method": config.method, "data": config.data}  # two files of one name are two methods, or data sets
+    fixed = {**whole, "seed": None, "order_seed": None}
     return repr(sorted({**values, **fixed, **numbers}.items()))
 
 

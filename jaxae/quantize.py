@@ -67,14 +67,12 @@ def ema_update(
     z: Float[Array, "batch *positions dim"],
     index: Int[Array, "batch *positions"],
     decay: float | Array,
-    epsilon: float = 1e-7,
 ) -> Codebook:
     """One step of online k-means: van den Oord et al. 2017 (arXiv:1711.00937), appendix A.1, in shares.
 
-    count <- decay count + (1 - decay) share of z assigned; total likewise; vector = total / count. The count is
-    Laplace-smoothed, n (count + epsilon) / (n + codes epsilon) with n = sum of counts. A code that the batch does not
-    use stays where it is: its total and count fade alike. z and index are this device's rows; the statistics are the
-    global batch's, and nothing is differentiated.
+    count <- decay count + (1 - decay) share of z assigned; total likewise; vector = total / count. A code that the
+    batch does not use stays where it is: its total and count fade alike. z and index are this device's rows; the
+    statistics are the global batch's, and nothing is differentiated.
     """
     z, codes = jax.lax.stop_gradient(z), len(codebook.vectors)
     chosen = jax.nn.one_hot(index.reshape(-1), codes, dtype=z.dtype)
@@ -82,9 +80,8 @@ def ema_update(
     seen = axis.mean((jnp.mean(chosen, axis=0), total))
     old = (codebook.count, codebook.total)
     count, total = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, old, seen)
-    n = jnp.sum(count)
-    smooth = n * (count + epsilon) / (n + codes * epsilon)
-    vectors = jnp.where((seen[0] > 0)[:, None], total / smooth[:, None], codebook.vectors)
+    moves = (seen[0] > 0) & (count > 0)  # not at a decay of one
+    vectors = jnp.where(moves[:, None], total / jnp.where(moves, count, 1.0)[:, None], codebook.vectors)
     return Codebook(vectors, count, total)
 
 

@@ -20,8 +20,9 @@ from jaxae.build import Setup, build
 from jaxae.checkpoint import Checkpoints, Restored
 from jaxae.config import Config
 from jaxae.digest import digest
-from jaxae.errors import InputError
+from jaxae.errors import Diverged, InputError, Interrupted
 from jaxae.evaluate.bench import USUAL, Bench, Model, Settings
+from jaxae.evaluate.measures import GREY
 from jaxae.folder import RunFolder
 from jaxae.log import Log, NoLog, import_wandb
 from jaxae.loop import Lane, Loop, Watch, make_programs
@@ -29,10 +30,6 @@ from jaxae.parallel import Layout, device_memory, make_mesh
 from jaxae.progress import Progress
 from jaxae.types import Net, TrainState, Variables
 
-GREY = (
-    "grey pixels under a Bernoulli likelihood: these nats are a cross-entropy and no likelihood of the images; "
-    "--binarize dynamic, or another likelihood, has one"
-)
 AGAIN = 1.0  # seconds in which the same signal is the same request
 
 
@@ -65,7 +62,7 @@ def train(
     _must_fit(setup.shapes())
     layout = layout_of(setup.config)
     progress = progress or Progress(quiet=True)
-    record = folders.record(config, folder.path, setup.source, net is not None)
+    record = folders.record(config, folder.path, setup.source, net)
     with _claimed(folder, config, record), _checkpoints(setup, folder, progress) as checkpoints, signals() as asked:
         state, watch = _start(setup, checkpoints, progress)
         hosts.first(lambda: folder.outcome_file.unlink(missing_ok=True))
@@ -76,10 +73,13 @@ def train(
             try:
                 with contextlib.closing(loop):
                     loop.run()
-                watch.outcome = watch.outcome or {"outcome": "finished", "step": loop.step}
-            finally:
-                if watch.outcome:  # not of a run that a signal or the disk has ended
-                    hosts.first(lambda: files.write_json(folder.outcome_file, watch.outcome))
+            except Diverged:
+                _tell(folder, watch.outcome)
+                raise
+            _tell(folder, watch.outcome or {"outcome": "finished", "step": loop.step})
+        if asked and hosts.count() == 1:  # by a signal that came after the last step
+            name = signal.Signals(asked[0]).name
+            raise Interrupted(asked[0], f"stopped by {name} at the end, saved: the same command measures the run")
     return load(folder.path, net=net, setup=setup)
 
 
@@ -103,6 +103,10 @@ def _log(folder: RunFolder, config: Config, record: dict[str, Any], step: int) -
     folder.write(config, record)
     with contextlib.closing(Log(folder.metrics_file, folder.events, step, config.wandb, config.to_dict())) as log:
         yield log
+
+
+def _tell(folder: RunFolder, outcome: dict[str, Any] | None) -> None:
+    hosts.first(lambda: files.write_json(folder.outcome_file, outcome))
 
 
 def _checkpoints(setup: Setup, folder: RunFolder, progress: Progress) -> Checkpoints:
@@ -227,7 +231,8 @@ def evaluator(on: Bench, names: Sequence[str] = ("likelihood",)) -> Callable[[Se
                 measures["notes"]["likelihood"].append(GREY)
             elif measures.get("nll") is not None and of.setup.likelihood.discrete:
                 measures["bits_per_dim"] = measures["nll"] / int(np.prod(of.setup.source.shape)) / float(np.log(2))
-            measures |= {"step": of.step, "split": on.split, "evaluation_seed": on.settings.seed}
+            examples = len(of.setup.source.split(on.split))
+            measures |= {"step": of.step, "split": on.split, "examples": examples, "evaluation_seed": on.settings.seed}
             measures["digest"] = final_digest(of)
         return found
 
@@ -257,6 +262,23 @@ def scores(
     if "log_p" in of:
         of |= {"nll": -of.pop("log_p"), "nll_var": of.pop("log_p_var"), "effective_samples": of.pop("ess")}
     return of | {"label": trained.setup.source.split(split).labels}
+
+
+def measured(trained: Trained, samples: int) -> dict[str, Any] | None:
+    """The measures that evaluation.json has of these very parameters, by at least so many importance samples."""
+    try:
+        there = trained.folder.evaluation()
+    except InputError:
+        return None
+    mine = {"digest": final_digest(trained), "step": trained.step, "split": "test", "evaluation_seed": 0}
+    if any(there.get(name) != value for name, value in mine.items()) or not is_measured(there, samples):
+        return None
+    return there
+
+
+def is_measured(there: dict[str, Any], samples: int) -> bool:
+    """Whether evaluation.json has the likelihood, by at least so many importance samples where it takes any."""
+    return "mse" in there and there.get("samples", samples) >= samples
 
 
 def kept(measures: dict[str, Any]) -> bool:

@@ -116,19 +116,18 @@ def _mean_gradient(
     if axis.couples(lambda: method.loss(state.variables, keys, batch, state.step)):
         raise InputError(f"accumulate {pieces}: this loss couples the examples of a batch: expected 1")
 
-    def piece(kept, part):
-        grads, (kept, metrics) = gradient(params, kept, *part)
+    def piece(part):  # the state of an uncoupled loss depends on no example: it moves once, whatever the pieces
+        grads, (kept, metrics) = gradient(params, state.variables.state, *part)
         return kept, (grads, metrics)
 
     parts = jax.tree.map(lambda x: x.reshape(pieces, -1, *x.shape[1:]), (keys, batch))
     first, rest = jax.tree.map(lambda x: x[0], parts), jax.tree.map(lambda x: x[1:], parts)
-    kept, total = piece(state.variables.state, first)
+    kept, total = piece(first)
 
-    def add(carry, part):
-        kept, new = piece(carry[0], part)
-        return (kept, jax.tree.map(jnp.add, carry[1], new)), None
+    def add(total, part):
+        return jax.tree.map(jnp.add, total, piece(part)[1]), None
 
-    (kept, total), _ = jax.lax.scan(add, (kept, total), rest)
+    total, _ = jax.lax.scan(add, total, rest)
     grads, metrics = jax.tree.map(lambda x: x / pieces, total)
     return grads, kept, metrics
 

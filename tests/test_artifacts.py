@@ -280,6 +280,22 @@ def test_what_encode_writes_decode_reads(finished, tmp_path, capsys):
     rebuilt = artifacts.reconstruct(trained, "validation", index=index).reconstructions
     with np.load(tmp_path / "x.npz") as arrays:
         close(arrays["images"], rebuilt)
+    codes = (finished / "codes.npz").read_bytes()
+    code, _, err = jaxae(capsys, "decode", finished, finished / "codes.npz", "--out", finished / "." / "codes.npz")
+    assert code == 2 and "these are the codes themselves" in err and (finished / "codes.npz").read_bytes() == codes
+
+
+def test_a_split_smaller_than_a_picture_is_shown_whole(tmp_path, capsys):
+    for name, n in (("train", 30), ("test", 7)):
+        np.save(tmp_path / f"{name}.npy", np.random.default_rng(0).integers(0, 256, (n, 8, 8), np.uint8))
+    np.savez(tmp_path / "x.npz", **{f"x_{name}": np.load(tmp_path / f"{name}.npy") for name in ("train", "test")})
+    config = small(data=str(tmp_path / "x.npz"), steps=1, batch_size=4, validation=5, binarize="none")
+    run.train(config, tmp_path / "run")
+    for verb, arrays, shown in (("reconstruct", "inputs", 7), ("interpolate", "examples", 3)):
+        code, _, err = jaxae(capsys, verb, tmp_path / "run", "--out", tmp_path / "o.npz")
+        assert code == 0, err
+        with np.load(tmp_path / "o.npz") as found:
+            assert len(found[arrays]) == shown
 
 
 WRONG = {

@@ -92,10 +92,24 @@ def test_none_whole(two_steps, folder):
     shutil.copytree(two_steps, folder)
     for step in "12":
         flip(folder / step / "meta" / "metadata")
-    with Checkpoints(folder, warn=lambda line: None) as checkpoints:
-        with pytest.raises(InputError, match=r"no whole checkpoint in .*checkpoints: all 2 are damaged"):
-            checkpoints.restore(ABSTRACT)
-        assert checkpoints.restore(ABSTRACT) is None
+    for _ in range(2):  # nothing is moved, so that it is no new run the second time
+        with Checkpoints(folder, warn=lambda line: None) as checkpoints:
+            with pytest.raises(InputError, match=r"all 2 are damaged \(.*\): restore one, or move the folder away"):
+                checkpoints.restore(ABSTRACT)
+            assert checkpoints.steps() == [1, 2]
+
+
+def test_a_damaged_step_is_set_aside_where_values_are_taken_away(folder):
+    with Checkpoints(folder, keep_latest=9) as checkpoints:
+        for step in (1, 2):
+            checkpoints.save(step, make_state(step), {}, value=float(step))
+    largest = max((path for path in (folder / "1").rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    flip(largest, 0.5)
+    warned = []
+    with Checkpoints(folder, warn=warned.append) as checkpoints:
+        checkpoints.unrank(ABSTRACT)
+        assert checkpoints.best_step() is None and checkpoints.steps() == [2]
+    assert len(warned) == 1 and "1 is damaged" in warned[0]
 
 
 def test_an_explicit_step_is_never_another(two_steps, folder):

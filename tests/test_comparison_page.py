@@ -6,7 +6,7 @@ import re
 import pytest
 
 from jaxae.compare import contrast, table
-from jaxae.report import contrasts, trajectories, write_comparison
+from jaxae.report import contrasts, rows, trajectories, write_comparison
 from tests import compared
 from tests.test_report import Page
 
@@ -168,3 +168,44 @@ def test_rate_against_distortion_only_where_beta_differs(sweep):
     frame = table([sweep])
     assert trajectories.has_plane(frame, ["beta"]) and not trajectories.has_plane(frame, ["latent"])
     assert not trajectories.has_plane(frame.assign(kl=None), ["beta"])
+
+
+def test_measures_that_may_not_be_compared_are_marked_and_drawn_in_no_plane(tmp_path):
+    kinds = {"bernoulli": 27.0, "gaussian": 128.0}
+    runs = [
+        compared.run(
+            tmp_path / f"{name}-{beta}", 0, compared.measures(nll + beta), beta=beta, likelihood=name, binarize="none"
+        )
+        for name, nll in kinds.items()
+        for beta in (1.0, 4.0)
+    ]
+    text = page_of(runs, tmp_path / "c.html", measure="mse")[0].text
+    assert "negative log-likelihood (not to be compared: of likelihoods whose 'nll' counts different things" in text
+    assert "KL divergence (not" not in text and "Rate and distortion" not in text
+    assert "no curve of one may be compared with one of another" in text and "between them too" not in text
+
+
+def test_a_setting_measured_in_two_ways_has_no_mean(tmp_path):
+    of = [compared.measures(20.0 + n, samples=samples) for n, samples in enumerate((64, 64, 5000))]
+    runs = [compared.run(tmp_path / str(seed), seed, measures) for seed, measures in enumerate(of)]
+    found = rows.other_measures(table(runs))
+    cells = {name: cell["mean"] for (name, _, _), cell in zip(found["names"], found["rows"][0]["cells"])}
+    assert cells["nll"] == "–" and cells["mse"] != "–"
+    why = {name: apart for name, _, apart in found["names"]}
+    assert "(64 and 5000)" in why["nll"] and why["mse"] is None
+
+
+def test_pairs_have_the_digits_of_their_own_scatter(tmp_path):
+    nll = {
+        (seed, beta): 500 + 40 * seed + (beta - 1) * (0.3 + 0.03 * (seed % 2))
+        for seed in range(4)
+        for beta in (1.0, 2.0)
+    }
+    text = page_of([compared.sweep(tmp_path / "s", nll)], tmp_path / "c.html")[0].text
+    assert re.search(r"beta=2 4 \+0\.315 \+0\.287 to \+0\.343", text)
+
+
+def test_one_seed_of_small_values_shows_its_digits(tmp_path):
+    nll = {(0, beta): 0.031 * beta for beta in (1.0, 2.0)}
+    text = page_of([compared.sweep(tmp_path / "s", nll)], tmp_path / "c.html", measure="mse")[0].text
+    assert "0.000310 a dimension ( n = 1 , no interval)" in text

@@ -190,6 +190,8 @@ def test_unknown_name_is_answered_with_the_nearest(name):
             {"method": "geco_vae", "patience": 2},
             "patience 2: the losses of geco_vae at different steps do not compare, for training moves the multiplier",
         ),
+        ({"method": "factor_vae", "patience": 2}, "training moves the discriminator"),
+        ({"method": "aae", "patience": 2}, "training moves the discriminator"),
         ({"batch_size": 10, "devices": 3}, "3 devices do not divide the batch of 10"),
         (
             {"batch_size": 12, "accumulate": 2, "devices": 4},

@@ -147,3 +147,7 @@ def matrices(tree):
     import jax
 
     return [leaf for leaf in jax.tree.leaves(tree) if leaf.ndim == 2]
+
+
+def test_seeds_that_diverged_are_told():
+    assert "| 3, 2 more diverged |" in ledger.tables([{**row("VAE", [90.0, 91.0, 92.0]), "diverged": 2}])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 
-from jaxae import Config
+from jaxae import Config, parallel
 from jaxae.build import build
 from jaxae.errors import InputError
 from jaxae.loop import make_feed, make_programs, wide
@@ -158,3 +159,16 @@ def test_pmap_moves_one_copy_at_a_time(monkeypatch):
     assert max(moved) == data.nbytes
     np.testing.assert_array_equal(found, np.stack([data] * 4))
     assert [shard.device for shard in found.addressable_shards] == jax.devices()[:4]
+
+
+def test_the_memory_a_host_can_give_is_what_is_available_and_no_more_than_its_group_may_have(tmp_path, monkeypatch):
+    monkeypatch.setattr(parallel, "GROUP", tmp_path)
+    said = {line.split(":")[0]: int(line.split()[1]) for line in Path("/proc/meminfo").read_text().splitlines()}
+    assert parallel.free_memory() == pytest.approx(1024 * said["MemAvailable"], rel=0.2)
+    for name, content in (("max", "5000000\n"), ("current", "2000000\n")):
+        (tmp_path / f"memory.{name}").write_text(content)
+    assert parallel.free_memory() == 3_000_000
+    if jax.default_backend() == "cpu":
+        assert parallel.device_memory() == 5_000_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert parallel.free_memory() > 3_000_000

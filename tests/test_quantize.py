@@ -87,7 +87,7 @@ def test_a_codebook_starts_as_if_each_code_had_been_used_equally():
     np.testing.assert_allclose(found.total / found.count[:, None], VECTORS, rtol=1e-6)
 
 
-def steps(devices, decay=0.8, epsilon=1e-2, count=4):
+def steps(devices, decay=0.8, count=4):
     """The codebook after some batches, each Z moved on; counts that add up to 3, as after restarts they may."""
     codebook = Codebook(VECTORS, jnp.full(K, 3 / K), VECTORS * 3 / K)
 
@@ -95,13 +95,13 @@ def steps(devices, decay=0.8, epsilon=1e-2, count=4):
         update = codebook
         for t in range(count):
             moved = z * (1 + 0.3 * t)
-            update = quantize.ema_update(update, moved, quantize.nearest(moved, update.vectors), decay, epsilon)
+            update = quantize.ema_update(update, moved, quantize.nearest(moved, update.vectors), decay)
         return update
 
     return over(devices, step, Z)
 
 
-def steps_in_numpy(decay=0.8, epsilon=1e-2, count=4):
+def steps_in_numpy(decay=0.8, count=4):
     vectors = np.asarray(VECTORS, np.float64)
     used, total = np.full(K, 3 / K), vectors * 3 / K
     for t in range(count):
@@ -111,8 +111,7 @@ def steps_in_numpy(decay=0.8, epsilon=1e-2, count=4):
             mine = rows[index == k]
             used[k] = decay * used[k] + (1 - decay) * len(mine) / len(rows)
             total[k] = decay * total[k] + (1 - decay) * mine.sum(0) / len(rows)
-        smooth = used.sum() * (used + epsilon) / (used.sum() + K * epsilon)
-        vectors = np.where(np.isin(np.arange(K), index)[:, None], total / smooth[:, None], vectors)
+        vectors = np.where(np.isin(np.arange(K), index)[:, None], total / used[:, None], vectors)
     return Codebook(vectors, used, total)
 
 
@@ -128,6 +127,23 @@ def test_a_decay_of_zero_is_one_step_of_k_means():
     found = quantize.ema_update(quantize.start(VECTORS), Z, index, 0.0)
     for k in set(np.asarray(index).ravel().tolist()):
         np.testing.assert_allclose(found.vectors[k], np.asarray(Z)[np.asarray(index) == k].mean(0), rtol=1e-4)
+
+
+@pytest.mark.parametrize("decay", [0.99, 0.9999])
+def test_a_code_forgotten_for_long_moves_to_the_one_vector_that_finds_it(decay):
+    """And no further: at one of 50,000 its count is small, and nothing may be added to it."""
+    codebook = quantize.start(VECTORS)._replace(count=jnp.zeros(K), total=jnp.zeros((K, DIM)))
+    z = jnp.full((50_000, 1, DIM), 5.0)
+    index = jnp.zeros((50_000, 1), jnp.int32).at[0].set(1)
+    found = quantize.ema_update(codebook, z, index, decay)
+    np.testing.assert_allclose(found.vectors[1], np.full(DIM, 5.0), rtol=1e-4)
+
+
+def test_a_decay_of_one_moves_nothing():
+    found = quantize.ema_update(
+        quantize.start(VECTORS)._replace(count=jnp.zeros(K)), Z, quantize.nearest(Z, VECTORS), 1.0
+    )
+    np.testing.assert_array_equal(found.vectors, VECTORS)
 
 
 def test_a_code_unused_for_ever_stays_finite():

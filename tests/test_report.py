@@ -272,3 +272,16 @@ def test_numbers_show_three_digits_at_least():
     assert measures._number(1234.5, 3) == "1,234.500"
     assert measures._number(3.14159e-6, 5) == "0.00000314"
     assert measures._number(0.0, 3) == "0.000"
+
+
+def test_measures_without_a_likelihood_are_a_report_too(vae):
+    found = run.evaluate_runs([vae], ["latents", "probes"])[0]
+    page, html = page_of(vae, found)
+    assert_whole(page, html)
+    assert "active units" in page.text and "ELBO" not in page.text.split("Training")[0]
+    assert "± data" in page.text, "a probe has a standard error"
+
+
+def test_a_panel_says_nats_only_of_nats(tmp_path):
+    page, _ = page_of(made.trained(tmp_path / "run", name="topk_ae", likelihood="gaussian"))
+    assert "dead" in page.text and "dead, nats" not in page.text and "reconstruction loss, nats" in page.text

@@ -10,12 +10,12 @@ import jax
 import numpy as np
 import pytest
 
-from jaxae import compare, log, loop, run
+from jaxae import compare, hosts, log, loop, run
 from jaxae import folder as folders
 from jaxae.checkpoint import Checkpoints
 from jaxae.cli import status
 from jaxae.data.view import View
-from jaxae.errors import Diverged, InputError
+from jaxae.errors import Diverged, InputError, Interrupted
 from jaxae.loop import Watch
 from tests.runs import SMALL, change_a_pixel, digest_of, flags, kill_at, small, start
 
@@ -138,6 +138,52 @@ def test_an_unreadable_value_of_a_checkpoint_is_told_before_another_is_called_th
     file.write_bytes(content)
     assert run.load(tmp_path / "run").step < 40
     assert "40 is damaged" in capsys.readouterr().err
+
+
+def test_a_better_measure_is_kept_when_the_run_is_asked_for_again(tmp_path, capsys):
+    words = ["train", "--run", str(tmp_path / "run"), *flags(SMALL), "--quiet", "--no-report"]
+    status(words)
+    trained = run.load(tmp_path / "run")
+    run.store(trained, run.evaluate_run(trained, samples=7))
+    better = trained.folder.evaluation()
+    assert status(words) == 0 and trained.folder.evaluation() == better and better["samples"] == 7
+    assert "(Monte Carlo, 7 importance samples)" in capsys.readouterr().out
+    assert status([*words, "--samples", "9"]) == 0 and trained.folder.evaluation()["samples"] == 9
+
+
+def test_of_several_processes_none_ends_before_all_know_of_the_signal(tmp_path, monkeypatch):
+    """A signal between two meetings would else have one process save while the others make the next step."""
+
+    class Two:
+        """This process, and another that always says the same."""
+
+        def __getattr__(self, name):
+            return getattr(hosts, name)
+
+        def count(self):
+            return 2
+
+        def agree(self, value):
+            met.append(len(met))
+            return np.stack([value, value])
+
+    met, signalled = [], []
+    validate = loop.Loop.validate
+
+    def signalled_meanwhile(self):
+        improved = validate(self)
+        if not signalled:
+            signalled.append((self.step, len(met)))
+            self.asked.append(signal.SIGTERM)
+        return improved
+
+    monkeypatch.setattr(loop, "hosts", Two())
+    monkeypatch.setattr(loop.Loop, "validate", signalled_meanwhile)
+    with pytest.raises(Interrupted) as stopped:
+        run.train(small(stream="no"), tmp_path / "run")
+    ((step, meetings),) = signalled
+    at = int(re.search(r"at step (\d+), saved", str(stopped.value))[1])
+    assert at > step == 20 and len(met) > meetings and run.load(tmp_path / "run").step == at
 
 
 def test_how_a_run_ended_is_kept_and_gone_while_it_goes_on(tmp_path, monkeypatch):

@@ -67,8 +67,8 @@ def test_microbatches_are_the_whole_batch_to_rounding():
         small.assert_close(run(*made(microbatches=pieces)), whole, rtol=1e-4, atol=1e-6)
 
 
-def test_microbatches_pass_the_methods_state_on():
-    """To every piece in turn: here it counts them."""
+def test_microbatches_move_the_methods_state_once_a_step():
+    """What of the state depends on no example is the whole batch's too: here it counts the losses."""
     method, tx = small.method("vae"), small.sgd(0.1)
 
     def loss(variables, keys, batch, step):
@@ -79,7 +79,14 @@ def test_microbatches_pass_the_methods_state_on():
     counting = {**state.variables.state, "pieces": jnp.zeros(())}
     state = state._replace(variables=state.variables._replace(state=counting))
     state, _ = run(make_train_step(method._replace(loss=loss), tx, microbatches=3), state, steps=2)
-    assert float(state.variables.state["pieces"]) == 6
+    assert float(state.variables.state["pieces"]) == 2
+
+
+def test_microbatches_see_one_spectral_norm():
+    method, tx = small.method("rae_sn", "gaussian"), small.sgd(0.1)
+    state = small.state(method, tx, BATCH)
+    whole, pieces = (run(make_train_step(method, tx, microbatches=m), state, steps=2) for m in (1, 4))
+    small.assert_close(pieces, whole, rtol=1e-4, atol=1e-6)
 
 
 def test_a_loss_that_couples_its_batch_is_not_cut_into_pieces():

@@ -8,7 +8,7 @@ import click
 
 from jaxae import samplers
 from jaxae.cli.member import checkpoint_option, is_sweep, must_be_there, run_argument, split_option
-from jaxae.errors import a_seed, known
+from jaxae.errors import InputError, a_seed, known
 from jaxae.names import SPLITS
 
 PICTURE = (".png", ".npz")
@@ -18,8 +18,8 @@ def _out(name: str) -> Callable:
     return click.option("--out", metavar="PATH", help=f".png for a picture, .npz for arrays [RUN/{name}]")
 
 
-def _count(default: int, what: str) -> Callable:
-    return click.option("--count", type=int, default=default, help=f"{what} [{default}]")
+def _count(default: str, what: str) -> Callable:
+    return click.option("--count", type=int, default=None, help=f"{what} [{default}]")
 
 
 def _seed(what: str) -> Callable:
@@ -54,18 +54,19 @@ def _write(path: Path, arrays: dict[str, Any], tiles: Callable[[], Any]) -> None
 
 @click.command()
 @run_argument()
-@_count(64, "examples, evenly spread through the split")
+@_count("64, or all", "examples, evenly spread through the split")
 @split_option
 @_seed("held-out pixels, where binarisation is dynamic")
 @checkpoint_option
 @_out("reconstructions.png")
-def reconstruct(run_dir: str, count: int, split: str, seed: int, checkpoint: str, out: str | None) -> None:
+def reconstruct(run_dir: str, count: int | None, split: str, seed: int, checkpoint: str, out: str | None) -> None:
     """Examples, and under each its reconstruction."""
     known("split", split, SPLITS)
     trained, path = _load(run_dir, checkpoint, out, "reconstructions.png", PICTURE)
     from jaxae import artifacts
     from jaxae.artifacts.images import beside
 
+    count = min(64, len(trained.setup.source.split(split))) if count is None else count
     made = artifacts.reconstruct(trained, split, count, seed)
     _write(path, made._asdict(), lambda: beside(made.inputs, made.reconstructions))
 
@@ -74,7 +75,7 @@ def reconstruct(run_dir: str, count: int, split: str, seed: int, checkpoint: str
 @run_argument()
 @click.option("--sampler", metavar="NAME", default="prior", help=f"{', '.join(samplers.entries())} [prior]")
 @click.option("--label", type=int, default=None, help="the class of all samples, for methods with labels [drawn]")
-@_count(64, "draws")
+@click.option("--count", type=int, default=64, help="draws [64]")
 @_seed("the draws, and of what the sampler fits")
 @checkpoint_option
 @_out("samples.png")
@@ -99,7 +100,7 @@ def sample(
 
 @click.command()
 @run_argument()
-@_count(8, "pairs of examples, spread through the split")
+@_count("8, or as many as there are", "pairs of examples, spread through the split")
 @click.option("--pair", type=int, nargs=2, multiple=True, help="two examples by number; may be repeated")
 @click.option("--steps", type=int, default=11, help="codes on a path, its ends included [11]")
 @click.option("--how", default="linear", help="linear or spherical [linear]")
@@ -109,7 +110,7 @@ def sample(
 @_out("interpolations.png")
 def interpolate(
     run_dir: str,
-    count: int,
+    count: int | None,
     pair: tuple,
     steps: int,
     how: str,
@@ -123,6 +124,7 @@ def interpolate(
     trained, path = _load(run_dir, checkpoint, out, "interpolations.png", PICTURE)
     from jaxae import artifacts
 
+    count = min(8, max(1, len(trained.setup.source.split(split)) // 2)) if count is None else count
     made = artifacts.interpolate(trained, pair or count, steps, how, split, seed)
     _write(path, made._asdict(), lambda: made.images)
 
@@ -196,6 +198,8 @@ def decode(run_dir: str, codes: str, label: int | None, checkpoint: str, out: st
     from jaxae import files
 
     z = files.read_codes(Path(codes))
+    if out and Path(out).resolve() == Path(codes).resolve():
+        raise InputError(f"--out {out}: these are the codes themselves: expected another file")
     trained, path = _load(run_dir, checkpoint, out, "decoded.png", PICTURE)
     from jaxae import artifacts
     from jaxae.artifacts.images import table

@@ -90,6 +90,8 @@ def show(found: "Comparison") -> None:
     better = f"{found.better} is better" if found.better else "neither end is better in itself"
     unit = f"{found.unit}, " if found.unit else ""
     console.print(f"{found.words} ({unit}{better})")
+    for caveat in found.caveats:
+        console.print(caveat)
     console.print(_settings(found))
     families = [(f"against {found.baseline}", found.against), ("each against each", found.pairs)]
     for title, pairs in families:
@@ -112,7 +114,7 @@ def _settings(found: "Comparison") -> "Table":
     from jaxae.compare import words
 
     summaries = [setting.summary for setting in found.settings]
-    of = words.places([s.sd for s in summaries if s])
+    of = words.places([s.sd for s in summaries if s], [s.mean for s in summaries if s])
     resampled = any(s.iqm_low is not None for s in summaries if s)
     table = _table("setting", "n", "mean", f"{words.percent(found.level)} interval", "sd", "median", "IQM")
     if resampled:
@@ -134,7 +136,7 @@ def _pairs(found: "Comparison", pairs: "tuple[Pair, ...]") -> "Table":
     level = f"{words.percent(found.level)} interval"
     chance = "P(better)" if found.better else "P(lower)"
     table = _table("setting", "n", "difference", level, "p", "Holm p", chance, level, "n, m", "seeds needed")
-    of = words.places([setting.summary.sd for setting in found.settings if setting.summary])
+    of = words.places([pair.difference.sd for pair in pairs], [pair.difference.mean for pair in pairs])
     for pair in pairs:
         d, i = pair.difference, pair.improvement
         table.add_row(

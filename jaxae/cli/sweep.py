@@ -6,9 +6,7 @@ from typing import Any
 import click
 
 from jaxae.cli.train import TrainCommand, config_options, make_config
-from jaxae.errors import Diverged, InputError, unknown
-
-LANES = ("auto", "map", "vmap")
+from jaxae.errors import Diverged, InputError
 
 
 @click.command(cls=TrainCommand, short_help="many seeds and settings as one program")
@@ -38,27 +36,22 @@ def sweep(
     """
     if not run_dir:
         raise InputError("--run '': expected a folder")
-    if lanes not in LANES:
-        raise unknown("lanes", lanes, LANES)
-    for name, number in (("block", block), ("wave", wave)):
-        if number is not None and number < (2 if name == "block" else 1):
-            raise InputError(f"{name} {number}: expected at least {2 if name == 'block' else 1}")
+    from jaxae import plan as plans
+
     seed_devices, data_devices = _mesh(mesh, values.pop("devices"))
+    how = plans.How(lanes, block, seed_devices, wave)
     base = make_config({**values, "devices": data_devices})
     if base.exact and lanes == "vmap":
         raise InputError("lanes vmap: --exact takes members one after the other: leave --lanes out")
-    from jaxae import plan as plans
-
     chosen = (base.seed,) if seeds is None else plans.seeds(seeds)
     plan = plans.Plan(base, chosen, plans.grid(grid, base), shared_batches)
     from jaxae import parallel
     from jaxae.progress import Progress
-    from jaxae.sweep import How
     from jaxae.sweep import sweep as carry_out
 
     parallel.virtual(seed_devices * data_devices)
     progress = Progress(quiet)
-    swept = carry_out(plan, run_dir, How(lanes, block, seed_devices, wave), progress)
+    swept = carry_out(plan, run_dir, how, progress)
     finish(swept, progress, not no_report)
 
 

@@ -130,9 +130,11 @@ def finish(trained: Any, progress: Any, report: bool) -> None:
     """Measures the run, writes its report, and prints what there is to know."""
     from jaxae import run
 
-    progress.say("evaluating on the test split")
-    measures = run.evaluate_run(trained, samples=trained.setup.config.samples)
-    run.store(trained, measures)
+    samples = trained.setup.config.samples
+    if (measures := run.measured(trained, samples)) is None:
+        progress.say("evaluating on the test split")
+        measures = run.evaluate_run(trained, samples=samples)
+        run.store(trained, measures)
     if report:
         from jaxae.report import write_report
 
@@ -157,7 +159,7 @@ def print_result(trained: Any, measures: dict[str, Any], report: bool) -> None:
         rows += [("test ELBO", f"{number('elbo')} nats an example {terms}"), ("test NLL", nll)]
     else:
         rows.append(("test reconstruction", f"{number('reconstruction')} nats an example"))
-    rows.append(("test MSE", f"{number('mse', 5)} a pixel"))
+    rows.append(("test MSE", f"{number('mse', 5)} a dimension"))
     rows.append(("checkpoint", str(trained.folder.checkpoints / str(trained.step))))
     if report:
         rows.append(("report", str(trained.folder.report)))

@@ -1,8 +1,9 @@
 """What has to be the same for a comparison to mean anything, refused in one line where it is not."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas
 
 from jaxae.compare.collect import DIVERGED, MISSING, WITHOUT
@@ -71,24 +72,39 @@ def choose_measure(frame: pandas.DataFrame, wanted: str | None) -> str:
 
 def with_measure(frame: pandas.DataFrame, measure: str) -> pandas.DataFrame:
     """The table, with the evaluated runs that have no finite value of the measure counted as missing."""
-    without = frame.index.isin(evaluated(frame).index) & frame[measure].isna()
+    without = frame.index.isin(evaluated(frame).index) & ~np.isfinite(frame[measure].astype(float))
     return frame.assign(outcome=frame["outcome"].mask(without, WITHOUT))
 
 
 def comparable(frame: pandas.DataFrame, measure: str) -> None:
     """Raises InputError unless the runs were measured in one way, on one set of images."""
+    if clash := clashes(frame, measure):
+        raise InputError(f"{clash.runs} are {clash.what} ({clash.values}): {clash.todo}")
+
+
+class Clash(NamedTuple):
+    """Why a measure of two runs may not be compared."""
+
+    runs: str
+    what: str
+    values: str
+    todo: str
+
+
+def clashes(frame: pandas.DataFrame, measure: str) -> Clash | None:
+    """What keeps the runs' values of the measure apart, if anything does."""
     there = evaluated(frame)
     needed = SAME | {column: words for column, (names, *words) in SAME_FOR.items() if measure in names}
     for column, (what, todo) in needed.items():
         if column in there and len(values := _distinct(there, column)) > 1:
             one, other = (there[there[column] == value]["run"].iloc[0] for value in values[:2])
             shown = " and ".join(str(v)[: 12 if column == "data_sha256" else None] for v in values[:2])
-            raise InputError(f"{one} and {other} are {what} ({shown}): {todo}")
-    if clash := _apart(frame, measure):
-        raise InputError(
-            f"measure {measure!r}: the likelihoods {clash[0]} and {clash[1]} count different things: "
-            "compare their --measure mse"
-        )
+            return Clash(f"{one} and {other}", what, shown, todo)
+    if kinds := _apart(frame, measure):
+        one, other = (there[there["likelihood"] == name]["run"].iloc[0] for name in kinds)
+        what = f"of likelihoods whose {measure!r} counts different things"
+        return Clash(f"{one} and {other}", what, " and ".join(kinds), "compare their --measure mse")
+    return None
 
 
 def one_run_a_seed(group: Group) -> None:
@@ -108,5 +124,5 @@ def _apart(frame: pandas.DataFrame, measure: str) -> list[str]:
     """Two likelihoods of different kinds, where the measure depends on the kind: a density's nats are no bit's."""
     if "likelihood" not in frame or measure not in measures.OF_LIKELIHOOD:
         return []
-    kinds = {KINDS.get(name, "a density"): name for name in _distinct(frame, "likelihood")}
+    kinds = {KINDS.get(name, "a density"): name for name in _distinct(evaluated(frame), "likelihood")}
     return list(kinds.values())[:2] if len(kinds) > 1 else []

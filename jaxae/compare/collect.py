@@ -1,5 +1,7 @@
 """Run folders and sweeps to one tidy table, a row a run."""
 
+import hashlib
+import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,8 +13,9 @@ from jaxae import own, schedules
 from jaxae.compare.varied import varied
 from jaxae.config import Config
 from jaxae.errors import InputError
-from jaxae.evaluate.measures import NOT_NUMBERS
+from jaxae.evaluate.measures import GREY, NOT_NUMBERS, USUAL_DENSITY
 from jaxae.folder import RunFolder, SweepFolder
+from jaxae.names import OF_NETWORKS
 from jaxae.plan import Member
 
 FINISHED, EARLY, DIVERGED = "finished", "stopped early", "diverged"
@@ -107,7 +110,7 @@ def _run(path: Path, member: str) -> Run:
     outcome = said.get("outcome", FINISHED) if measures or said.get("outcome") == DIVERGED else UNEVALUATED
     data = record.get("data") or {}
     step = measures.pop("step", said.get("step"))
-    deciding = _deciding(config, record.get("method_sha256"))
+    deciding = _deciding(config, record.get("method_sha256"), record.get("modules"))
     return Run(path, member, deciding, outcome, step, measures, data.get("sha256"))
 
 
@@ -129,16 +132,24 @@ def _columns(found: dict[str, Any]) -> dict[str, Any]:
     measures = {name: value for name, value in found.items() if name not in NOT_NUMBERS}
     measures |= {"feature_space": space} if space else {}
     if measures.get("elbo") is not None:
-        measures["density_of"] = settings.get("likelihood", {}).get("density_of", "p(x)")
+        measures["density_of"] = settings.get("likelihood", {}).get("density_of", USUAL_DENSITY)
+        measures |= {"caveat": GREY} if GREY in found.get("notes", {}).get("likelihood", []) else {}
     if annealing:
         measures["annealing"] = ", ".join(f"{value} {name}" for name, value in annealing.items())
     return measures
 
 
-def _deciding(config: Config, code: str | None) -> dict[str, Any]:
-    """What decides a run's result, with the seed of its order of the data even where that is the run's own."""
+def _deciding(config: Config, code: str | None, modules: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What decides a run's result, with the seed of its order of the data even where that is the run's own; `modules`,
+    of the user's own, in place of the network's settings."""
     of_code = {"method_sha256": code[:SHOWN]} if code else {}
-    return flat(config.result()) | {"order_seed": config.order_seed} | of_code
+    found = flat(config.result()) | {"order_seed": config.order_seed} | of_code
+    if modules is None:
+        return found
+    names = " and ".join(modules[part].partition("(")[0] for part in ("encoder", "decoder"))
+    digest = hashlib.sha256(json.dumps(modules, sort_keys=True).encode()).hexdigest()
+    kept = {name: value for name, value in found.items() if name not in OF_NETWORKS}
+    return kept | {"network": f"{names} {digest[:SHOWN]}", "likelihood": modules["likelihood"]}
 
 
 def flat(config: dict[str, Any]) -> dict[str, Any]:

@@ -49,7 +49,8 @@ class Pair(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """against: every other setting against the baseline; pairs: each against each, where there are three to five."""
+    """against: every other setting against the baseline; pairs: each against each, where there are three to five.
+    caveats: what else must be said of the values."""
 
     measure: str
     words: str
@@ -60,6 +61,7 @@ class Comparison(NamedTuple):
     settings: tuple[Setting, ...]
     against: tuple[Pair, ...]
     pairs: tuple[Pair, ...]
+    caveats: tuple[str, ...] = ()
 
 
 def compare(
@@ -92,7 +94,27 @@ def compare(
     against = _pairs([(s, of_base) for s in settings if s is not of_base], level, higher)
     every = combinations(settings, 2) if 2 < len(settings) <= FEW else ()
     pairs = _pairs([(later, earlier) for earlier, later in every], level, higher)
-    return Comparison(measure, known.words, known.unit, known.better, level, base, settings, against, pairs)
+    return Comparison(
+        measure, known.words, known.unit, known.better, level, base, settings, against, pairs, _caveats(frame, measure)
+    )
+
+
+def _caveats(frame: pandas.DataFrame, measure: str) -> tuple[str, ...]:
+    there = checks.evaluated(frame)
+
+    def said(column: str) -> list[Any]:
+        return list(dict.fromkeys(there[column].dropna())) if column in there else []
+
+    found = []
+    if measure in measures.OF_DENSITY:
+        found += [f"these nats are of {of}" for of in said("density_of") if of != measures.USUAL_DENSITY]
+        found += said("caveat")
+    if measure in measures.OF_IMPORTANCE and (high := max(said("nll_bias"), default=0.0)) >= measures.TOO_HIGH:
+        found.append(
+            f"for want of importance samples the NLL of a run is up to about {high:.2g} nats too high: that is in no "
+            "interval"
+        )
+    return tuple(found)
 
 
 def _setting(group: Group, measure: str, level: float) -> Setting:

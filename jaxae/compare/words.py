@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 MINUS = "−"
+MOST = 8  # decimals
+ROUNDING = 1e-12  # of a value: a smaller standard deviation is none
 
 
 def setting(values: Mapping[str, Any]) -> str:
@@ -18,10 +20,19 @@ def value(of: Any) -> str:
     return f"{float(of):.10g}" if isinstance(of, numbers.Real) and not isinstance(of, bool) else str(of)
 
 
-def places(spreads: Iterable[float | None], fallback: int = 3) -> int:
-    """Decimals for a column: two digits of the standard deviation in its middle."""
-    known = sorted(s for s in spreads if s and s == s)
-    return min(8, max(0, 1 - math.floor(math.log10(known[(len(known) - 1) // 2])))) if known else fallback
+def places(spreads: Iterable[float | None], values: Iterable[float | None] = ()) -> int:
+    """Decimals for a column of `values`: two digits of the standard deviation in its middle. Where nothing scatters but
+    by rounding, three digits of the value in its middle, and at least three."""
+    sizes = sorted(abs(value) for value in values if value and value == value)
+    known = sorted(s for s in spreads if s and s == s and s > ROUNDING * max(sizes, default=0.0))
+    if known:
+        return min(MOST, max(0, 1 - _exponent(known)))
+    return min(MOST, max(3, 2 - _exponent(sizes))) if sizes else 3
+
+
+def _exponent(ordered: Sequence[float]) -> int:
+    """Of the number in the middle: 1 of 12.5, -2 of 0.05."""
+    return math.floor(math.log10(ordered[(len(ordered) - 1) // 2]))
 
 
 def number(of: float | None, decimals: int, sign: bool = False) -> str:
@@ -38,7 +49,10 @@ def interval(low: float | None, high: float | None, decimals: int, sign: bool = 
 def p_value(p: float | None) -> str:
     if p is None:
         return "–"
-    return "< 0.0001" if p < 0.0001 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
+    if p < 0.0001:
+        return "< 0.0001"
+    digits = next(n for n in (2, 3, 4, 17) if (float(f"{p:.{n}g}") < 0.05) == (p < 0.05))  # 0.0499 is not 0.05
+    return f"{p:.{digits}g}" if p < 0.1 else f"{p:.2f}"
 
 
 def percent(level: float) -> str:

@@ -1,11 +1,12 @@
 """A split as evaluation sees it: the same pixels and noise whatever the chunk, the run's seed, the device.
 
 Dynamic binarisation is drawn once here, from the evaluation key and the example's number, so that all runs are measured
-on the same images. The last chunk wraps round to the first examples, and what belongs to them is cut off on the host:
-no mean ever counts a padded row, and a loss that couples its batch sees real examples only.
+on the same images. A chunk's examples are drawn from the whole split, in one order for ever: a split may lie sorted by
+label, and a loss that couples its batch would compare one class with the prior. The last chunk wraps round to the first
+examples, and what belongs to them is cut off on the host: no mean ever counts a padded row.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -44,6 +45,7 @@ class View:
         self.split, self.key, self._pixels = split, key, pixels
         self.only = np.arange(len(split)) if only is None else only
         self.chunk = min(chunk, len(self.only))
+        self.order = np.random.RandomState(0).permutation(len(self.only))  # whose stream NumPy has frozen
 
     def __len__(self) -> int:
         return len(self.only)
@@ -67,13 +69,24 @@ class View:
         return _make(self._pixels, self.key, self.split.rows[index], self.split.labels[index], index)
 
     def batches(self) -> Iterator[Batch]:
+        """In an order of its own: `joined` undoes it."""
         for start in range(0, len(self), self.chunk):
-            yield self.take(self.only[np.arange(start, start + self.chunk) % len(self)])
+            yield self.take(self.only[self.order[np.arange(start, start + self.chunk) % len(self)]])
+
+    def joined(self, parts: Sequence[Any]) -> Any:
+        """What was made of each batch, leaves [chunk, ...], as numpy arrays [len(self), ...] in the examples' order."""
+
+        def join(*leaves: np.ndarray) -> np.ndarray:
+            whole = np.concatenate(leaves)[: len(self)]
+            made = np.empty_like(whole)
+            made[self.order] = whole
+            return made
+
+        return jax.tree.map(join, *jax.device_get(list(parts)))
 
     def map(self, fn: Callable[[Batch], Any]) -> Any:
-        """fn over all batches: its leaves [chunk, ...] joined to numpy arrays [len(self), ...], in order."""
-        parts = [jax.device_get(fn(batch)) for batch in self.batches()]
-        return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(self)], *parts)
+        """fn over all batches, `joined`."""
+        return self.joined([jax.device_get(fn(batch)) for batch in self.batches()])
 
     def keys(self, batch: Batch, name: str) -> Array:
         """One evaluation key an example, of the named stream."""

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array
 
 from jaxae.data.source import Source
@@ -101,7 +100,7 @@ class Bench:
 
         def whole(models: Sequence[Model], view: View) -> list[PyTree]:
             parts = [compiled(models, view.keys(batch, noise), batch) for batch in view.batches()]
-            return [_joined([part[n] for part in parts], len(view)) for n in range(len(models))]
+            return [view.joined([part[n] for part in parts]) for n in range(len(models))]
 
         return whole
 
@@ -113,7 +112,3 @@ def _own(model: Model) -> tuple[dict[str, Any], Variables, Array]:
 def _again(leaf: Any) -> Any:
     is_key = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
     return jax.random.clone(leaf) if is_key else leaf
-
-
-def _joined(parts: list[PyTree], count: int) -> PyTree:
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *parts)

@@ -79,8 +79,8 @@ def nearest_neighbours(
 
 
 def _accuracy(name: str, classifier: Any, train: Sequence[Any], test: Sequence[Any]) -> dict[str, float]:
-    right = float(np.mean(classifier.fit(*train).predict(test[0]) == test[1]))
-    return {name: right, f"{name}_se": math.sqrt(right * (1 - right) / len(test[1]))}
+    n, right = len(test[1]), float(np.mean(classifier.fit(*train).predict(test[0]) == test[1]))
+    return {name: right, f"{name}_se": math.sqrt(right * (1 - right) / n) or 0.5 / n}
 
 
 def codebook_use(codes: Int[np.ndarray, "n positions"], size: int) -> dict[str, float]:

@@ -11,10 +11,10 @@ from jaxtyping import Array, Float
 
 from jaxae.errors import InputError
 from jaxae.evaluate.bench import Bench, Model
+from jaxae.evaluate.measures import TOO_HIGH
 from jaxae.types import Batch, LogWeight, Method, Variables
 
 BLOCK = {"cpu": 1000}  # log weights at once: a CPU's cache holds these, and memory is bounded for any number of samples
-TOO_HIGH = 0.05  # nats of bias that are worth a warning
 WIDE = 16_000  # the same for an accelerator
 Measure = Callable[[Sequence[Model]], list[dict[str, Any]]]
 
@@ -106,7 +106,7 @@ def likelihood(bench: Bench) -> Measure:
             result: dict[str, Any] = {"elbo": None, "nll": None, "kl": None}
             own = {name: float(value.mean(dtype=np.float64)) for name, value in of.items()}
             result |= _density(of, samples) if dense else own
-            result |= {"mse": float(squared.mean(dtype=np.float64)), "examples": len(squared), "step": model.step}
+            result |= {"mse": float(squared.mean(dtype=np.float64)), "step": model.step}
             found.append({**result, "notes": _warnings(result), "settings": settings})
         return found
 

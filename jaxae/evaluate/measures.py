@@ -13,11 +13,11 @@ class Measure(NamedTuple):
 # kl is neither: it buys the reconstruction, and only their sum (minus the ELBO) has a better end
 MEASURES = {
     "nll": Measure("negative log-likelihood", "nats", "lower"),
-    "bits_per_dim": Measure("negative log-likelihood a pixel", "bits/dim", "lower"),
+    "bits_per_dim": Measure("negative log-likelihood a dimension", "bits/dim", "lower"),
     "elbo": Measure("ELBO", "nats", "higher"),
     "reconstruction": Measure("reconstruction loss", "nats", "lower"),
     "kl": Measure("KL divergence", "nats", None),
-    "mse": Measure("mean squared error", "a pixel", "lower"),
+    "mse": Measure("mean squared error", "a dimension", "lower"),
     "ais_nll": Measure("negative log-likelihood, annealed", "nats", "lower"),
     "bdmc_gap": Measure("gap of the two AIS bounds", "nats", "lower"),
     "mutual_information": Measure("mutual information of image and code", "nats", None),
@@ -43,13 +43,20 @@ MEASURES = {
     "frechet": Measure("Fréchet distance", "", "lower"),
     "precision": Measure("precision of the samples", "", "higher"),
     "recall": Measure("recall of the samples", "", "higher"),
-    "density": Measure("density of the samples", "", "higher"),
+    "density": Measure("density of the samples (of real images: 1)", "", None),
     "coverage": Measure("coverage of the samples", "", "higher"),
 }
 DEFAULTS = ("nll", "elbo", "mse")  # the first that every run has
 # Compared only where they are of one likelihood; of one number of importance samples; of the same images and as much
 # annealing; of one feature space.
 OF_LIKELIHOOD = ("nll", "bits_per_dim", "elbo", "reconstruction", "ais_nll")
+OF_DENSITY = ("nll", "bits_per_dim", "elbo", "ais_nll")
+USUAL_DENSITY = "p(x)"  # of images; what else nats may be of, the settings of a likelihood say
+TOO_HIGH = 0.05  # nats of nll_bias that are worth a word
+GREY = (
+    "grey pixels under a Bernoulli likelihood: these nats are a cross-entropy and no likelihood of the images; "
+    "--binarize dynamic, or another likelihood, has one"
+)
 OF_IMPORTANCE = ("nll", "bits_per_dim")
 OF_ANNEALING = ("ais_nll", "bdmc_gap")
 OF_SAMPLES = ("frechet", "precision", "recall", "density", "coverage")

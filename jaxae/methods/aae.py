@@ -33,6 +33,7 @@ def aae(
     arXiv:1406.2661, section 3). The paper alternates the updates; here both players move at once, in one step. Where
     the codes are the prior's, D is 1/2, the metric "generator" log 2 and "discriminator" 2 log 2.
 
+    moves: the discriminator
     weight: of the encoder's adversarial term; the paper's phases of their own have none
     discriminator_width: units in a hidden layer of the discriminator
     discriminator_depth: hidden layers of the discriminator

@@ -31,6 +31,7 @@ def factor_vae(
     its optimum the last term's mean is the total correlation.
 
     couples: the permuted codes of the discriminator's loss, from the global batch
+    moves: the discriminator
     gamma: weight of the total correlation; 35 in the paper on dSprites
     discriminator_width: units in a hidden layer of the discriminator
     discriminator_depth: hidden layers of the discriminator

@@ -4,7 +4,7 @@ from jaxae import random
 from jaxae.errors import InputError
 from jaxae.methods.contractive_ae import pushed
 from jaxae.methods.rae import regularised
-from jaxae.parts import bind
+from jaxae.parts import bind, frozen
 from jaxae.types import Method, Net, Weight
 
 DEFAULTS = {"network": "mlp", "likelihood": "gaussian", "binarize": "none"}
@@ -32,6 +32,7 @@ def rae_gp(net: Net, *, beta: Weight = 0.1, weight: Weight = 0.1, probes: int = 
             directions = jnp.moveaxis(random.normal(keys, (probes, net.latent)), 1, 0)
         else:
             directions = jnp.broadcast_to(jnp.eye(net.latent)[:, None], (net.latent, *z.shape))
-        return pushed(lambda z: parts.decode(variables, z), z, directions) / (2 * max(1, probes))
+        held = frozen(variables, "likelihood")  # whose scale is none of the Jacobian's business
+        return pushed(lambda z: parts.decode(held, z), z, directions) / (2 * max(1, probes))
 
     return regularised(parts, beta, weight, penalty)

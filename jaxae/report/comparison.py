@@ -26,6 +26,7 @@ def render(paths: Iterable[str | Path], measure: str | None, baseline: str | Non
     every = groups(frame)
     colours = hues(len(every))
     known = fields(frame)
+    comparable = checks.clashes(frame, "elbo") is None
     context = {
         "found": found,
         "about": measures.about(found.measure),
@@ -44,7 +45,8 @@ def render(paths: Iterable[str | Path], measure: str | None, baseline: str | Non
         "spaces": list(frame["feature_space"].dropna().unique()) if "feature_space" in frame else [],
         "families": families(found),
         "few": FEW,
-        "plane": plane(every, colours) if trajectories.has_plane(frame, known) else None,
+        "comparable": comparable,
+        "plane": plane(every, colours) if comparable and trajectories.has_plane(frame, known) else None,
         "curves": curves(frame, every, colours),
         "runs": rows.run_rows(frame, found.measure),
         **origin.origin(places, frame),
@@ -83,7 +85,7 @@ def headline(found: Comparison) -> dict[str, Any] | None:
     if found.better is None or len(there) < 2:
         return None
     best = (min if found.better == "lower" else max)(there, key=lambda s: s.summary.mean if s.summary else 0.0)
-    decimals = words.places(s.summary.sd for s in there if s.summary)
+    decimals = words.places([s.summary.sd for s in there if s.summary], [s.summary.mean for s in there if s.summary])
     s = best.summary
     assert s is not None
     return {
@@ -108,10 +110,10 @@ def families(found: Comparison) -> list[dict[str, Any]]:
 
 
 def _family(found: Comparison, title: str, pairs: Sequence[Pair]) -> dict[str, Any]:
-    decimals = words.places(s.summary.sd for s in found.settings if s.summary)
     of = f"difference in {found.words}" + (f", {found.unit}" if found.unit else "")
     of_baseline = pairs is found.against
     drawn = of_baseline and any(pair.seeds for pair in pairs)
+    decimals = words.places([pair.difference.sd for pair in pairs], [pair.difference.mean for pair in pairs])
     return {
         "title": title,
         "of_baseline": of_baseline,

@@ -9,7 +9,10 @@ from matplotlib.ticker import MaxNLocator
 
 from jaxae.report.svg import ACCENT, INK, PAGE, new_figure, style, to_svg
 
-TITLES = {"loss": "loss", "reconstruction": "reconstruction loss", "kl": "KL divergence"}
+TITLES = {
+    "loss": "loss, nats", "reconstruction": "reconstruction loss, nats", "kl": "KL divergence, nats",
+    "bound": "bound, nats",
+}  # fmt: skip
 TRAINING: dict[str, Any] = {"color": ACCENT, "linewidth": 1.2}
 VALIDATION: dict[str, Any] = {
     "color": INK,
@@ -29,7 +32,7 @@ def curves(rows: Sequence[dict[str, Any]], names: Sequence[str], alt: str) -> Ma
         for place, name in enumerate(names):
             axes = figure.add_subplot(lines, columns, place + 1)
             _curve(axes, rows, name)
-            axes.set_title(f"{TITLES.get(name, name.replace('_', ' '))}, nats")
+            axes.set_title(TITLES.get(name, name.replace("_", " ")))
         return to_svg(figure, alt)
 
 

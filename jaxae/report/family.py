@@ -12,7 +12,7 @@ from jaxae.files import read_json
 from jaxae.types import Batch
 
 HEAD = ("method", "loss, in nats an example", "state", "what couples the batch")
-COLUMNS = {"nll": "test NLL", "reconstruction": "reconstruction", "mse": "MSE a pixel"}
+COLUMNS = {"nll": "test NLL", "reconstruction": "reconstruction", "mse": "MSE a dimension"}
 
 
 def page(names: Sequence[str], measured: Path | None = None) -> str:
@@ -32,7 +32,10 @@ def _row(name: str, found: dict[str, Any] | None) -> list[str]:
     row = [f"**{entry.name}**: {entry.summary} {entry.citation}", f"`{entry.objective}`", ", ".join(state), couples]
     if found:
         values = found["methods"].get(name, {})
-        row += [_figure(values.get(column), 5 if column == "mse" else 2) for column in COLUMNS]
+        figures = {column: _figure(values.get(column), 5 if column == "mse" else 2) for column in COLUMNS}
+        if figures["nll"] and is_told_labels(name):
+            figures["nll"] += ", of p(x given y)"
+        row += figures.values()
     return row
 
 
@@ -53,11 +56,19 @@ def anatomy(name: str) -> tuple[list[str], bool]:
     return [entry for entry in variables.state if entry != "likelihood"], coupled
 
 
-def _figure(values: Sequence[float] | None, digits: int) -> str:
-    """The mean over seeds, and their standard deviation."""
-    if not values or any(value is None for value in values):
+def is_told_labels(name: str) -> bool:
+    """Whether the method's densities are of images whose label is known."""
+    net = networks.make("mlp", (8, 8, 1), 16, likelihoods.bernoulli(), width=8)._replace(examples=64, classes=10)
+    return methods.factory(name)(net).given is not None
+
+
+def _figure(values: Sequence[float | None] | None, digits: int) -> str:
+    """The mean over the seeds that have a value, and their standard deviation; their number, where some have none."""
+    there = [value for value in values or () if value is not None]
+    if not there:
         return ""
-    return f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}"
+    some = f" (n = {len(there)})" if len(there) < len(values or ()) else ""
+    return f"{np.mean(there):.{digits}f}" + (f" ± {np.std(there, ddof=1):.{digits}f}" if there[1:] else "") + some
 
 
 def _line(cells: Any) -> str:

@@ -4,13 +4,12 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from jaxae.evaluate.measures import MEASURES
+from jaxae.evaluate.measures import MEASURES, Measure
+from jaxae.names import OF_NETWORKS
 from jaxae.run import Trained, final_digest
 
-PLACES = {"nats": 3, "bits/dim": 4, "a pixel": 5, "": 3}
-OF_NETWORKS = ("width", "depth", "activation", "likelihood", "scale")
-"""Settings that modules of the user's own take the place of."""
-NAMES = {"elbo": "ELBO", "bits_per_dim": "the same, a pixel"}
+PLACES = {"nats": 3, "bits/dim": 4, "a dimension": 5, "": 3}
+NAMES = {"elbo": "ELBO", "bits_per_dim": "the same, a dimension"}
 
 
 class Row(NamedTuple):
@@ -19,6 +18,7 @@ class Row(NamedTuple):
     name: str
     value: str
     unit: str
+    better: str = ""
     monte_carlo: str = ""
     data: str = ""
     note: str = ""
@@ -29,7 +29,7 @@ def headline(evaluation: Mapping[str, Any] | None, trained: Trained) -> dict[str
     if evaluation is None:
         return {"evaluation": None, "rows": [], "notes": [], "sample_space": None, "stale": False}
     e = evaluation
-    rows = [_row(e, name, NAMES.get(name, about.words), about.unit, _note(e, name)) for name, about in MEASURES.items()]
+    rows = [_row(e, name, about, _note(e, name)) for name, about in MEASURES.items()]
     return {
         "evaluation": dict(e),
         "rows": [row for row in rows if row],
@@ -52,13 +52,13 @@ def _note(e: Mapping[str, Any], name: str) -> str:
     return ""
 
 
-def _row(e: Mapping[str, Any], key: str, name: str, unit: str, note: str = "") -> Row | None:
+def _row(e: Mapping[str, Any], key: str, about: Measure, note: str = "") -> Row | None:
     if e.get(key) is None:
         return None
     errors = [e.get(f"{key}_mc_se"), e.get(f"{key}_data_se", e.get(f"{key}_se"))]
     monte_carlo, data = ("" if error is None else f"{error:.2g}" for error in errors)
-    value = f"{e[key]:,}" if isinstance(e[key], int) else _number(e[key], PLACES[unit])
-    return Row(name, value, unit, monte_carlo, data, note)
+    value = f"{e[key]:,}" if isinstance(e[key], int) else _number(e[key], PLACES[about.unit])
+    return Row(NAMES.get(key, about.words), value, about.unit, about.better or "", monte_carlo, data, note)
 
 
 def _number(value: float, places: int) -> str:

@@ -11,7 +11,8 @@ from jaxae.evaluate import measures
 
 
 def setting_rows(found: Comparison) -> list[dict[str, Any]]:
-    decimals = words.places(s.summary.sd for s in found.settings if s.summary)
+    there = [s.summary for s in found.settings if s.summary]
+    decimals = words.places([s.sd for s in there], [s.mean for s in there])
     rows = []
     for setting in found.settings:
         s = setting.summary
@@ -33,22 +34,30 @@ def _which(setting: Setting) -> str:
 
 
 def other_measures(frame: pandas.DataFrame) -> dict[str, Any]:
-    """Mean and sd over seeds of every measure that evaluation.json holds, the known ones first."""
+    """Mean and sd over seeds of every measure that evaluation.json holds, the known ones first. Of settings that may
+    not be compared by one it says why; of a setting whose own runs may not, there is no mean."""
     names = checks.measure_names(frame)
     names = [name for name in measures.MEASURES if name in names] + [n for n in names if n not in measures.MEASURES]
     every = groups(frame)
     of = [checks.evaluated(group.rows) for group in every]
-    decimals = {name: words.places(float(rows[name].std()) for rows in of if rows[name].count() > 1) for name in names}
+    values = {name: [there[name].dropna().astype(float) for there in of] for name in names}
+    apart = {name: clash for name in names if (clash := checks.clashes(frame, name))}
+    decimals = {
+        name: words.places([v.std() for v in each if len(v) > 1], [v.mean() for v in each if len(v)])
+        for name, each in values.items()
+    }
     rows = []
-    for group, there in zip(every, of):
+    for place, (group, there) in enumerate(zip(every, of)):
         cells = []
         for name in names:
-            values = there[name].dropna().astype(float)
-            mean = words.number(float(values.mean()), decimals[name]) if len(values) else "–"
-            sd = words.number(float(values.std()), decimals[name]) if len(values) > 1 else None
-            cells.append({"mean": mean, "sd": sd, "n": len(values)})
+            v = values[name][place]
+            mixed = name in apart and checks.clashes(group.rows, name) is not None
+            mean = words.number(float(v.mean()), decimals[name]) if len(v) and not mixed else "–"
+            sd = words.number(float(v.std()), decimals[name]) if len(v) > 1 and not mixed else None
+            cells.append({"mean": mean, "sd": sd, "n": len(v)})
         rows.append({"label": group.label, "n": len(there), "cells": cells})
-    return {"names": [(name, measures.about(name)) for name in names], "rows": rows}
+    why = {name: f"{clash.what} ({clash.values})" for name, clash in apart.items()}
+    return {"names": [(name, measures.about(name), why.get(name)) for name in names], "rows": rows}
 
 
 def pair_row(pair: Pair, decimals: int) -> dict[str, Any]:
@@ -70,7 +79,7 @@ def pair_row(pair: Pair, decimals: int) -> dict[str, Any]:
 
 def run_rows(frame: pandas.DataFrame, measure: str) -> list[dict[str, Any]]:
     values, errors = frame[measure], frame.get(f"{measure}_mc_se")
-    decimals = words.places([] if errors is None else errors.dropna(), 4)
+    decimals = words.places([] if errors is None else errors.dropna(), values.dropna())
     rows = []
     for place, (_, row) in enumerate(frame.iterrows()):
         known = not pandas.isna(values.iloc[place]) and row["outcome"] not in (DIVERGED, *MISSING)

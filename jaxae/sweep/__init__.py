@@ -8,10 +8,10 @@ swept.table.groupby("beta")["nll"].mean()
 
 from typing import TYPE_CHECKING, Any
 
-from jaxae.plan import Member, Plan
+from jaxae.plan import How, Member, Plan
 
 if TYPE_CHECKING:
-    from jaxae.sweep.run import Group, How, Swept, Unread, evaluate, sweep
+    from jaxae.sweep.run import Group, Swept, Unread, evaluate, sweep
 
 __all__ = ["Group", "How", "Member", "Plan", "Swept", "Unread", "evaluate", "sweep"]
 

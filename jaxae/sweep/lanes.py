@@ -4,7 +4,6 @@ All of it is decided by rule and by the compiler's account of the memory, nothin
 by side enters the rounding, and the same command must give the same digits again.
 """
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 from jaxae.build import Setup
 from jaxae.errors import InputError
 from jaxae.loop import Programs, make_feed
-from jaxae.parallel import Layout
+from jaxae.parallel import Layout, free_memory
 
 DEVICE_SHARE = 0.9  # of an accelerator's memory, at most, for a wave
 HOST_SHARE = 0.5  # of the free memory, where the device is a CPU: what is logged and saved lies there too
@@ -58,8 +57,7 @@ def available() -> int:
     stats = device.memory_stats() or {}
     if "bytes_limit" in stats:
         return int(DEVICE_SHARE * stats["bytes_limit"])
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return int(HOST_SHARE * free / jax.local_device_count())
+    return int(HOST_SHARE * free_memory() / jax.local_device_count())
 
 
 def wave_size(members: int, multiple: int, need: Callable[[int], int], limit: int) -> tuple[int, int]:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,7 +18,7 @@ from jaxae.evaluate.bench import USUAL, Settings
 from jaxae.folder import SweepFolder
 from jaxae.loop import Programs, make_programs
 from jaxae.parallel import Layout, make_mesh
-from jaxae.plan import MOST, Member, Plan
+from jaxae.plan import MOST, How, Member, Plan
 from jaxae.progress import Bar, Progress
 from jaxae.sweep import lanes as lane_rules
 from jaxae.sweep.wave import Wave
@@ -29,18 +28,7 @@ if TYPE_CHECKING:
     import pandas
 
 
-@dataclass(frozen=True)
-class How:
-    """How a sweep is carried out: of this only `lanes` and `block` reach the numbers, and these to rounding alone."""
-
-    lanes: str = "auto"
-    """"map", "vmap" or "auto": see `jaxae.sweep.lanes.choose`."""
-    block: int | None = None
-    """Lanes that vmap takes side by side; None: see `jaxae.sweep.lanes.block`."""
-    seed_devices: int = 1
-    """Devices that share the members."""
-    wave: int | None = None
-    """Members trained at once; None: as many as fit in memory."""
+USUALLY = How()
 
 
 class Unread(InputError):
@@ -91,7 +79,7 @@ def _setups(plan: Plan) -> list[Setup]:
     return made
 
 
-def sweep(plan: Plan, path: str | Path, how: How = How(), progress: Progress | None = None) -> Swept:
+def sweep(plan: Plan, path: str | Path, how: How = USUALLY, progress: Progress | None = None) -> Swept:
     """Trains every member of `plan` in the folder `path`, or goes on there, and measures each on the test split.
 
     A member's folder is a run's: `jaxae.run.load(folder.member(name).path)`. Raises InputError, or Interrupted (SIGINT,
@@ -232,21 +220,24 @@ class Sweep:
         self.done += len(members)
 
     def is_measured(self, member: Member) -> bool:
-        there = self.folder.member(member.name).evaluation()
-        return "mse" in there and there.get("samples", self.plan.base.samples) >= self.plan.base.samples
+        return run.is_measured(self.folder.member(member.name).evaluation(), self.plan.base.samples)
 
     def measure(self) -> None:
         """Each member's likelihood, where it is not there yet, or by fewer samples. Raises Unread, at the end."""
         unread: list[str] = []
+        self.go_on()
         for setup, group in zip(self.setups, self.plan.groups):
             missing = [m for m in group if not self.is_measured(m)]
             settings = Settings(self.plan.base.samples)
             lanes: dict[str, Any] = {"lanes": self.kind, "block": self.block}
             for _ in measured(self.folder, setup, missing, settings=settings, unread=unread, **lanes):
-                if self.asked:
-                    raise Interrupted(self.asked[0], "stopped while measuring: the same command goes on from there")
+                self.go_on()
         if unread:
             raise Unread(unread, {})
+
+    def go_on(self) -> None:
+        if self.asked:
+            raise Interrupted(self.asked[0], "stopped while measuring: the same command goes on from there")
 
 
 def _load(folder: SweepFolder, member: Member, setup: Setup, checkpoint: str = "auto") -> run.Trained:

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxae.compare import compare, table
+from jaxae.compare import compare, table, words
 from jaxae.errors import InputError
+from jaxae.evaluate import measures
+from jaxae.files import read_json, write_json
 from tests import compared
 
 
@@ -138,7 +140,7 @@ CLASHES = {
     "different numbers of examples": {"nll": compared.measures(20.0, examples=39)},
     "on different data": {"data": {**compared.DATA, "sha256": "e" * 64}},
     "binarised in different ways": {"binarize": "threshold"},
-    "the likelihoods bernoulli and discretised_logistic": {
+    r"counts different things \(bernoulli and discretised_logistic\)": {
         "likelihood": "discretised_logistic", "binarize": "dynamic",
     },
 }  # fmt: skip
@@ -194,7 +196,7 @@ def test_annealing_of_another_length_or_likelihood_is_no_comparison(tmp_path):
     assert compare(frame, "mse").measure == "mse"
     with pytest.raises(InputError, match="different numbers of importance samples"):
         compare(frame, "nll")
-    with pytest.raises(InputError, match="'ais_nll': the likelihoods bernoulli and discretised_logistic"):
+    with pytest.raises(InputError, match=r"'ais_nll' counts different things \(bernoulli and discretised_logistic\)"):
         compare(table([tmp_path / name for name in ("bernoulli", "levels")]), "ais_nll")
 
 
@@ -204,3 +206,58 @@ def test_a_density_that_is_told_the_label_is_not_ranked_among_others(tmp_path):
     with pytest.raises(InputError, match=r"are of different densities, .*\(p\(x\) and p\(x \| label\)\)"):
         compare(table(runs), "nll")
     assert compare(table(runs), "mse").measure == "mse"
+
+
+def with_modules(path, seed, nll, **modules):
+    compared.run(path, seed, nll)
+    record = read_json(path / "record.json")
+    del record["command"]
+    known = {"encoder": "Encoder(width = 4)", "decoder": "Decoder(width = 4)", "likelihood": "bernoulli", "latent": 2}
+    write_json(path / "record.json", {**record, "network": "the user's own modules", "modules": known | modules})
+    return path
+
+
+def test_runs_of_ones_own_modules_are_one_setting_only_where_these_are_the_same(tmp_path):
+    same = [with_modules(tmp_path / f"{seed}", seed, 20.0 + seed) for seed in (0, 1)]
+    assert [s.seeds for s in compare(table(same)).settings] == [(0, 1)]
+    wider = with_modules(tmp_path / "wider", 0, 19.0, decoder="Decoder(width = 9)")
+    labels = [s.label for s in compare(table([*same, wider])).settings]
+    assert len(labels) == 2 and all(label.startswith("network=Encoder and Decoder ") for label in labels)
+    built_in = compared.run(tmp_path / "built-in", 2, 25.0)
+    assert len(compare(table([*same, built_in])).settings) == 2
+    with pytest.raises(InputError, match="likelihoods"):
+        compare(table([*same, with_modules(tmp_path / "g", 0, 19.0, likelihood="gaussian")]), "nll")
+
+
+def test_what_must_be_said_of_the_nats(tmp_path):
+    grey = compared.measures(20.0, notes={"likelihood": [measures.GREY]})
+    assert compare(table(compared.run(tmp_path / "grey", 0, grey))).caveats == (measures.GREY,)
+    few = compared.measures(20.0, nll_bias=0.31)
+    (caveat,) = compare(table(compared.run(tmp_path / "few", 0, few))).caveats
+    assert "up to about 0.31 nats too high" in caveat
+    assert compare(table(tmp_path / "few"), "mse").caveats == ()
+    told = compared.measures(19.0, settings={"likelihood": {"density_of": "p(x | label)"}})
+    assert compare(table(compared.run(tmp_path / "cvae", 0, told))).caveats == ("these nats are of p(x | label)",)
+    assert compare(table(compared.run(tmp_path / "well", 0, 20.0))).caveats == ()
+
+
+def test_a_value_that_is_no_number_is_left_out(frame):
+    spoilt = frame.assign(nll=frame["nll"].where(frame["seed"] != 2, np.inf))
+    assert all(s.seeds == (0, 1, 3, 4) and s.missing == (2,) for s in compare(spoilt).settings)
+
+
+@pytest.mark.parametrize(
+    ("spreads", "values", "decimals"),
+    [
+        ([34.0, 30.0], [500.0], 0), ([0.031], [0.3], 3), ([1.7e-17], [0.1], 3), ([], [0.00031, 0.00062, 0.00093], 6),
+        ([], [27.2, 21.0], 3), ([None, float("nan")], [0.0, None], 3), ([1e-30], [], 8),
+    ],
+)  # fmt: skip
+def test_decimals_show_two_digits_of_the_scatter_or_three_of_the_value(spreads, values, decimals):
+    assert words.places(spreads, values) == decimals
+
+
+def test_a_p_value_is_not_rounded_over_the_level():
+    assert [words.p_value(p) for p in (0.0499, 0.0501, 0.05, 0.012, 0.4, 3e-5)] == [
+        "0.0499", "0.05", "0.05", "0.012", "0.40", "< 0.0001",
+    ]  # fmt: skip

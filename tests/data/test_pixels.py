@@ -132,3 +132,18 @@ def test_view_keys_are_the_examples_own_whatever_the_chunk():
 
     np.testing.assert_array_equal(all_keys(5, "noise"), all_keys(23, "noise"))
     assert len({tuple(key) for name in ("noise", "importance", "pixels") for key in all_keys(23, name).tolist()}) == 69
+
+
+def test_a_held_out_batch_is_of_the_whole_split_and_what_is_made_of_it_comes_back_in_order():
+    """Of a split sorted by label, too: a loss that couples its batch would compare one class with the prior."""
+    n, labels = 1730, np.sort(np.arange(1730, dtype=np.int32) % 10)
+    split = Split(np.arange(n, dtype=np.float32).reshape(n, 1, 1, 1), labels)
+    view = View(split, pixels.make("none"), jax.random.key(0), chunk=500)
+    batches = list(view.batches())
+    assert all(np.bincount(batch.label, minlength=10).min() > 25 for batch in batches) and len(batches) == 4
+    assert sorted(np.concatenate([batch.index for batch in batches])[:n].tolist()) == list(range(n))
+    found = view.map(lambda batch: (batch.index, batch.x[:, 0, 0, 0]))
+    np.testing.assert_array_equal(found[0], np.arange(n))
+    np.testing.assert_array_equal(found[1], np.arange(n))
+    some = view.spread(40, chunk=16)
+    np.testing.assert_array_equal(some.map(lambda batch: batch.label), some.labels)

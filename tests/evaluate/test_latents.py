@@ -94,6 +94,11 @@ def test_what_no_line_parts_its_neighbours_do():
     assert latents.nearest_neighbours(both, both)["nearest_neighbours"] > 0.97
 
 
+def test_a_probe_that_is_always_right_has_the_error_of_half_an_example():
+    found = latents.nearest_neighbours(classes(50.0), classes(50.0))
+    assert found == {"nearest_neighbours": 1.0, "nearest_neighbours_se": 0.5 / (2 * COUNT)}
+
+
 def test_use_and_perplexity_of_a_codebook():
     """Position 0 uses codes 0 and 1 alike, position 1 code 2 alone: together 1/4, 1/4, 1/2 of 8."""
     codes = np.stack([np.arange(COUNT) % 2, np.full(COUNT, 2)], axis=1)

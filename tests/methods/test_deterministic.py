@@ -286,6 +286,25 @@ def test_rae_leaves_biases_alone():
     np.testing.assert_allclose(method.loss(variables, keys(5), batch, STEP).metrics["penalty"], sum(kernels), rtol=1e-5)
 
 
+def test_rae_gps_penalty_does_not_widen_the_likelihood():
+    """The mean of a discretised logistic moves with its scale, and a wider one has a smaller Jacobian."""
+
+    def slope(weight):
+        method = small.method("rae_gp", "discretised_logistic", 3, beta=0.0, weight=weight)
+        batch = small.batch(5, small.SHAPE)
+        variables = small.jit(method.init)(jax.random.key(0), batch)
+        keys = random.example_keys(jax.random.key(1), 0, batch.index)
+
+        def loss(params):
+            return method.loss(variables._replace(params=params), keys, batch, jnp.zeros((), int)).loss.mean()
+
+        return jax.grad(loss)(variables.params)
+
+    without, charged = slope(0.0), slope(5.0)
+    small.assert_close(charged["likelihood"], without["likelihood"], rtol=1e-6, atol=0)
+    assert not np.allclose(jax.tree.leaves(charged["decoder"])[0], jax.tree.leaves(without["decoder"])[0])
+
+
 def test_rae_gp_charges_half_the_jacobian_of_jax():
     method, variables, batch = curved("rae_gp", beta=0.2, weight=0.6)
     z = method.embed(variables, batch)

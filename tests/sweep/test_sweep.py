@@ -303,8 +303,10 @@ def test_members_that_were_handed_out_outlive_the_state_of_their_wave(tmp_path):
     plan = plan_of(seeds=range(4), grid={}, steps=4)
     cut_off_at_the_third(plan, tmp_path / "s")
     empty_files(tmp_path / "s" / "wave" / "checkpoints")
-    with pytest.raises(InputError, match="no whole checkpoint"):
-        sweep.sweep(plan, tmp_path / "s")
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"no whole checkpoint.*move the folder away to begin anew"):
+            sweep.sweep(plan, tmp_path / "s")
+    (tmp_path / "s" / "wave" / "checkpoints").rename(tmp_path / "away")
     first, second, third, _ = (SweepFolder(tmp_path / "s").member(m.name).outcome_file for m in plan.members)
     assert first.exists() and second.exists() and not third.exists()
     kept = first.stat().st_mtime_ns
@@ -360,6 +362,48 @@ def test_two_files_of_one_name_are_two_programs(tmp_path):
     names = tuple(f"{tmp_path}/{folder}/mine.py:mine" for folder in ("a", "b"))
     plan = sweep.Plan(small(method=names[0]), (0, 1), {"method": names})
     assert [len(group) for group in plan.groups] == [2, 2]
+
+
+def test_two_data_sets_of_one_name_are_two_data_sets(tmp_path):
+    names = tuple(f"{tmp_path}/{folder}/x.npy" for folder in ("a", "b"))
+    for number, name in enumerate(names):
+        Path(name).parent.mkdir()
+        np.save(name, np.random.default_rng(number).integers(0, 256, (40, 8, 8), np.uint8))
+    plan = sweep.Plan(small(data=names[0], batch_size=8, steps=4, binarize="none"), (0,), {"data": names})
+    table = sweep.sweep(plan, tmp_path / "s").table
+    assert table["data_sha256"].nunique() == 2 and table["digest"].nunique() == 2
+
+
+@pytest.mark.parametrize(
+    ("seeds", "grid", "expected"),
+    [
+        ((0, 0), {}, "seed=0 is there twice"),
+        ((0,), {"beta": (1, 1.0)}, "seed=0,beta=1 is there twice"),
+        ((), {}, "a sweep without members"),
+        ((0,), {"beta": ()}, "a sweep without members"),
+    ],
+)
+def test_a_plan_whose_members_are_no_plan_is_refused(seeds, grid, expected):
+    with pytest.raises(InputError, match=expected):
+        sweep.Plan(small(), seeds, grid)
+
+
+@pytest.mark.parametrize(("name", "value"), [("lanes", "wmap"), ("block", 1), ("wave", 0)])
+def test_a_sweep_is_carried_out_in_a_way_that_there_is(name, value):
+    with pytest.raises(InputError, match=f"{name}.*{value}"):
+        sweep.How(**{name: value})
+
+
+def test_a_validation_is_told_of_the_members_that_are_well(tmp_path):
+    class Told(Saying):
+        def validated(self, step, metrics, members):
+            self.said.append((metrics, members))
+
+    told = Told()
+    plan = plan_of((0, 1), {"learning_rate": (1e-4, 1e30)}, optimizer="sgd")
+    sweep.sweep(plan, tmp_path / "s", progress=told)
+    found = [said for said in told.said if isinstance(said, tuple)]
+    assert found and all(members == 2 and np.isfinite(metrics["loss"]) for metrics, members in found)
 
 
 def test_a_block_where_members_are_taken_one_after_the_other_is_refused(tmp_path):
