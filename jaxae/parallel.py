@@ -44,12 +44,13 @@ def device_memory() -> int:
 
 
 def free_memory() -> int:
-    """Bytes that the host could still give: what files are kept in, for as long as nobody asks, among them."""
+    """Bytes that the host could still give."""
     return _host_memory()[1]
 
 
 def _host_memory() -> tuple[int, int]:
-    """(in all, free), of the machine or of the control group that this process may not leave."""
+    """(in all, free), of the machine or of the control group that this process may not leave. Pages that hold files
+    count as free: they are given up when asked for."""
     page = os.sysconf("SC_PAGE_SIZE")
     whole, free = os.sysconf("SC_PHYS_PAGES") * page, os.sysconf("SC_AVPHYS_PAGES") * page
     with contextlib.suppress(OSError, AttributeError):  # elsewhere than on Linux
@@ -57,7 +58,8 @@ def _host_memory() -> tuple[int, int]:
         free = int(said[1]) * 1024  # type: ignore[index]
     with contextlib.suppress(OSError, ValueError):  # no limit says "max"
         most, used = (int((GROUP / f"memory.{name}").read_text()) for name in ("max", "current"))
-        whole, free = min(whole, most), min(free, most - used)
+        files = re.search(r"^inactive_file (\d+)", (GROUP / "memory.stat").read_text(), re.MULTILINE)
+        whole, free = min(whole, most), min(free, most - used + int(files[1] if files else 0))
     return whole, free
 
 

@@ -74,7 +74,7 @@ class View:
             yield self.take(self.only[self.order[np.arange(start, start + self.chunk) % len(self)]])
 
     def joined(self, parts: Sequence[Any]) -> Any:
-        """What was made of each batch, leaves [chunk, ...], as numpy arrays [len(self), ...] in the examples' order."""
+        """What was made of each batch, leaves [chunk, ...] on the host, as [len(self), ...] in the examples' order."""
 
         def join(*leaves: np.ndarray) -> np.ndarray:
             whole = np.concatenate(leaves)[: len(self)]
@@ -82,7 +82,7 @@ class View:
             made[self.order] = whole
             return made
 
-        return jax.tree.map(join, *jax.device_get(list(parts)))
+        return jax.tree.map(join, *parts)
 
     def map(self, fn: Callable[[Batch], Any]) -> Any:
         """fn over all batches, `joined`."""
