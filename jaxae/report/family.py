@@ -34,7 +34,7 @@ def _row(name: str, found: dict[str, Any] | None) -> list[str]:
         values = found["methods"].get(name, {})
         figures = {column: _figure(values.get(column), 5 if column == "mse" else 2) for column in COLUMNS}
         if figures["nll"] and is_told_labels(name):
-            figures["nll"] += ", of p(x given y)"
+            figures["nll"] += ", of p(x | y)"
         row += figures.values()
     return row
 
