@@ -1,9 +1,9 @@
 """jaxae beside its peers: throughput at the same work, many seeds at once, start-up, evaluation, what its loop costs.
 
-    python -m experiments.benchmark                                     # everything: some four hours on two quiet cores
+    python -m experiments.benchmark                                     # all but `lanes`: some four hours on two cores
     python -m experiments.benchmark --work mlp-128 conv --peer pythae   # in parts: rows are merged as they come
     python -m experiments.benchmark --rounds 3 --seconds 5              # rougher
-    python -m experiments.benchmark --pages                             # only benchmark.md and the plot, afresh
+    python -m experiments.benchmark --pages                             # only the page, its plot and the README's table
     python -m experiments.benchmark --in-turns --work mlp-128 lanes --json experiments/benchmark_h100.json   # on a GPU
 
 The peers and jaxae in one environment, made by one command in a checkout (Python 3.11 or later, with a C++ compiler

@@ -43,8 +43,8 @@ class Config:
     scale: float = _field(0.1, "model", "standard deviation of `gaussian`; the start of learned ones", above=0)
 
     data: str = _field("digits", "data", "a name from `jaxae data list`, tfds:NAME, a file or a folder")
-    binarize: str | None = _field(None, "data", "binarisation of the pixels", choices=names.BINARIZE)
-    validation: int | None = _field(None, "data", "examples held out of train, where it has no split", low=1)
+    binarize: str | None = _field(None, "data", "how pixels become 0 or 1, for bernoulli", choices=names.BINARIZE)
+    validation: int | None = _field(None, "data", "examples held out of train, where it has no split [a sixth]", low=1)
     stream: str = _field("auto", "data", "stream rows from the host", choices=("auto", "yes", "no"), free=True)
 
     steps: int | str = _field("100e", "training", "length of the run", duration=True)
@@ -54,7 +54,9 @@ class Config:
     optimizer: str = _field("adam", "training", "update rule", choices=names.OPTIMIZERS)
     learning_rate: float | str = _field(1e-3, "training", "a number or a schedule", schedule=True)
     weight_decay: float = _field(0.0, "training", "of adamw, lion, lamb and muon", low=0)
-    b1: float | None = _field(None, "training", "first-moment decay, momentum [0.9; rmsprop: 0]", low=0, below=1)
+    b1: float | None = _field(
+        None, "training", "first-moment decay, momentum [0.9; muon: 0.95; rmsprop: 0]", low=0, below=1
+    )
     b2: float | None = _field(None, "training", "second-moment decay [0.999; lion, rmsprop: 0.99]", low=0, below=1)
     eps: float = _field(1e-8, "training", "the update rule's epsilon", above=0)
     clip_norm: float | None = _field(None, "training", "largest norm of the gradient, or of each player's", above=0)

@@ -27,8 +27,8 @@ def evaluate(run_dir: str, metrics: str, split: str, checkpoint: str, json: bool
     """Measures the run in RUN, or every member of the sweep there: by default ELBO and its terms, importance-weighted
     NLL with its Monte Carlo error, and MSE.
 
-    Those of the test split are kept in evaluation.json, for `jaxae report` and `jaxae compare`; of a sweep, in each
-    member's.
+    Those of the test split, with the default --seed and --checkpoint, are kept in evaluation.json, for `jaxae report`
+    and `jaxae compare`; of a sweep, in each member's. A new measure replaces the old one, also by fewer --samples.
     """
     groups = [name.strip() for name in metrics.split(",")]
     for name in groups:
@@ -112,8 +112,8 @@ def _show(measures: dict[str, Any]) -> None:
 @run_argument()
 @checkpoint_option
 def digest(run_dir: str, checkpoint: str) -> None:
-    """SHA-256 over the final parameters (names, shapes, dtypes, bytes): two people compare a result by this line, which
-    `jaxae train` ends with too."""
+    """SHA-256 over the parameters of the step that is measured (names, shapes, dtypes, bytes): two people compare a
+    result by this line, which `jaxae train` ends with too."""
     must_be_there(run_dir)
     from jaxae import run
 
