@@ -52,8 +52,10 @@ def _host_memory() -> tuple[int, int]:
     """(in all, free), of the machine or of the control group that this process may not leave. Pages that hold files
     count as free: they are given up when asked for."""
     page = os.sysconf("SC_PAGE_SIZE")
-    whole, free = os.sysconf("SC_PHYS_PAGES") * page, os.sysconf("SC_AVPHYS_PAGES") * page
-    with contextlib.suppress(OSError, AttributeError):  # elsewhere than on Linux
+    whole = free = os.sysconf("SC_PHYS_PAGES") * page
+    with contextlib.suppress(ValueError):  # macOS does not tell
+        free = os.sysconf("SC_AVPHYS_PAGES") * page
+    with contextlib.suppress(OSError, TypeError):  # elsewhere than on Linux
         said = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
         free = int(said[1]) * 1024  # type: ignore[index]
     with contextlib.suppress(OSError, ValueError):  # no limit says "max"

@@ -161,6 +161,20 @@ def test_pmap_moves_one_copy_at_a_time(monkeypatch):
     assert [shard.device for shard in found.addressable_shards] == jax.devices()[:4]
 
 
+def test_a_host_that_does_not_tell_its_free_memory_has_all_of_it(tmp_path, monkeypatch):
+    """As macOS, which knows no SC_AVPHYS_PAGES and has no /proc."""
+
+    def sysconf(name):
+        if name == "SC_AVPHYS_PAGES":
+            raise ValueError("unrecognized configuration name")
+        return {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1000}[name]
+
+    monkeypatch.setattr(parallel, "GROUP", tmp_path)
+    monkeypatch.setattr(parallel, "Path", lambda name: tmp_path / "none")
+    monkeypatch.setattr(parallel.os, "sysconf", sysconf)
+    assert parallel.free_memory() == 4_096_000
+
+
 def test_the_memory_a_host_can_give_is_what_is_available_and_no_more_than_its_group_may_have(tmp_path, monkeypatch):
     monkeypatch.setattr(parallel, "GROUP", tmp_path)
     said = {line.split(":")[0]: int(line.split()[1]) for line in Path("/proc/meminfo").read_text().splitlines()}

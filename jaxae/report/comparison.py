@@ -26,7 +26,7 @@ def render(paths: Iterable[str | Path], measure: str | None, baseline: str | Non
     every = groups(frame)
     colours = hues(len(every))
     known = fields(frame)
-    comparable = checks.clashes(frame, "elbo") is None
+    comparable = checks.clashes(whole, "elbo") is None
     context = {
         "found": found,
         "about": measures.about(found.measure),
