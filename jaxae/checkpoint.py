@@ -53,7 +53,7 @@ class Checkpoints:
         write: bool = True,
     ):
         self.folder = Path(folder).absolute()
-        self._warn = warn
+        self._warn, self._write = warn, write
         self._store: Store
         hosts.first(lambda: self._open(keep_latest, keep_best, keep_every, write))
         self._worker = futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
@@ -192,8 +192,8 @@ class Checkpoints:
             return restored
         if found:
             raise InputError(
-                f"no whole checkpoint in {self.folder}: all {len(found)} are damaged ({damaged[found[-1]]}): restore "
-                "one, or move the folder away to begin anew"
+                f"no whole checkpoint in {self.folder}: all {len(found)} are damaged ({damaged[found[-1]]})"
+                + (": restore one, or move the folder away to begin anew" if self._write else "")
             )
         return None
 

@@ -25,7 +25,6 @@ from jaxae.plan import Member, Plan, find
 
 if TYPE_CHECKING:
     from jaxae.data.source import Source
-    from jaxae.types import Net
 
 LOCK = ".lock"
 LEFTOVER = re.compile(r"\.lock|\.(config|record|sweep)\.json\w{8}")
@@ -284,16 +283,16 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def record(config: Config, folder: Path, source: "Source", net: "Net | None" = None) -> dict[str, Any]:
-    """What it takes to repeat the run and to know where it ran. With modules of the user's own, `net`, no command does:
-    what they say of themselves is kept, to tell runs of one net from those of another."""
+def record(config: Config, folder: Path, source: "Source", modules: dict | None = None) -> dict[str, Any]:
+    """What it takes to repeat the run and to know where it ran. With modules of the user's own no command does:
+    `modules`, what tells their net from another, is kept instead."""
     import jax
 
     devices = jax.devices()
     code = {"method_sha256": own.sha256(config.method)} if own.is_own(config.method) else {}
     how: dict[str, Any] = {"command": command.of_run(config, folder)}
-    if net:
-        how = {"network": "the user's own modules", "modules": _modules(net)}
+    if modules:
+        how = {"network": "the user's own modules", "modules": modules}
     return {
         **how,
         "versions": {name: _version(name) for name in LIBRARIES} | {"python": platform.python_version()},
@@ -303,12 +302,6 @@ def record(config: Config, folder: Path, source: "Source", net: "Net | None" = N
         "data": {"name": source.name, "about": source.about, "sha256": source.digest, "sizes": source.sizes()},
         **code,
     }
-
-
-def _modules(net: "Net") -> dict[str, Any]:
-    parts = {"encoder": net.encoder(2), "decoder": net.decoder}  # an encoder is made for so many outputs
-    said = {name: re.sub(r" at 0x[0-9a-f]+", "", repr(module)) for name, module in parts.items()}
-    return said | {"likelihood": net.likelihood.name, "latent": net.latent}
 
 
 def _threads() -> int | None:

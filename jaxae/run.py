@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import math
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +20,7 @@ from jaxae import folder as folders
 from jaxae.build import Setup, build
 from jaxae.checkpoint import Checkpoints, Restored
 from jaxae.config import Config
-from jaxae.digest import digest
+from jaxae.digest import digest, named_leaves
 from jaxae.errors import Diverged, InputError, Interrupted
 from jaxae.evaluate.bench import USUAL, Bench, Model, Settings
 from jaxae.evaluate.measures import GREY
@@ -62,7 +63,7 @@ def train(
     _must_fit(setup.shapes())
     layout = layout_of(setup.config)
     progress = progress or Progress(quiet=True)
-    record = folders.record(config, folder.path, setup.source, net)
+    record = folders.record(config, folder.path, setup.source, net and _modules(net, setup.shapes()))
     with _claimed(folder, config, record), _checkpoints(setup, folder, progress) as checkpoints, signals() as asked:
         state, watch = _start(setup, checkpoints, progress)
         hosts.first(lambda: folder.outcome_file.unlink(missing_ok=True))
@@ -81,6 +82,14 @@ def train(
             name = signal.Signals(asked[0]).name
             raise Interrupted(asked[0], f"stopped by {name} at the end, saved: the same command measures the run")
     return load(folder.path, net=net, setup=setup)
+
+
+def _modules(net: Net, shapes: TrainState) -> dict[str, Any]:
+    """What tells a net of the user's own from another: what its modules say of themselves, and their parameters."""
+    parts = {"encoder": net.encoder(2), "decoder": net.decoder}  # an encoder is made for so many outputs
+    said = {name: re.sub(r" at 0x[0-9a-f]+", "", repr(module)) for name, module in parts.items()}
+    parameters = {name: list(leaf.shape) for name, leaf in named_leaves(shapes.variables.params).items()}
+    return {**said, "parameters": parameters, "likelihood": net.likelihood.name, "latent": net.latent}
 
 
 def layout_of(config: Config) -> Layout:

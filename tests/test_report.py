@@ -131,6 +131,12 @@ def test_of_modules_of_the_users_own_no_command_is_claimed(tmp_path):
     trained = run.train(Config(latent=2, steps=2), tmp_path / "run", net=net)
     record = files.read_json(trained.folder.record_file)
     assert "command" not in record and record["network"] == "the user's own modules"
+    again, other = (
+        run.train(Config(latent=2, steps=1, method=method), tmp_path / method, net=small.net(latent=2, shape=(8, 8, 1)))
+        for method in ("vae", "ae")
+    )
+    kept = [files.read_json(of.folder.record_file)["modules"] for of in (again, other)]
+    assert kept[0] == record["modules"] and kept[0]["parameters"] != kept[1]["parameters"]
     page = Page(write_report(trained).read_text())
     assert "2 latent units, the user's own modules, Bernoulli likelihood" in " ".join(page.text.split())
     assert "No command repeats this run" in page.text and "jaxae train" not in page.text and "mlp" not in page.text
