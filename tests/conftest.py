@@ -1,5 +1,6 @@
 """On the CPU with four virtual devices, key reuse and rank promotion refused, annotated shapes checked."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
 
+gc.set_threshold(200_000, 20, 100)  # tracing makes many objects and few cycles: a twentieth of the time
 jax.config.update("jax_num_cpu_devices", DEVICES)
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")

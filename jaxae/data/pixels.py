@@ -1,6 +1,7 @@
 """From rows to pixels in [0, 1], inside the compiled program: scaling, binarisation."""
 
 from collections.abc import Callable
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ FIXED_KEY = 0
 number in two splits share their uniforms."""
 
 
+@cache  # so that what is compiled for one run's images serves the next run in this process
 def make(binarize: str, decode: Callable[[Array], Array] | None = None) -> Callable[[Keys, Array, Array], Images]:
     """pixels(keys, rows [batch, ...], index [batch]) -> x [batch, height, width, channels] in [0, 1].
 

@@ -9,7 +9,7 @@ round the full circle, so a square repeats every 10 steps and an ellipse every 2
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 from jaxtyping import Array, UInt8
@@ -53,6 +53,7 @@ def tiles() -> UInt8[np.ndarray, "sprite 33 33"]:
     return np.stack(drawn).astype(np.uint8) * np.uint8(255)
 
 
+@cache  # one function for all loads: what is compiled for it serves the next run
 def renderer() -> Callable[[Array], Array]:
     """The jittable map from factor codes [batch, 5] to images [batch, 64, 64, 1] uint8, 0 or 255."""
     import jax
