@@ -198,7 +198,7 @@ class Config:
     def needs_horizon(self) -> bool:
         """Whether a longer run is not this one's continuation: a schedule is stretched over the run, or it may stop
         early (the last step is validated wherever it falls)."""
-        values = [self.learning_rate, *self.hyperparameters.values()]
+        values = [self.learning_rate, *self.resolved().hyperparameters.values()]
         return self.patience is not None or any(schedules.needs_horizon(value) for value in values)
 
 

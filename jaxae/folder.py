@@ -39,8 +39,10 @@ SWEEP = {
 CONFIG = {"method": str, "hyperparameters": dict}
 RECORD = {
     "command": str, "network": str, "versions": dict, "device": str, "data": {"sha256": str, "sizes": {"train": int}},
-    "method_sha256": str, "modules": {"encoder": str, "decoder": str, "likelihood": str},
+    "method_sha256": str, "modules": {"encoder": str, "decoder": str, "likelihood": str}, "earlier": list,
 }  # fmt: skip
+WHERE = ("versions", "device", "threads")
+"""Of a record, what decides bits and may change while a run goes on."""
 OUTCOME = {"outcome": str, "step": int}
 EVALUATION = {
     "step": int, "split": str, "digest": str, "examples": int, "notes": dict,
@@ -111,18 +113,43 @@ class RunFolder:
 
     @contextlib.contextmanager
     def claimed(self, config: Config, record: dict[str, Any]) -> Iterator[None]:
-        """Makes a new folder this run's, and keeps other processes out while inside."""
-        with locked(self.path):
+        """Makes a new folder this run's, and keeps other processes out while inside: of a sweep's member also those
+        that train the sweep."""
+        sweep = self.path.absolute().parents[1]
+        with contextlib.ExitStack() as held:
+            if self.path.absolute().parent == SweepFolder(sweep).members and SweepFolder(sweep).exists():
+                held.enter_context(locked(sweep, shared=True))
+            held.enter_context(locked(self.path))
             self.check(config)  # another process may have made it meanwhile
+            if other := self.other_net(record.get("modules")):
+                raise InputError(other)
             if not self.config_file.is_file():
                 self.write(config, record)
             yield
 
-    def write(self, config: Config, record: dict[str, Any]) -> None:
-        """Tells what the folder's run is: at its start, and again where a resumed one changes a free field. The config
-        first: with it alone the folder is the run's already."""
+    def other_net(self, modules: dict[str, Any] | None) -> str:
+        """In words, what differs between the net that the run here began with and `modules`, what is kept of a net of
+        the user's own (None: jaxae's networks); empty where nothing does."""
+        record, mine = self.record(), modules or {}
+        began = record.get("modules", {})
+        names = [name for name in began | mine if began.get(name) != mine.get(name)] if record else []
+        if not names:
+            return ""
+        if not began or not mine:
+            whose, wanted = ("modules of one's own", "their net=") if began else ("jaxae's networks", "no net=")
+            return f"{self.path} is a run of {whose}: expected {wanted}, or another folder"
+        return f"{self.path} is a run of another net ({', '.join(names)}): expected that one, or another folder"
+
+    def write(self, config: Config, record: dict[str, Any], step: int = 0) -> None:
+        """Tells what the folder's run is: at its start, and again where it goes on at `step`, maybe with another free
+        field, or elsewhere: where it ran before is kept. The config first: with it alone the folder is the run's."""
+        kept = self.record() if step else {}
+        where = {name: kept[name] for name in WHERE if name in kept}
+        earlier = kept.get("earlier", [])
+        if where and where != {name: record[name] for name in where}:
+            earlier = [*earlier, {"until_step": step, **where}]
         write_json(self.config_file, config.to_dict())
-        write_json(self.record_file, record)
+        write_json(self.record_file, record | ({"earlier": earlier} if earlier else {}))
 
 
 class SweepFolder:
@@ -134,6 +161,7 @@ class SweepFolder:
         self.wave_file = self.wave / "wave.json"
         self.wave_checkpoints = self.wave / "checkpoints"
         self.removed_wave = self.path / "wave.removed"
+        self.damaged = self.path / "damaged"
         self.table = self.path / "table.csv"
         self.report = self.path / "report.html"
 
@@ -198,9 +226,11 @@ class SweepFolder:
             raise InputError(f"{self.path} is not empty and holds no sweep: choose another --run")
 
     def _changed(self, plan: Plan, how: dict[str, Any]) -> Iterator[str]:
-        kept = self.read()
-        yield from self.base().difference(plan.base)
-        lost = [name for name in kept["members"] if name not in {member.name for member in plan.members}]
+        kept, members = self.read(), {member.name: member.config for member in plan.members}
+        listed = self.listed()
+        there = [(old.config, members[old.name]) for old in listed if old.name in members]
+        yield from dict.fromkeys(line for old, new in there for line in old.difference(new))
+        lost = [member.name for member in listed if member.name not in members]
         if lost:
             yield f"it has {lost[0]!r}" + (f" and {len(lost) - 1:,} more" if len(lost) > 1 else "")
         for name, value in {"shared_batches": plan.shared_batches, **how}.items():
@@ -268,8 +298,9 @@ def occupied(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Makes the folder, and keeps other processes out of it while inside."""
+def locked(path: Path, shared: bool = False) -> Iterator[None]:
+    """Makes the folder, and keeps other processes out of it while inside; where it is `shared`, those that do not share
+    it."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock = (path / LOCK).open("w")
@@ -277,7 +308,7 @@ def locked(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
     with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError:
             raise InputError(f"{path}: another process is training here") from None
         yield

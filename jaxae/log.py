@@ -1,8 +1,10 @@
 """Metrics of a run: one JSON object a line, TensorBoard event files, and Weights & Biases where asked for."""
 
+import contextlib
 import json
 import math
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -44,18 +46,14 @@ class Log:
     def __init__(self, file: Path, events: Path, step: int, wandb_project: str | None, config: dict[str, Any]):
         keep_until(file, step)
         self._file = file.open("a")
-        from tensorboardX import SummaryWriter
-
-        self._board = SummaryWriter(str(events), purge_step=step + 1 if step else None)
+        self._board = _Board(events, step)
         self._wandb = _wandb(wandb_project, file.parent, config) if wandb_project else None
 
     def write(self, step: int, row: dict[str, Any]) -> None:
         row = _finite(row)
         self._file.write(_line(step, row))
         self._file.flush()
-        for name, value in row.items():
-            if value is not None:
-                self._board.add_scalar(name, value, step)
+        self._board.write(step, row)
         if self._wandb:
             self._wandb.log(row, step=step)
 
@@ -64,6 +62,32 @@ class Log:
         self._board.close()
         if self._wandb:
             self._wandb.finish()
+
+
+class _Board:
+    """TensorBoard's event file, written at once: tensorboardX's SummaryWriter hands rows to a thread, which dies of a
+    full disk and leaves all others waiting for it. What is there behind `step` is not shown any more."""
+
+    def __init__(self, events: Path, step: int):
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+        events.mkdir(parents=True, exist_ok=True)
+        self._file = EventsWriter(str(events / "events"), f".{step}")  # named by the second else
+        started = SessionLog(status=SessionLog.START)
+        self._file.write_event(Event(wall_time=time.time(), step=step + 1, session_log=started))
+
+    def write(self, step: int, row: dict[str, Any]) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.proto.summary_pb2 import Summary
+        from tensorboardX.summary import scalar
+
+        values = [scalar(name, value).value[0] for name, value in row.items() if value is not None]
+        self._file.write_event(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
 
 
 class Rows:
@@ -94,15 +118,10 @@ def _line(step: int, row: dict[str, Any]) -> str:
 
 def to_tensorboard(file: Path, events: Path) -> None:
     """The event files of a finished metrics.jsonl, in place of any that are there."""
-    from tensorboardX import SummaryWriter
-
     shutil.rmtree(events, ignore_errors=True)
-    with SummaryWriter(str(events)) as board:
+    with contextlib.closing(_Board(events, 0)) as board:
         for row in read(file):
-            step = row.pop("step")
-            for name, value in row.items():
-                if value is not None:
-                    board.add_scalar(name, value, step)
+            board.write(row.pop("step"), row)
 
 
 def read(file: Path) -> list[dict[str, Any]]:

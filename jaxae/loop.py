@@ -46,8 +46,7 @@ class Watch:
     outcome: dict[str, Any] | None = None
     """Why it ended before its last step: {"outcome", "step", "why"}; None while it goes on."""
     total: int | None = None
-    """Steps that the run was to have, for a validation counts schedules as at its end; None in a sweep, which keeps its
-    length."""
+    """Steps that the run was to have, for a validation counts schedules as at its end."""
 
     def see(self, loss: float) -> float | None:
         """Remembers a validation; the loss where it is the best so far, else None. What is not finite is never best."""
@@ -204,6 +203,8 @@ class Loop:
             lane.meter.add(metrics)
             return
         step, why = self.step + len(metrics["loss"]), f"{bad[0]} is {metrics[bad[0]][-1]}"
+        lane.meter.add({name: values[:-1] for name, values in metrics.items()})
+        self.write_last(lane, step - 1)
         lane.watch.outcome = {"outcome": "diverged", "step": step, "why": why}
         if self.alone:
             self.checkpoints.wait()
@@ -211,6 +212,11 @@ class Loop:
             kept = "no checkpoint had been made" if last is None else f"the checkpoint of step {last:,} is kept"
             raise Diverged(f"{why} at step {step:,}: {kept}; try a lower learning rate, clip_norm, or look at the data")
         self.progress.warn(f"{lane.name}: {why} at step {step:,}: frozen there; the others go on")
+
+    def write_last(self, lane: Lane, step: int) -> None:
+        """Of a lane that ends where no line is due: the steps since the last are those one wants to see."""
+        if lane.meter.count:
+            lane.write(step, self.bar.speed())
 
     def write_logs(self) -> None:
         for lane in self.lanes:
@@ -248,6 +254,7 @@ class Loop:
         if patience is not None and lane.watch.stale >= patience and self.step < self.setup.total:
             why = f"{patience} validations without improvement"
             lane.watch.outcome = {"outcome": "stopped early", "step": self.step, "why": why}
+            self.write_last(lane, self.step)
             self.progress.say(f"{lane.name}{': ' if lane.name else ''}stopped early at step {self.step:,}: {why}")
 
     def save(self, improved: dict[int, float]) -> None:

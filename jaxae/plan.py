@@ -104,9 +104,15 @@ class How:
     def __post_init__(self) -> None:
         if self.lanes not in LANES:
             raise unknown("lanes", self.lanes, LANES)
-        for name, number, least in (("block", self.block, 2), ("wave", self.wave, 1)):
+        at_least = (("block", self.block, 2), ("wave", self.wave, 1), ("seed_devices", self.seed_devices, 1))
+        for name, number, least in at_least:
             if number is not None and number < least:
                 raise InputError(f"{name} {number}: expected at least {least}")
+
+    def check(self, base: Config) -> None:
+        """Raises InputError where members of `base` cannot be had like this."""
+        if base.exact and self.lanes == "vmap":
+            raise InputError("lanes vmap: --exact takes members one after the other: leave --lanes out")
 
 
 _FIELDS = {f.name: f for f in fields(Config) if f.name != "hyperparameters"}

@@ -68,7 +68,8 @@ def train(
         state, watch = _start(setup, checkpoints, progress)
         hosts.first(lambda: folder.outcome_file.unlink(missing_ok=True))
         step = int(state.step)
-        with _log(folder, config, record, step) as log, progress.bar(setup, step) as bar:
+        over = watch.outcome is not None or step == setup.total
+        with _log(folder, config, record, step, over) as log, progress.bar(setup, step) as bar:
             lanes, programs = [Lane(setup, watch, log)], make_programs(setup, layout)
             loop = Loop(lanes, layout, programs, state, step, checkpoints, progress, bar, asked)
             try:
@@ -78,9 +79,9 @@ def train(
                 _tell(folder, watch.outcome)
                 raise
             _tell(folder, watch.outcome or {"outcome": "finished", "step": loop.step})
-        if asked and hosts.count() == 1:  # by a signal that came after the last step
-            name = signal.Signals(asked[0]).name
-            raise Interrupted(asked[0], f"stopped by {name} at the end, saved: the same command measures the run")
+        if number := int(hosts.agree(np.array(next(iter(asked), 0))).max()):  # came after the last step
+            name = signal.Signals(number).name
+            raise Interrupted(number, f"stopped by {name} at the end, saved: the same command measures the run")
     return load(folder.path, net=net, setup=setup)
 
 
@@ -105,11 +106,13 @@ def _claimed(folder: RunFolder, config: Config, record: dict[str, Any]) -> Itera
 
 
 @contextlib.contextmanager
-def _log(folder: RunFolder, config: Config, record: dict[str, Any], step: int) -> Iterator[Log | NoLog]:
+def _log(folder: RunFolder, config: Config, record: dict[str, Any], step: int, over: bool) -> Iterator[Log | NoLog]:
     if not hosts.leads():
         yield NoLog()
         return
-    folder.write(config, record)
+    if over:  # it tells where the run was made, not where somebody looks at it
+        record = folder.record() or record
+    folder.write(config, record, step)
     with contextlib.closing(Log(folder.metrics_file, folder.events, step, config.wandb, config.to_dict())) as log:
         yield log
 
@@ -190,6 +193,10 @@ def load(path: str | Path, checkpoint: str = "auto", *, net: Net | None = None, 
     folder = RunFolder(path)
     setup = setup or build(folder.config(), net)
     folder.check_code(setup.config)
+    if other := folder.other_net(net and _modules(net, setup.shapes())):
+        if net is None or "modules" not in folder.record():
+            raise InputError(other)
+        Progress().warn(other)  # no more: another version of flax may say the same of itself in other words
     if checkpoint not in ("auto", "last", "best") and not checkpoint.isdecimal():
         raise InputError(f"checkpoint {checkpoint!r}: expected last, best or the number of a step")
     if checkpoint == "auto":
@@ -197,7 +204,10 @@ def load(path: str | Path, checkpoint: str = "auto", *, net: Net | None = None, 
     with Checkpoints(folder.checkpoints, warn=Progress().warn, write=False) as checkpoints:
         step = checkpoints.best_step() if checkpoint == "best" else None if checkpoint == "last" else checkpoint
         if step is None and checkpoint == "best" and checkpoints.steps():
-            raise InputError(f"checkpoint best: {folder.path} has none, for no validation ranked one: choose last")
+            raise InputError(
+                f"checkpoint best: {folder.path} has none: no validation ranked one, or it is a member of a sweep "
+                "without --patience, which keeps its last alone: choose last"
+            )
         found = checkpoints.restore(setup.shapes(), None if step is None else int(step))
     if found is None:
         outcome = folder.outcome() or {}

@@ -29,12 +29,12 @@ class Store:
     """Steps on disk. Reading raises Damaged for what is not what was saved; writing raises InputError. Where there are
     several processes, only process 0 has one."""
 
-    def __init__(self, folder: Path, latest: int, best: int, every: int | None, write: bool):
-        self.folder, self._write = folder, write
+    def __init__(self, folder: Path, latest: int, best: int, every: int | None, write: bool, aside: Path):
+        self.folder, self._write, self._aside = folder, write, aside
         self._values: dict[int, float] = {}
         self.unranked: dict[int, str] = {}
         """Steps whose facts, and so their value, cannot be read; and why."""
-        keep = [policies.LatestN(latest), _BestN(self.ranked, best)]
+        keep = [_Newest(latest), _BestN(self.ranked, best)]
         keep += [policies.EveryNSteps(every)] if every else []
         if write:
             _prepare(folder)
@@ -90,10 +90,10 @@ class Store:
         self._manager.close()
 
     def set_aside(self, step: int) -> str:
-        """Move a damaged step to `../damaged`; what was done, in words."""
+        """Move a damaged step to `aside`; what was done, in words."""
         if not self._write:
             return "passed over"
-        home = self.folder.parent / "damaged"
+        home = self._aside
         names = (f"step-{step}" + (f"-{k}" if k else "") for k in itertools.count())
         place = next(home / name for name in names if not (home / name).exists())
         try:
@@ -133,6 +133,17 @@ class Store:
         with contextlib.suppress(OSError):
             _tidy(self.folder)
         self._reload()
+
+
+class _Newest:
+    """By their steps: orbax's own policy goes by its list, at whose end a step stands that was saved again."""
+
+    def __init__(self, n: int):
+        self._n = n
+
+    def should_preserve(self, checkpoints: Any, *, context: Any) -> list[bool]:
+        newest = sorted(info.step for info in checkpoints)[-self._n :]
+        return [info.step in newest for info in checkpoints]
 
 
 class _BestN:

@@ -39,6 +39,15 @@ def test_round_trip_is_bitwise_and_keeps_types(folder):
     assert {leaf.sharding for leaf in jax.tree.leaves(restored.state)} == {jnp.zeros(()).sharding}
 
 
+@pytest.mark.parametrize("keep", [1, 2])
+def test_a_step_that_is_saved_again_is_no_newer_for_that(folder, keep):
+    with Checkpoints(folder, keep_latest=keep, keep_best=1) as checkpoints:
+        for step, value in ((300, 1.0), (400, 2.0), (500, 3.0)):
+            checkpoints.save(step, make_state(step), {}, value)
+        checkpoints.unrank(ABSTRACT)
+        assert checkpoints.steps()[-keep:] == [300, 400, 500][-keep:]
+
+
 def test_nothing_on_disk_is_a_pickle(two_steps):
     files = [path for path in two_steps.rglob("*") if path.is_file()]
     assert files and not any(path.read_bytes()[:1] == b"\x80" for path in files)

@@ -127,6 +127,12 @@ def test_a_wrong_name_is_one_line(name, tmp_path, capsys):
     assert not (tmp_path / "r").exists()
 
 
+def test_a_default_that_is_stretched_over_the_run_ties_the_run_to_its_length(tmp_path):
+    (tmp_path / "mine.py").write_text(MINE.replace("Weight = 1.0", 'Weight = "linear(0, 1, 100%)"'))
+    assert Config(method="mine.py:mine").needs_horizon()
+    assert not Config(method="mine.py:mine", hyperparameters={"beta": 2.0}).needs_horizon()
+
+
 def test_the_name_of_a_config_does_not_depend_on_the_folder(tmp_path, monkeypatch):
     here = Config(method="mine.py:mine").identity()
     (tmp_path / "sub").mkdir()

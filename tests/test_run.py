@@ -9,11 +9,13 @@ import chex
 import jax
 import numpy as np
 import pytest
+import small as models
 
-from jaxae import compare, hosts, log, loop, run
+from jaxae import compare, hosts, likelihoods, log, loop, run
 from jaxae import folder as folders
 from jaxae.checkpoint import Checkpoints
 from jaxae.cli import status
+from jaxae.config import Config
 from jaxae.data.view import View
 from jaxae.errors import Diverged, InputError, Interrupted
 from jaxae.loop import Watch
@@ -186,6 +188,20 @@ def test_of_several_processes_none_ends_before_all_know_of_the_signal(tmp_path, 
     assert at > step == 20 and len(met) > meetings and run.load(tmp_path / "run").step == at
 
 
+def test_a_signal_to_another_process_after_the_last_step_is_heard(tmp_path, monkeypatch):
+    class Hosts:
+        def __getattr__(self, name):
+            return getattr(hosts, name)
+
+        def agree(self, mine):
+            return np.stack([mine, mine + signal.SIGTERM])  # the other's
+
+    monkeypatch.setattr(run, "hosts", Hosts())
+    with pytest.raises(Interrupted, match="SIGTERM at the end, saved") as stopped:
+        run.train(small(steps=2), tmp_path / "run")
+    assert stopped.value.signal == signal.SIGTERM and run.load(tmp_path / "run").step == 2
+
+
 def test_how_a_run_ended_is_kept_and_gone_while_it_goes_on(tmp_path, monkeypatch):
     config = small(steps=300, validate_every=10, patience=2, learning_rate=0.2)
     trained = run.train(config, tmp_path / "run")
@@ -199,6 +215,49 @@ def test_how_a_run_ended_is_kept_and_gone_while_it_goes_on(tmp_path, monkeypatch
     monkeypatch.setattr(loop.Loop, "run", seen)
     with pytest.raises(KeyboardInterrupt):
         run.train(config, tmp_path / "run")
+
+
+def test_the_record_tells_where_each_part_was_made(tmp_path, monkeypatch):
+    record = folders.RunFolder(tmp_path / "run").record
+    monkeypatch.setenv("NPROC", "2")
+    run.train(small(steps=10), tmp_path / "run")
+    first = record()
+    monkeypatch.setenv("NPROC", "3")
+    run.train(small(steps=10), tmp_path / "run")  # no step is made
+    assert record() == first and first["threads"] == 2 and "earlier" not in first
+    run.train(small(steps=20), tmp_path / "run")
+    where = {name: first[name] for name in ("versions", "device", "threads")}
+    assert record()["threads"] == 3 and record()["earlier"] == [{"until_step": 10, **where}]
+    run.train(small(steps=20), tmp_path / "run")
+    assert len(record()["earlier"]) == 1
+
+
+def test_another_net_does_not_go_on_with_a_run(tmp_path):
+    class Relu(models.Encoder):
+        def __call__(self, x):
+            return jax.nn.relu(super().__call__(x))
+
+    config, net = Config(latent=2, steps=1), models.net(latent=2, shape=(8, 8, 1))
+    run.train(config, tmp_path / "run", net=net)
+    other = net._replace(encoder=Relu)
+    for given, said in ((other, r"another net \(encoder\)"), (None, "modules of one's own: expected their net=")):
+        with pytest.raises(InputError, match=said):
+            run.train(Config(latent=2, steps=2), tmp_path / "run", net=given)
+    with pytest.raises(InputError, match="modules of one's own: expected their net="):
+        run.load(tmp_path / "run")
+    run.train(config, tmp_path / "built-in")
+    with pytest.raises(InputError, match="a run of jaxae's networks: expected no net="):
+        run.load(tmp_path / "built-in", net=net)
+
+
+def test_reading_by_another_net_is_told(tmp_path, capsys):
+    config, net = Config(latent=2, steps=1), models.net(latent=2, shape=(8, 8, 1))
+    run.train(config, tmp_path / "run", net=net)
+    run.load(tmp_path / "run", net=net)
+    assert capsys.readouterr().err == ""
+    other = net._replace(likelihood=likelihoods.make("gaussian", 0.5))
+    run.load(tmp_path / "run", net=other)
+    assert "is a run of another net (likelihood)" in capsys.readouterr().err
 
 
 def test_what_another_process_made_of_the_folder_meanwhile_is_seen(tmp_path, monkeypatch):
@@ -249,6 +308,7 @@ def test_not_finite_stops_at_its_step_and_keeps_the_checkpoint(tmp_path, accumul
     said = folders.RunFolder(tmp_path / "run").outcome()
     assert (said["outcome"], said["step"]) == ("diverged", 35) and re.fullmatch(r"\w+ is (-?inf|nan)", said["why"])
     assert compare.table(tmp_path / "run")["outcome"].tolist() == ["diverged"]
+    assert [row["step"] for row in log.read(folders.RunFolder(tmp_path / "run").metrics_file)][-2:] == [28, 34]
 
 
 def test_a_validation_that_is_not_finite_is_never_the_best():
@@ -284,6 +344,7 @@ def test_early_stopping_loads_the_best(tmp_path):
     best = min(values, key=values.get)
     assert trained.step == best
     assert max(values) == best + 20 < 300
+    assert max(rows(trained.folder)) == (max(values), "loss"), "no step is untold"
     assert run.load(trained.folder.path, "last").step == max(values)
     assert run.train(config, tmp_path / "run").step == best, "a stopped run stays stopped"
 

@@ -41,8 +41,7 @@ def sweep(
     seed_devices, data_devices = _mesh(mesh, values.pop("devices"))
     how = plans.How(lanes, block, seed_devices, wave)
     base = make_config({**values, "devices": data_devices})
-    if base.exact and lanes == "vmap":
-        raise InputError("lanes vmap: --exact takes members one after the other: leave --lanes out")
+    how.check(base)
     chosen = (base.seed,) if seeds is None else plans.seeds(seeds)
     plan = plans.Plan(base, chosen, plans.grid(grid, base), shared_batches)
     from jaxae import parallel

@@ -85,6 +85,7 @@ def sweep(plan: Plan, path: str | Path, how: How = USUALLY, progress: Progress |
     A member's folder is a run's: `jaxae.run.load(folder.member(name).path)`. Raises InputError, or Interrupted (SIGINT,
     SIGTERM: saved). A member that meets a value that is not finite ends at its step; the others go on.
     """
+    how.check(plan.base)
     folder, progress = SweepFolder(path), progress or Progress(quiet=True)
     wanted: dict[str, Any] = {"lanes": None if how.lanes == "auto" else how.lanes}
     lanes = folder.read()["lanes"] if folder.exists() and how.lanes == "auto" else how.lanes
@@ -106,23 +107,34 @@ class Sweep:
     def __init__(self, plan: Plan, folder: SweepFolder, how: How, progress: Progress, asked: list[int]):
         self.plan, self.folder, self.how, self.progress, self.asked = plan, folder, how, progress, asked
         self.setups = _setups(plan)
+        self.check_data()
         self.mesh = make_mesh(how.seed_devices, plan.base.devices)
         self.made: dict[tuple[Setup, Layout], Programs] = {}
         self.kind, self.block = self._lanes()
         self.done = sum(self.ended(member) for member in plan.members)
 
+    def check_data(self) -> None:
+        """Raises InputError unless the data is what the members that have begun are trained on."""
+        for setup, group in zip(self.setups, self.plan.groups):
+            for member in group:
+                begun = self.folder.member(member.name).record().get("data", {}).get("sha256")
+                if begun not in (None, setup.source.digest):
+                    raise InputError(
+                        f"{setup.source.name} has changed since {member.name} of this sweep began, and its digest "
+                        "differs: expected the data as it was, or another --run"
+                    )
+
     def _lanes(self) -> tuple[str, int]:
         """(map or vmap, lanes side by side): as the folder has it where the sweep began before, else as asked, else by
         rule."""
-        if self.folder.exists():
-            kept = self.folder.read()
-            return kept["lanes"], kept["block"]
-        kind = lane_rules.choose(self.plan.base.exact) if self.how.lanes == "auto" else self.how.lanes
+        kept = self.folder.read() if self.folder.exists() else None
+        kind = self.how.lanes if self.how.lanes != "auto" else lane_rules.choose(self.plan.base.exact)
+        kind = kept["lanes"] if kept else kind
+        if kind == "map" and self.how.block is not None:
+            raise InputError(f"block {self.how.block}: here members are taken one after the other: add --lanes vmap")
+        if kept:
+            return kind, kept["block"]
         if kind == "map":
-            if self.how.block is not None:
-                raise InputError(
-                    f"block {self.how.block}: here members are taken one after the other: add --lanes vmap"
-                )
             return kind, 1
         if self.how.block is not None:
             return kind, self.how.block
@@ -220,7 +232,10 @@ class Sweep:
         self.done += len(members)
 
     def is_measured(self, member: Member) -> bool:
-        return run.is_measured(self.folder.member(member.name).evaluation(), self.plan.base.samples)
+        try:
+            return run.is_measured(self.folder.member(member.name).evaluation(), self.plan.base.samples)
+        except InputError:  # damaged: `store` sets it aside
+            return False
 
     def measure(self) -> None:
         """Each member's likelihood, where it is not there yet, or by fewer samples. Raises Unread, at the end."""

@@ -38,10 +38,11 @@ class Wave:
         self, layout: Layout, programs: Programs, size: int, bar: Bar, done: int, what: str, asked: list[int]
     ) -> None:
         """To the end, `size` lanes wide; `done` steps lie behind the sweep. Raises Interrupted, with all saved."""
-        self.write_configs()
         keep = self.setups[0].config.keep
-        with Checkpoints(self.folder.wave_checkpoints, keep_latest=keep, warn=self.progress.warn) as checkpoints:
+        where, aside = self.folder.wave_checkpoints, self.folder.damaged  # which outlives the wave
+        with Checkpoints(where, keep_latest=keep, warn=self.progress.warn, aside=aside) as checkpoints:
             state, step, watches = self.begin(checkpoints)
+            self.write_configs(step)
             lanes = [
                 Lane(setup, watch, Rows(run.metrics_file, step), member.name, self.keeper(run))
                 for setup, watch, run, member in zip(self.setups, watches, self.runs, self.members)
@@ -53,10 +54,10 @@ class Wave:
             self.hand_out(loop.host_state(), [lane.watch for lane in lanes], loop.step)
         self.folder.end_wave()
 
-    def write_configs(self) -> None:
+    def write_configs(self, step: int) -> None:
         for run, setup, member in zip(self.runs, self.setups, self.members):
             run.path.mkdir(parents=True, exist_ok=True)
-            run.write(member.config, folders.record(member.config, run.path, setup.source))
+            run.write(member.config, folders.record(member.config, run.path, setup.source), step)
 
     def begin(self, checkpoints: Checkpoints) -> tuple[TrainState, int, list[Watch]]:
         """The newest whole checkpoint's state, or the members' initial ones, stacked."""
@@ -64,7 +65,8 @@ class Wave:
         like = jax.tree.map(lambda x: jax.ShapeDtypeStruct((len(self.members), *x.shape), x.dtype), one)
         found = checkpoints.restore(like)
         if found is None:
-            return stack([setup.init() for setup in self.setups]), 0, [Watch() for _ in self.members]
+            watches = [Watch(total=setup.total) for setup in self.setups]
+            return stack([setup.init() for setup in self.setups]), 0, watches
         check_data(self.setups[0], found)
         self.progress.say(f"resuming a wave of {len(self.members)} at step {found.step:,}")
         return found.state, found.step, [Watch(**kept) for kept in found.meta["watch"]]

@@ -1,5 +1,6 @@
 """A member is the run alone, whatever shares its sweep, wherever the sweep was cut off."""
 
+import contextlib
 import gc
 import html
 import json
@@ -19,7 +20,7 @@ from jaxae import folder as folders
 from jaxae import log, run, sweep
 from jaxae.checkpoint import Checkpoints
 from jaxae.cli import status
-from jaxae.errors import InputError
+from jaxae.errors import InputError, Interrupted
 from jaxae.evaluate.bench import Settings
 from jaxae.folder import SweepFolder, member_path
 from jaxae.loop import Loop
@@ -182,6 +183,90 @@ def test_another_sweep_in_the_folder_is_refused(whole, changes, words):
         sweep.sweep(plan_of(**changes), whole.folder.path)
 
 
+@pytest.mark.parametrize(
+    ("grid", "changes", "words"),
+    [
+        ({}, {"order_seed": 0}, "order_seed: None -> 0"),
+        ({"patience": (2, 3)}, {"validate_every": 30}, "validate_every: 20 -> 30"),
+        ({"network": ("mlp", "conv")}, {"depth": 1}, "depth: None -> 1"),
+        ({"likelihood": ("bernoulli", "gaussian")}, {"binarize": "dynamic"}, "binarize: none -> dynamic"),
+        ({"optimizer": ("adam", "muon")}, {"b1": 0.9}, "b1: 0.95 -> 0.9"),
+    ],
+)
+def test_a_flag_that_changes_some_members_alone_is_another_sweep(tmp_path, grid, changes, words):
+    """The base may be the same, and its members are not."""
+    folder = SweepFolder(tmp_path / "s")
+    how = {"lanes": "map", "block": 1, "exact": False}
+    folder.path.mkdir()
+    folder.write(plan_of((0, 1), grid), how)
+    folder.check(plan_of((0, 1, 2), grid), how)
+    with pytest.raises(InputError, match=f"holds another sweep: {words}: choose"):
+        folder.check(plan_of((0, 1, 2), grid, **changes), how)
+
+
+def test_a_sweep_grows_over_the_data_that_it_began_with(whole, tmp_path, monkeypatch):
+    folder = tmp_path / "s"
+    shutil.copytree(whole.folder.path, folder)
+    change_a_pixel(monkeypatch)
+    with pytest.raises(InputError, match=r"digits has changed since seed=0,beta=1 of this sweep began"):
+        sweep.sweep(plan_of(seeds=(0, 1, 2, 3)), folder)
+    assert json.loads((folder / "sweep.json").read_text())["seeds"] == [0, 1, 2]
+
+
+def test_a_damaged_evaluation_of_a_member_is_made_again(whole, tmp_path):
+    folder = SweepFolder(tmp_path / "s")
+    shutil.copytree(whole.folder.path, folder.path)
+    file = folder.find("seed=1,beta=4").evaluation_file
+    before = file.read_bytes()
+    file.write_text("{")
+    assert len(sweep.sweep(whole.plan, folder.path).table) == 6
+    assert file.read_bytes() == before and file.with_name("evaluation.json.damaged").read_text() == "{"
+
+
+def test_a_member_is_not_trained_while_its_sweep_is(whole, tmp_path):
+    folder = SweepFolder(tmp_path / "s")
+    shutil.copytree(whole.folder.path, folder.path)
+    member = folder.find("seed=1,beta=4")
+    with folders.locked(folder.path), pytest.raises(InputError, match=r"/s: another process is training here"):
+        run.train(member.config(), member.path)
+    other = folder.find("seed=2,beta=4")
+    with contextlib.ExitStack() as held:
+        for one in (member, other):  # beside each other
+            held.enter_context(one.claimed(one.config(), {}))
+        held.enter_context(pytest.raises(InputError, match="another process"))
+        sweep.sweep(whole.plan, folder.path)
+
+
+def test_a_member_that_is_made_longer_ranks_anew(tmp_path):
+    """Its validations count its schedules as at the end, which is another end then."""
+    plan = plan_of((0,), {}, patience=9, steps=20, hyperparameters={"beta": "linear(0, 1, 40)"})
+    swept = sweep.sweep(plan, tmp_path / "s")
+    trained = run.load(swept.folder.member("seed=0").path, "last")
+    with Checkpoints(trained.folder.checkpoints, write=False) as checkpoints:
+        assert checkpoints.meta(20)["watch"][0]["total"] == 20
+
+
+def test_a_damaged_state_of_a_wave_outlives_the_wave(tmp_path, monkeypatch):
+    plan, stop = plan_of((0, 1), {}, steps=40), Loop.save
+
+    def stopped(self, improved):
+        stop(self, improved)
+        if self.step == 30:
+            self.asked.append(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "save", stopped)
+        with pytest.raises(Interrupted):
+            sweep.sweep(plan, tmp_path / "s")
+    saved = sorted((tmp_path / "s" / "wave" / "checkpoints").iterdir(), key=lambda step: int(step.name))
+    empty_files(saved[-1])
+    told = Saying()
+    sweep.sweep(plan, tmp_path / "s", progress=told)
+    (line,) = [line for line in told.said if "is damaged" in line]
+    place = Path(line.rpartition("moved to ")[2])
+    assert place == tmp_path / "s" / "damaged" / f"step-{saved[-1].name}" and place.is_dir()
+
+
 def test_other_lanes_are_another_sweep(whole):
     with pytest.raises(InputError, match="lanes: map -> vmap"):
         sweep.sweep(plan_of(), whole.folder.path, sweep.How(lanes="vmap"))
@@ -212,6 +297,8 @@ def test_a_member_that_meets_nan_ends_there_and_the_others_go_on(tmp_path, alone
     assert np.isnan(swept.table["nll"][1]) and not np.isnan(swept.table["nll"][0])
     with pytest.raises(InputError, match=r"it diverged at step 2: loss is .*: nothing was kept"):
         run.load(swept.folder.find("seed=2,learning_rate=1e30").path)
+    last = log.read(swept.folder.find("seed=2,learning_rate=1e30").metrics_file)[-1]
+    assert last["step"] == bad["step"] - 1, "the steps before it are told"
 
 
 @pytest.mark.slow
@@ -388,7 +475,7 @@ def test_a_plan_whose_members_are_no_plan_is_refused(seeds, grid, expected):
         sweep.Plan(small(), seeds, grid)
 
 
-@pytest.mark.parametrize(("name", "value"), [("lanes", "wmap"), ("block", 1), ("wave", 0)])
+@pytest.mark.parametrize(("name", "value"), [("lanes", "wmap"), ("block", 1), ("wave", 0), ("seed_devices", 0)])
 def test_a_sweep_is_carried_out_in_a_way_that_there_is(name, value):
     with pytest.raises(InputError, match=f"{name}.*{value}"):
         sweep.How(**{name: value})
@@ -410,6 +497,16 @@ def test_a_block_where_members_are_taken_one_after_the_other_is_refused(tmp_path
     with pytest.raises(InputError, match=r"^block 4: .* add --lanes vmap"):
         sweep.sweep(plan_of((0,), {}, steps=2), tmp_path / "s", sweep.How(block=4))
     assert not (tmp_path / "s" / "sweep.json").exists()
+
+
+def test_a_block_is_refused_also_where_the_sweep_has_begun(whole):
+    with pytest.raises(InputError, match=r"^block 4: .* add --lanes vmap"):
+        sweep.sweep(whole.plan, whole.folder.path, sweep.How(block=4))
+
+
+def test_exact_members_side_by_side_are_refused(tmp_path):
+    with pytest.raises(InputError, match="lanes vmap: --exact takes members one after the other"):
+        sweep.sweep(plan_of((0,), {}, exact=True), tmp_path / "s", sweep.How(lanes="vmap"))
 
 
 def test_what_another_process_made_of_the_folder_meanwhile_is_seen(tmp_path, monkeypatch):

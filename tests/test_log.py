@@ -1,0 +1,66 @@
+"""What a run writes down of its way: the event files here; metrics.jsonl is in test_run.py."""
+
+import json
+import resource
+import subprocess
+import sys
+
+import pytest
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+from jaxae import log
+
+
+def events(folder):
+    """Of all event files, in the order in which they were begun: each a length, its checksum, the event, its own."""
+    found = []
+    for file in sorted(folder.iterdir(), key=lambda file: file.stat().st_mtime_ns):
+        data, at = file.read_bytes(), 0
+        while at < len(data):
+            length = int.from_bytes(data[at : at + 8], "little")
+            found.append(Event.FromString(data[at + 12 : at + 12 + length]))
+            at += length + 16
+    return found
+
+
+def scalars(found):
+    return [(e.step, {v.tag: v.simple_value for v in e.summary.value}) for e in found if e.summary.value]
+
+
+def test_each_row_is_an_event_and_what_is_not_finite_is_left_out(tmp_path):
+    of = log.Log(tmp_path / "metrics.jsonl", tmp_path / "tensorboard", 0, None, {})
+    of.write(1, {"loss": 0.5, "kl": float("nan")})
+    of.write(2, {"loss": 0.25, "kl": 2.0})
+    assert scalars(events(tmp_path / "tensorboard"))[-1] == (2, {"loss": 0.25, "kl": 2.0}), "written at once"
+    of.close()
+    assert scalars(events(tmp_path / "tensorboard")) == [(1, {"loss": 0.5}), (2, {"loss": 0.25, "kl": 2.0})]
+    assert [row["step"] for row in log.read(tmp_path / "metrics.jsonl")] == [1, 2]
+
+
+@pytest.mark.parametrize("step", [0, 5])
+def test_what_lies_behind_a_run_that_goes_on_is_hidden_by_its_start(tmp_path, step):
+    """Two files, though both begin within a second."""
+    for begun in (0, step):
+        of = log.Log(tmp_path / "metrics.jsonl", tmp_path / "tensorboard", begun, None, {})
+        of.write(begun + 1, {"loss": 1.0})
+        of.close()
+    starts = [e.step for e in events(tmp_path / "tensorboard") if e.session_log.status == SessionLog.START]
+    assert starts == ([1, 6] if step else [1])
+
+
+def test_a_full_disk_is_an_error_and_no_wait_for_ever(tmp_path):
+    """Files that may not grow stand for it: the rows are there already, the events find no room."""
+    rows = [json.dumps({"step": n, "loss": 1.0, "kl": 2.0}) for n in range(2000)]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(rows) + "\n")
+    code = f"""
+import pathlib, resource
+from jaxae import log
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, {resource.RLIM_INFINITY}))
+folder = pathlib.Path({str(tmp_path)!r})
+try:
+    log.to_tensorboard(folder / "metrics.jsonl", folder / "tensorboard")
+except OSError as error:
+    print("told:", error.strerror)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("told: File too large\n", "")
