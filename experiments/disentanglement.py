@@ -66,7 +66,8 @@ def measure(names: Sequence[str], budget: str, runs: Path) -> pandas.DataFrame:
         folder = runs / budget / METHODS[name][0]
         sweep.sweep(sweep.Plan(config(name, budget), SEEDS[budget], {}), folder, progress=Progress())
         table = compare.table(folder)
-        if SCORES[0] not in table or table[SCORES[0]].isna().any():
+        there = table[table["outcome"] != "diverged"]
+        if SCORES[0] not in there or there[SCORES[0]].isna().any():
             sweep.evaluate(folder, ("disentanglement",), progress=Progress())
             table = compare.table(folder)
         frames.append(table.assign(name=name))
@@ -78,14 +79,17 @@ def summary(frame: pandas.DataFrame) -> dict[str, Any]:
     interval and its p-value after Holm's correction over the methods."""
     found: dict[str, Any] = {}
     for score in (*SCORES, "elbo"):
-        rows = {name: frame[frame["name"] == name].sort_values("seed")[score].to_numpy(float) for name in METHODS}
-        of = {name: statistics.summary(values) for name, values in rows.items()}
-        against = {n: statistics.paired_difference(values, rows["VAE"]) for n, values in rows.items()}
+        by_seed = frame.pivot(index="seed", columns="name", values=score).astype(float)  # NaN where one diverged
+        rows = {name: by_seed[name].dropna() for name in METHODS}
+        of = {name: statistics.summary(values.to_numpy()) for name, values in rows.items()}
+        pairs = {name: by_seed[[name, "VAE"]].dropna().to_numpy() for name in METHODS if name != "VAE"}
+        against = {name: statistics.paired_difference(pair[:, 0], pair[:, 1]) for name, pair in pairs.items()}
         others = [name for name in METHODS if name != "VAE"]
         p = statistics.holm(np.array([against[name].p for name in others], dtype=float))
         found[score] = {
             name: {
-                "values": rows[name].tolist(), "mean": of[name].mean, "interval": [of[name].low, of[name].high],
+                "values": rows[name].tolist(), "n": len(rows[name]), "mean": of[name].mean,
+                "interval": [of[name].low, of[name].high],
                 **({} if name == "VAE" else {
                     "difference": against[name].mean, "difference_interval": [against[name].low, against[name].high],
                     "p_holm": None if np.isnan(q := p[others.index(name)]) else float(q),
@@ -99,16 +103,18 @@ def page(kept: dict[str, Any]) -> str:
     head = ["score", *METHODS]
     lines = [" | ".join(head), " | ".join("---" for _ in head)]
     for score, of in kept["scores"].items():
-        lines.append(" | ".join([about(score).words, *(_cell(of[name]) for name in METHODS)]))
+        cells = [_cell(of[name], len(SEEDS[kept["budget"]])) for name in METHODS]
+        lines.append(" | ".join([about(score).words, *cells]))
     table = "\n".join(f"| {line} |" for line in lines)
     return f"# Disentanglement\n\n{kept['about']}\n\n    {kept['command']}\n\n{table}\n\n{conclusion(kept)}\n"
 
 
-def _cell(of: dict[str, Any]) -> str:
+def _cell(of: dict[str, Any], most: int) -> str:
     low, high = of["interval"]
     marked = "*" if is_apart(of) else ""
     spread = "" if low is None else f" ({number(low, 3)} to {number(high, 3)})"
-    return f"{number(of['mean'], 3)}{marked}{spread}"
+    lost = f", n = {of['n']}" if of["n"] < most else ""
+    return f"{number(of['mean'], 3)}{marked}{spread}{lost}"
 
 
 def is_apart(of: dict[str, Any]) -> bool:

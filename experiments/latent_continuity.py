@@ -48,6 +48,7 @@ from typing import Any
 
 from experiments.continuity import claims, classifier, models, page
 from experiments.continuity.measures import CONFIDENT, Images, Model, measure
+from experiments.ledger import commit
 from jaxae.build import build
 from jaxae.config import Config
 from jaxae.errors import Diverged, InputError
@@ -104,6 +105,7 @@ def _record(config: Config, source: Any, images: Images, seconds: float) -> dict
         "data": {"name": source.name, "sha256": source.digest, "sizes": source.sizes()},
         "references": len(images.references),
         "config": {k: v for k, v in config.resolved().result().items() if k not in ("method", "seed", "latent")},
+        "commit": commit(),
         "machine": f"{platform.machine()}, {cores} cores",
         "versions": {name: version(name) for name in ("jax", "flax", "optax", "scikit-learn")},
         "seconds": round(seconds),

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxae import Config, compare, sweep
-from jaxae.compare.statistics import paired_difference, t_interval
+from jaxae.compare.statistics import holm, paired_difference, t_interval
 from jaxae.files import read_json, write_json
 from jaxae.progress import Progress
 
@@ -29,6 +29,7 @@ HERE = Path(__file__).parent
 FILE, PAGE, README = HERE / "ledger.json", HERE / "ledger.md", HERE.parent / "README.md"
 START, END = "<!-- ledger: made by python -m experiments.ledger -->", "<!-- end of ledger -->"
 BUDGETS = ("paper", "gpu", "cpu")  # the longest first
+ALONE = "°"
 FLATTER, DEEPER = "one layer", "two layers"  # tables of the same data, whose settings are compared with each other
 READ, RECALLED = "read in the authors' code or a reproducing source", "recalled from the paper, not checked"
 
@@ -46,16 +47,20 @@ def measure(settings: Sequence[Setting], seeds: tuple[int, ...], budget: str, ru
     """Trains and measures every setting in turn, and keeps its row as soon as it is there."""
     for setting in settings:
         folder = runs / budget / f"{setting.table}, {setting.name}".replace(" ", "-").replace(",", "").replace("=", "")
-        begun, kept = time.time(), folder / "wall.json"
-        progress = Progress()
+        begun, kept, progress = time.time(), folder / "wall.json", Progress()
+        past = {"wall_s": 0.0, "commits": [], "over": False, **(read_json(kept) if kept.is_file() else {})}
+        if not past["over"]:
+            past["commits"] = list(dict.fromkeys([*past["commits"], commit()]))
         try:
             swept = sweep.sweep(sweep.Plan(setting.config, seeds, {}), folder, progress=progress)
-            sweep.evaluate(folder, ("latents",), progress=progress)
+            if not past["over"]:
+                sweep.evaluate(folder, ("latents",), progress=progress)
         finally:  # also of what a signal ends, which goes on another time
-            if folder.is_dir():
-                before = read_json(kept)["wall_s"] if kept.is_file() else 0.0
-                write_json(kept, {"wall_s": before + time.time() - begun})
-        add(row(setting, swept, budget, read_json(kept)["wall_s"], command))
+            if folder.is_dir() and not past["over"]:
+                write_json(kept, past | {"wall_s": past["wall_s"] + time.time() - begun})
+        if not past["over"]:
+            write_json(kept, read_json(kept) | {"over": True})
+        add(row(setting, swept, budget, read_json(kept), command))
 
 
 def command_line(
@@ -74,7 +79,8 @@ def command_line(
     measure([every[one] for one in args.only or every], seeds[args.budget], args.budget, args.runs, command)
 
 
-def row(setting: Setting, swept: sweep.Swept, budget: str, wall: float, command: str) -> dict[str, Any]:
+def row(setting: Setting, swept: sweep.Swept, budget: str, kept: dict[str, Any], command: str) -> dict[str, Any]:
+    """`kept`: how long it took, and the commits that it was trained and measured by."""
     table = compare.table(swept.folder.path).sort_values("seed")
     there = table[table["nll"].notna()]
     values = there["nll"].to_numpy(np.float64)
@@ -88,14 +94,15 @@ def row(setting: Setting, swept: sweep.Swept, budget: str, wall: float, command:
         "published": setting.published,
         "provenance": setting.provenance,
         "budget": budget,
-        "wall_s": round(wall, 1),
+        "wall_s": round(kept["wall_s"], 1),
         "device": f"{record['device']}, {record['threads']} threads",
         "command": command,
-        "commit": commit(),
+        "commit": " and ".join(kept["commits"]),
         "values": dict(zip(map(str, there["seed"]), values.tolist())),
         "diverged": int((table["outcome"] == "diverged").sum()),
         "mc_se": float(np.sqrt(np.sum(there["nll_mc_se"].to_numpy(np.float64) ** 2)) / len(values)),
         "effective_samples": float(there["effective_samples"].median()),
+        "nll_bias": float(there["nll_bias"].mean()),
         "elbo": float(there["elbo"].mean()),
         "active_units": active(there),
     }
@@ -136,16 +143,17 @@ def tables(rows: Sequence[dict[str, Any]]) -> str:
     for table, budget in sorted(groups, key=lambda one: (named.index(one[0]), BUDGETS.index(one[1]))):
         mine = [row for row in rows if (row["table"], row["budget"]) == (table, budget)]
         mine.sort(key=lambda row: -(row["published"] or 0.0))
-        parts.append(
-            "\n".join([f"**{table}**, budget `{budget}`", "", *_head(), *(_line(row, mine[0]) for row in mine)])
-        )
-        differences = [_named(one, other) for one, other in _pairs(mine)]
+        firsts, others = [(mine[0], row) for row in mine[1:]], _pairs(mine)
         if table == DEEPER:
             flat = {row["setting"]: row for row in rows if (row["table"], row["budget"]) == (FLATTER, budget)}
-            both = [(flat[row["setting"]], row) for row in mine if row["setting"] in flat]
-            differences += [_named(one, other, f" of {FLATTER}") for one, other in both]
-        if differences:
-            parts.append("Paired over seeds, nats: " + "; ".join(differences) + ".")
+            others += [(flat[row["setting"]], row) for row in mine if row["setting"] in flat]
+        said = _differences([*firsts, *others])
+        less = ["–", *said[: len(firsts)]]
+        lines = [_line(row, text) for row, text in zip(mine, less)]
+        parts.append("\n".join([f"**{table}**, budget `{budget}`", "", *_head(), *lines]))
+        if others:
+            named = [f"{_named(*pair)} {text}" for pair, text in zip(others, said[len(firsts) :])]
+            parts.append("Paired over seeds, nats: " + "; ".join(named) + ".")
     return "\n\n".join(parts)
 
 
@@ -165,7 +173,7 @@ def _head() -> list[str]:
     return [f"| {' | '.join(columns)} |", f"| {' | '.join('---' for _ in columns)} |"]
 
 
-def _line(row: dict[str, Any], first: dict[str, Any]) -> str:
+def _line(row: dict[str, Any], less: str) -> str:
     low, high = row["interval"]
     ours = f"{row['ours']:.2f}" + ("" if low is None else f" ({low:.2f} to {high:.2f})")
     mark = {READ: "", RECALLED: " [recalled]"}.get(row["provenance"], f" [{row['provenance']}]")
@@ -175,33 +183,44 @@ def _line(row: dict[str, Any], first: dict[str, Any]) -> str:
         gap = f"{row['ours'] - row['published']:+.2f}".replace("-", "−")
     units = "–" if row.get("active_units") is None else f"{row['active_units']:.1f}"
     wall = f"{'about ' if 'wall_note' in row else ''}{row['wall_s'] / 60:.0f} min"
-    less = "–" if row is first else _difference(first, row)
     seeds = f"{row['seeds']}" + (f", {row['diverged']} more diverged" if row.get("diverged") else "")
     return f"| {row['setting']} | {ours} | {seeds} | {less} | {published} | {gap} | {units} | {wall} |"
 
 
-def _named(one: dict[str, Any], other: dict[str, Any], of: str = "") -> str:
-    """`_difference` and what of (`of` which table `one` is, where that is another)."""
-    return f"{other['setting']} less {one['setting']}{of} {_difference(one, other)}"
+def _named(one: dict[str, Any], other: dict[str, Any]) -> str:
+    of = "" if one["table"] == other["table"] else f" of {one['table']}"
+    return f"{other['setting']} less {one['setting']}{of}"
 
 
-def _difference(one: dict[str, Any], other: dict[str, Any]) -> str:
-    """`other` minus `one`, paired over seeds, with its interval."""
-    common = [seed for seed in one["values"] if seed in other["values"]]
-    x, y = (np.array([row["values"][seed] for seed in common]) for row in (other, one))
-    d = paired_difference(x, y)
-    said = "no common seeds" if d.mean is None else f"{d.mean:+.2f}"
-    if d.low is not None:
-        said += f" ({d.low:+.2f} to {d.high:+.2f}, n = {d.n})"
-    return said.replace("-", "−")
+def _differences(pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> list[str]:
+    """The later of each pair minus the former, over their common seeds, each with its own interval; ALONE marks those
+    that are significant by themselves and not among all of them."""
+    found = []
+    for one, other in pairs:
+        common = [seed for seed in one["values"] if seed in other["values"]]
+        x, y = (np.array([row["values"][seed] for seed in common]) for row in (other, one))
+        found.append(paired_difference(x, y))
+    each = np.array([np.nan if d.p is None else d.p for d in found], np.float64)
+    texts = []
+    for d, p, together in zip(found, each, holm(each)):
+        said = "no common seeds" if d.mean is None else f"{d.mean:+.2f}"
+        if d.low is not None:
+            said += f" ({d.low:+.2f} to {d.high:+.2f}, n = {d.n}){ALONE if p < 0.05 <= together else ''}"
+        texts.append(said.replace("-", "−"))
+    return texts
 
 
 def page(rows: Sequence[dict[str, Any]]) -> str:
     commands = "\n".join(f"    {command}" for command in dict.fromkeys(row["command"] for row in rows))
-    where = "; ".join(dict.fromkeys(f"{row['device']}, commit {row['commit']}" for row in rows))
+    made: dict[str, list[str]] = {}
+    for row in rows:
+        where = f"{row['device']}, commit {row['commit']}"
+        made.setdefault(where, []).append(f"{row['table']}, {row['setting']}, `{row['budget']}`")
+    places = "\n".join(f"- {where}: {'; '.join(names)}" for where, names in made.items())
     about = (
         "Test NLL in nats, lower is better, on the 10,000 test images. Published numbers that were only recalled are "
-        f"marked. Made by\n\n{commands}\n\non {where}."
+        f"marked. Intervals are each by itself; {ALONE} marks a difference that is significant by itself at 0.05, and "
+        f"not among all those of its table (Holm). Made by\n\n{commands}\n\non\n\n{places}"
     )
     return f"{tables(rows)}\n\n{about}\n"
 

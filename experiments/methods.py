@@ -1,7 +1,7 @@
 """Every method on MNIST at one budget, with three seeds each, and the page that shows them.
 
-    python experiments/methods.py                     # runs/family, then experiments/methods.json and methods.md
-    python experiments/methods.py --methods vae,mine  # these in runs/family-vae-mine; the others keep their figures
+    python -m experiments.methods                     # runs/family, then experiments/methods.json and methods.md
+    python -m experiments.methods --methods vae,mine  # these in runs/family-vae-mine; the others keep their figures
 
 All rows share the data (binarised afresh at every access), the Bernoulli likelihood, the network (one hidden layer of
 512 units on each side), 16 latent units, Adam at 1e-3, batches of 128 and three epochs; a method's own hyperparameters
@@ -12,7 +12,9 @@ tuned for it, and not how good it can be. The sweep goes on where it was stopped
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
+from experiments.ledger import commit
 from jaxae import Config, methods, sweep
 from jaxae.errors import InputError
 from jaxae.progress import Progress
@@ -34,12 +36,13 @@ ABOUT = (
 )
 
 
-def measure(folder: Path, names: list[str]) -> dict[str, dict[str, list[float | None]]]:
+def measure(folder: Path, names: list[str]) -> dict[str, dict[str, Any]]:
     swept = sweep.sweep(sweep.Plan(BASE, SEEDS, {"method": tuple(names)}), folder, progress=Progress())
-    found: dict[str, dict[str, list[float | None]]] = {}
+    found: dict[str, dict[str, Any]] = {}
     for name, rows in swept.table.groupby("method"):
         columns = ("nll", "elbo", "reconstruction", "mse")
-        found[str(name)] = {c: [None if v != v else float(v) for v in rows[c]] for c in columns if c in rows}
+        figures = {c: [None if v != v else float(v) for v in rows[c]] for c in columns if c in rows}
+        found[str(name)] = figures | {"commit": commit()}
     return found
 
 
@@ -59,7 +62,9 @@ def main() -> None:
     except InputError as error:
         parser.error(str(error))
     ordered = {name: measured[name] for name in methods.entries() if name in measured}
-    found = {"about": ABOUT, "command": "python experiments/methods.py", "methods": ordered}
+    commits = ", ".join(dict.fromkeys(of.get("commit", "unknown") for of in ordered.values()))
+    about = f"{ABOUT} Made by commit {commits}."
+    found = {"about": about, "command": "python -m experiments.methods", "methods": ordered}
     file.write_text(json.dumps(found, indent=1) + "\n")
     text = page(list(methods.entries()), file)
     (HERE / "methods.md").write_text(f"# The autoencoders\n\n{text}\n")

@@ -245,10 +245,14 @@ def evaluator(on: Bench, names: Sequence[str] = ("likelihood",)) -> Callable[[Se
     def evaluate(runs: Sequence[Trained]) -> list[dict[str, Any]]:
         found = measure([Model(of.setup.numbers(), of.variables, of.step) for of in runs])
         grey = runs[0].setup.likelihood.name == "bernoulli" and not _binary(on)
+        of_what = methods.entry(runs[0].setup.config.method).reconstruction
         for measures, of in zip(found, runs):
-            if measures.get("nll") is not None and grey:
-                measures["notes"]["likelihood"].append(GREY)
-            elif measures.get("nll") is not None and of.setup.likelihood.discrete:
+            if of_what and "reconstruction" in measures:
+                measures["notes"]["likelihood"].append(f"reconstruction: {of_what}")
+            for group, name in (("likelihood", "nll"), ("ais", "ais_nll")):
+                if measures.get(name) is not None and grey:
+                    measures["notes"][group].append(GREY)
+            if measures.get("nll") is not None and of.setup.likelihood.discrete and not grey:
                 measures["bits_per_dim"] = measures["nll"] / int(np.prod(of.setup.source.shape)) / float(np.log(2))
             examples = len(of.setup.source.split(on.split))
             measures |= {"step": of.step, "split": on.split, "examples": examples, "evaluation_seed": on.settings.seed}
@@ -305,20 +309,25 @@ def kept(measures: dict[str, Any]) -> bool:
     return (measures["split"], measures["evaluation_seed"]) == ("test", 0)
 
 
-def store(trained: Trained, measures: dict[str, Any]) -> None:
+def store(trained: Trained, measures: dict[str, Any]) -> dict[str, Any]:
     """Keeps measures of the test split in the run's evaluation.json, for its report: beside those that are there, where
-    they are of the same parameters. A file that cannot be written, in somebody else's run, costs a warning."""
+    they are of the same parameters. All that there is now. A file that cannot be written, in somebody else's run, costs
+    a warning."""
     file = trained.folder.evaluation_file
     there = _read_or_set_aside(trained.folder)
     if any(there.get(name) != measures[name] for name in ("digest", "step", "split", "evaluation_seed")):
         there = {}
     by_group = {kind: there.get(kind, {}) | measures.get(kind, {}) for kind in ("notes", "settings")}
+    for group in there.get("settings", {}).keys() - measures.get("settings", {}).keys():  # it was possible before
+        by_group["notes"][group] = there["notes"].get(group, [])
+    whole = there | measures | by_group
     try:
-        files.write_json(file, there | measures | by_group)
+        files.write_json(file, whole)
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
         Progress().warn(f"{file} is not written: {error.strerror}")
+    return whole
 
 
 def _read_or_set_aside(folder: RunFolder) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments import burda2015, ledger, vampprior
-from jaxae import schedules
+from jaxae import Config, schedules
 from jaxae.build import build
 from jaxae.compare.statistics import t_interval
 
@@ -79,6 +79,32 @@ def test_a_tables_budgets_stand_together_and_the_longest_first():
     text = ledger.tables([cpu, other, gpu])
     heads = ("**one layer**, budget `gpu`", "**one layer**, budget `cpu`", "**two layers**, budget `cpu`")
     assert text.index(heads[0]) < text.index(heads[1]) < text.index(heads[2])
+
+
+def test_what_is_significant_by_itself_and_not_among_all_is_marked():
+    """p of 0.03, 0.01 and 0.9: times three, two and one."""
+    first = row("VAE", [90.0, 91.0, 92.0, 93.0], 90.0)
+    noise = np.array([0.1, -0.1, 0.2, -0.2])
+    others = [row(name, list(np.array(first_values(first)) - d + noise), p) for name, d, p in
+              (("a", 0.35, 80.0), ("b", 0.5, 70.0), ("c", 0.01, 60.0))]  # fmt: skip
+    text = ledger.tables([first, *others])
+    lines = {line.split(" | ")[0]: line for line in text.splitlines() if line.startswith("| ")}
+    assert "n = 4)°" in lines["| a"] and "n = 4) |" in lines["| b"] and "n = 4) |" in lines["| c"]
+
+
+def first_values(row):
+    return list(row["values"].values())
+
+
+def test_a_row_tells_the_commits_that_made_it_not_the_one_that_asks_again(tmp_path, monkeypatch):
+    config = Config(steps=2, batch_size=100, width=8, latent=2, samples=4)
+    settings, added = [ledger.Setting("t", "VAE", config, None, ledger.READ)], []
+    monkeypatch.setattr(ledger, "add", added.append)
+    for now in ("one", "two"):
+        monkeypatch.setattr(ledger, "commit", lambda now=now: now)
+        ledger.measure(settings, (0, 1), "cpu", tmp_path, "python it")
+    first, again = added
+    assert first["commit"] == "one" and again == first and first["nll_bias"] > 0
 
 
 def test_tables_and_budgets_are_kept_apart():

@@ -274,10 +274,18 @@ def test_a_picture_over_budget_is_made_smaller():
 
 
 def test_numbers_show_three_digits_at_least():
-    assert measures._number(-23.60812, 3) == "−23.608"
-    assert measures._number(1234.5, 3) == "1,234.500"
-    assert measures._number(3.14159e-6, 5) == "0.00000314"
-    assert measures._number(0.0, 3) == "0.000"
+    assert measures.shown(-23.60812, 3) == "-23.608"
+    assert measures.shown(1234.5, 3) == "1,234.500"
+    assert measures.shown(3.14159e-6, 5) == "0.00000314"
+    assert measures.shown(0.0, 3) == "0.000"
+    assert measures.shown(float("inf")) == "inf"
+
+
+@pytest.mark.parametrize("logged", ["", '{"step": 11, "loss": 3.0}\n'])
+def test_a_page_of_a_step_up_to_which_nothing_was_logged(tmp_path, logged):
+    trained = made.trained(tmp_path / "run")
+    trained.folder.metrics_file.write_text(logged)
+    assert "No metrics were logged" in Page(write_report(trained).read_text()).text
 
 
 def test_measures_without_a_likelihood_are_a_report_too(vae):

@@ -93,7 +93,10 @@ def sample(
 
     made = draw.sample(trained, sampler, count, seed, label)
     for name, value in made.measures.items():
-        click.echo(f"{sampler}: {name} {value:.3f} nats, held out", err=True)
+        if not name.endswith("_se"):
+            se = made.measures.get(f"{name}_se")
+            error = "" if se is None else f" ± {se:.2g}"
+            click.echo(f"{sampler}: {name} {value:.3f}{error} nats, held out", err=True)
     arrays = {"samples": made.samples} if made.label is None else {"samples": made.samples, "label": made.label}
     _write(path, arrays, lambda: table(made.samples))
 

@@ -8,6 +8,7 @@ import click
 from jaxae import names
 from jaxae.cli.member import checkpoint_option, is_sweep, must_be_there, run_argument, split_option
 from jaxae.errors import InputError, a_seed, known
+from jaxae.evaluate.measures import shown
 
 
 @click.command(short_help="ELBO, NLL with its error, codes, samples, ...")
@@ -99,7 +100,7 @@ def _show(measures: dict[str, Any]) -> None:
             continue
         if isinstance(value, list):
             value = " ".join(f"{part:.3g}" for part in value)
-        click.echo(f"{name:<{width}}{'-' if value is None else f'{value:.5f}' if isinstance(value, float) else value}")
+        click.echo(f"{name:<{width}}{'-' if value is None else shown(value, 5) if isinstance(value, float) else value}")
     for group, said in measures["settings"].items():
         if said:
             click.echo(f"{group}: {', '.join(f'{name} {value}' for name, value in said.items())}")

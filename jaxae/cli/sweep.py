@@ -54,6 +54,18 @@ def sweep(
     finish(swept, progress, not no_report)
 
 
+IN_A_SWEEP = {
+    "devices": "devices that share the members [1]",
+    "keep": "latest checkpoints kept of the members in training; each keeps its last, and with --patience its best [2]",
+    "seed": "the one member's, without --seeds; of the order, with --shared-batches [0]",
+}
+"""What flags of `train` mean here; those without a meaning are refused, and not shown."""
+for option in sweep.params:
+    if isinstance(option, click.Option) and option.name:
+        option.help = IN_A_SWEEP.get(option.name, option.help)
+        option.hidden = option.name in ("parallel", "wandb")
+
+
 def _mesh(text: str | None, devices: int | None) -> tuple[int, int]:
     """(devices that share members, devices that share each batch)"""
     if devices is not None and devices < 1:

@@ -134,7 +134,7 @@ def finish(trained: Any, progress: Any, report: bool) -> None:
     if (measures := run.measured(trained, samples)) is None:
         progress.say("evaluating on the test split")
         measures = run.evaluate_run(trained, samples=samples)
-        run.store(trained, measures)
+        measures = run.store(trained, measures)
     if report:
         from jaxae.report import write_report
 
@@ -157,7 +157,7 @@ def print_result(trained: Any, measures: dict[str, Any], report: bool) -> None:
             nll += f" ± {number('nll_data_se')} (test examples)"
         terms = f"(reconstruction {number('reconstruction')}, KL {number('kl')})"
         rows += [("test ELBO", f"{number('elbo')} nats an example {terms}"), ("test NLL", nll)]
-    else:
+    elif "reconstruction" in measures:
         rows.append(("test reconstruction", f"{number('reconstruction')} nats an example"))
     rows.append(("test MSE", f"{number('mse', 5)} a dimension"))
     rows.append(("checkpoint", str(trained.folder.checkpoints / str(trained.step))))

@@ -15,6 +15,7 @@ SAME = {
     "split": ("evaluated on different splits", "evaluate them on the same one: `jaxae evaluate RUN` measures test"),
     "data_sha256": ("trained and evaluated on different data", "compare runs of the same data"),
     "examples": ("evaluated on different numbers of examples", "evaluate them on the same ones"),
+    "evaluation_seed": ("evaluated by different noise", "evaluate them by the same --seed"),
     "binarize": ("of images binarised in different ways", "compare runs that share a --binarize"),
 }
 SAME_FOR = {

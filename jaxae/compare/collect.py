@@ -13,7 +13,7 @@ from jaxae import own, schedules
 from jaxae.compare.varied import varied
 from jaxae.config import Config
 from jaxae.errors import InputError
-from jaxae.evaluate.measures import GREY, NOT_NUMBERS, USUAL_DENSITY
+from jaxae.evaluate.measures import GREY, NOT_NUMBERS, OF_DENSITY, USUAL_DENSITY
 from jaxae.folder import RunFolder, SweepFolder
 from jaxae.names import OF_NETWORKS
 from jaxae.plan import Member
@@ -131,11 +131,13 @@ def _columns(found: dict[str, Any]) -> dict[str, Any]:
     space, annealing = settings.get("samples", {}).get("feature_space"), settings.get("ais")
     measures = {name: value for name, value in found.items() if name not in NOT_NUMBERS}
     measures |= {"feature_space": space} if space else {}
-    if measures.get("elbo") is not None:
-        measures["density_of"] = settings.get("likelihood", {}).get("density_of", USUAL_DENSITY)
-        measures |= {"caveat": GREY} if GREY in found.get("notes", {}).get("likelihood", []) else {}
+    if any(measures.get(name) is not None for name in OF_DENSITY):
+        groups, notes = ("likelihood", "ais"), found.get("notes", {})
+        said = [settings[group]["density_of"] for group in groups if "density_of" in settings.get(group, {})]
+        measures["density_of"] = next(iter(said), USUAL_DENSITY)
+        measures |= {"caveat": GREY} if any(GREY in notes.get(group, []) for group in groups) else {}
     if annealing:
-        measures["annealing"] = ", ".join(f"{value} {name}" for name, value in annealing.items())
+        measures["annealing"] = ", ".join(f"{v} {name}" for name, v in annealing.items() if name != "density_of")
     return measures
 
 

@@ -114,6 +114,17 @@ def _caveats(frame: pandas.DataFrame, measure: str) -> tuple[str, ...]:
             f"for want of importance samples the NLL of a run is at least about {high:.2g} nats too high: that is in "
             "no interval"
         )
+    if measure == "ais_nll" and (gap := max(said("bdmc_gap"), default=0.0)) >= measures.TOO_HIGH:
+        found.append(
+            f"the two bounds of AIS lie up to {gap:.2g} nats apart, on images of the model's own: its NLL may be wrong "
+            "by that much, and that is in no interval"
+        )
+    if measure == "mutual_information" and {measure, "mutual_information_bound"} <= set(there):
+        short = there["mutual_information_bound"] - there[measure]
+        if reached := int((short < measures.NEAR).sum()):
+            found.append(
+                f"{reached} of {len(there)} runs are at the bound of this estimate: there may be more between them"
+            )
     return tuple(found)
 
 

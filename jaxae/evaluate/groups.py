@@ -21,7 +21,8 @@ from jaxae.data.view import View
 from jaxae.errors import InputError
 from jaxae.evaluate import annealed, decomposition, features, latents, samples
 from jaxae.evaluate.bench import Bench, Model
-from jaxae.evaluate.likelihood import Measure
+from jaxae.evaluate.likelihood import Measure, density_of
+from jaxae.evaluate.measures import NEAR
 from jaxae.evaluate.units import units
 from jaxae.types import Batch
 
@@ -32,7 +33,7 @@ PIECE = 500  # samples at once
 ENOUGH = 10  # codes for each number of a codebook, with which its use is known
 DRAWS = 16  # codes an example, of a posterior whose mean is not known
 COMPARED = "the decoder's means against the split's grey levels"
-NEAR = 0.1  # nats from its bound, where mutual information tells the number of examples
+
 LEAPFROG = 2  # at equal cost, more distributions do better than longer moves: 500 x 2 is worth 500 x 10 (MNIST, z = 50)
 ANNEALED = 50  # examples whose chains run side by side
 NOT_FINITE = "what the model makes is not finite: nothing to measure"
@@ -81,7 +82,7 @@ def annealing(bench: Bench) -> Measure:
 
     def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
         view = bench.view(bench.split).spread(s.ais_examples, ANNEALED)
-        settings = {"examples": len(view), "chains": s.ais_chains, "steps": s.ais_steps}
+        settings = {"examples": len(view), "chains": s.ais_chains, "steps": s.ais_steps} | density_of(bench.method)
         found = []
         for of, both in zip(real(models, view), simulated(models, view)):
             bounds = annealed.summary(both)

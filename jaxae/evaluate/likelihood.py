@@ -96,21 +96,24 @@ def likelihood(bench: Bench) -> Measure:
     densities of a method that is told the label are p(x | label): its settings say so.
     """
     samples, dense = bench.settings.samples, bench.method.log_weight is not None
-    settings = {} if bench.method.given is None else {"density_of": "p(x | label)"}
-    each = examples(bench)
+    settings, each = density_of(bench.method), examples(bench)
 
     def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
         found = []
         for of, model in zip(each(models), models):
             squared = of.pop("mse")
             result: dict[str, Any] = {"elbo": None, "nll": None, "kl": None}
-            own = {name: float(value.mean(dtype=np.float64)) for name, value in of.items()}
-            result |= _density(of, samples) if dense else own
-            result |= {"mse": float(squared.mean(dtype=np.float64)), "step": model.step}
+            result |= _density(of, samples) if dense else _means(of)
+            result |= _means({"mse": squared}) | {"step": model.step}
             found.append({**result, "notes": _warnings(result), "settings": settings})
         return found
 
     return measure
+
+
+def density_of(method: Method) -> dict[str, str]:
+    """The settings of a density that is another than p(x)."""
+    return {} if method.given is None else {"density_of": "p(x | label)"}
 
 
 def examples(bench: Bench) -> Callable[[Sequence[Model]], list[dict[str, Float[np.ndarray, " n"]]]]:
@@ -150,22 +153,23 @@ def _warnings(of: dict[str, Any]) -> list[str]:
     ]
 
 
+def _means(of: dict[str, np.ndarray]) -> dict[str, float | None]:
+    """Over the examples, each with the standard error that comes from their choice."""
+    found: dict[str, float | None] = {}
+    for name, values in of.items():
+        values = np.asarray(values, np.float64)
+        found[name] = float(values.mean())
+        found[f"{name}_data_se"] = float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
+    return found
+
+
 def _density(of: dict[str, np.ndarray], samples: int) -> dict[str, Any]:
-    of = jax.tree.map(lambda x: np.asarray(x, np.float64), of)
-    n = len(of["elbo"])
-
-    def data_se(x):
-        return float(x.std(ddof=1) / math.sqrt(n)) if n > 1 else None
-
+    of = {name: np.asarray(x, np.float64) for name, x in of.items()}
+    n, kl = len(of["elbo"]), -of["elbo"] - of["reconstruction"]
     return {
-        "elbo": float(of["elbo"].mean()),
+        **_means({"elbo": of["elbo"], "reconstruction": of["reconstruction"], "kl": kl, "nll": -of["log_p"]}),
         "elbo_mc_se": float(math.sqrt(of["elbo_var"].sum()) / n),
-        "elbo_data_se": data_se(of["elbo"]),
-        "reconstruction": float(of["reconstruction"].mean()),
-        "kl": float(-of["elbo"].mean() - of["reconstruction"].mean()),
-        "nll": float(-of["log_p"].mean()),
         "nll_mc_se": float(math.sqrt(of["log_p_var"].sum()) / n),
-        "nll_data_se": data_se(of["log_p"]),
         "nll_bias": float(of["log_p_var"].mean() / 2),
         "samples": samples,
         "effective_samples": float(np.median(of["ess"])),

@@ -1,5 +1,6 @@
 """What is known of each measure of evaluation.json: its name in words, its unit, and which way is better."""
 
+import math
 from typing import NamedTuple
 
 
@@ -53,6 +54,7 @@ OF_LIKELIHOOD = ("nll", "bits_per_dim", "elbo", "reconstruction", "ais_nll")
 OF_DENSITY = ("nll", "bits_per_dim", "elbo", "ais_nll")
 USUAL_DENSITY = "p(x)"  # of images; what else nats may be of, the settings of a likelihood say
 TOO_HIGH = 0.05  # nats of nll_bias that are worth a word
+NEAR = 0.1  # nats from its bound, where mutual information tells the number of examples
 GREY = (
     "grey pixels under a Bernoulli likelihood: these nats are a cross-entropy and no likelihood of the images; "
     "--binarize dynamic, or another likelihood, has one"
@@ -72,6 +74,13 @@ NOT_NUMBERS = ("settings", "notes", "kl_of_units")
 def about(name: str) -> Measure:
     """A measure that some method adds of its own has no unit that we know, and no better end."""
     return MEASURES.get(name, Measure(name.replace("_", " "), "", None))
+
+
+def shown(value: float, places: int = 3) -> str:
+    """With so many decimals, or more where they would not show three digits."""
+    if value and math.isfinite(value):
+        places = min(12, max(places, 2 - math.floor(math.log10(abs(value)))))
+    return f"{value:,.{places}f}"
 
 
 def is_measure(name: str) -> bool:

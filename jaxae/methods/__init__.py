@@ -41,6 +41,8 @@ class Entry:
     """What of an example's loss or of the state depends on the others in its batch; empty where nothing does."""
     moves: str
     """What training moves under the loss, so that its values at different steps do not compare; empty where nothing."""
+    reconstruction: str
+    """What of the reconstruction loss is not as in other methods; empty where it is of the image that is encoded."""
     hyperparameters: tuple[Hyperparameter, ...]
     defaults: dict[str, Any] = field(default_factory=dict)
 
@@ -70,7 +72,7 @@ def factory(name: str) -> Any:
 def read(file: Path, name: str) -> Entry:
     """Parses a method's file. The docstring: first line, summary; first paragraph, with the citation; then the
     equation, `loss = ...`; lines `name: text` describe the hyperparameters, `couples: text` what couples the batch,
-    `moves: text` what moves under the loss."""
+    `moves: text` what moves under the loss, `reconstruction: text` what its reconstruction loss is of."""
     try:
         tree = ast.parse(file.read_text())
     except (SyntaxError, ValueError) as error:
@@ -88,9 +90,9 @@ def read(file: Path, name: str) -> Entry:
     citation = rest.strip().split("\n\n")[0].replace("\n", " ")
     equation = next((part for part in doc.split("\n\n") if part.startswith("loss = ")), "")
     objective = " ".join(equation.split()).partition(", in nats")[0]
-    couples, moves = _line(doc, "couples"), _line(doc, "moves")
+    couples, moves, of = _line(doc, "couples"), _line(doc, "moves"), _line(doc, "reconstruction")
     defaults = {**DEFAULTS, **_defaults(tree)}
-    return Entry(name, first.strip(), citation, objective, couples, moves, tuple(hyper), defaults)
+    return Entry(name, first.strip(), citation, objective, couples, moves, of, tuple(hyper), defaults)
 
 
 def _default(arg: ast.arg, default: ast.expr | None, file: Path) -> int | float | str:

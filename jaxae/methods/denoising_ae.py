@@ -18,8 +18,10 @@ def denoising_ae(net: Net, *, noise: str = "mask", level: Weight = 0.25) -> Meth
 
     Vincent et al. 2008 (ICML); the three corruptions: Vincent et al. 2010 (JMLR 11:3371).
 
-    loss = -log p(x | z), z = encoder(corrupted x), in nats an example. Held-out images are corrupted too; `embed` and
-    `reconstruct` see the clean image. There is no prior to sample from.
+    loss = -log p(x | z), z = encoder(corrupted x), in nats an example. `embed` and `reconstruct` see the clean image.
+    There is no prior to sample from.
+
+    reconstruction: of corrupted images, held-out ones too
 
     noise: mask (pixels to 0), salt (salt and pepper: pixels to 0 or 1 by a fair coin) or gaussian (added)
     level: share of the pixels that mask and salt replace; the standard deviation of gaussian

@@ -35,6 +35,8 @@ def _row(name: str, found: dict[str, Any] | None) -> list[str]:
         figures = {column: _figure(values.get(column), 5 if column == "mse" else 2) for column in COLUMNS}
         if figures["nll"] and is_told_labels(name):
             figures["nll"] += ", of p(x | y)"
+        if figures["reconstruction"] and entry.reconstruction:
+            figures["reconstruction"] += f", {entry.reconstruction}"
         row += figures.values()
     return row
 

@@ -1,10 +1,9 @@
 """The report's numbers, as rows of text."""
 
-import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from jaxae.evaluate.measures import MEASURES, Measure
+from jaxae.evaluate.measures import MEASURES, Measure, shown
 from jaxae.names import OF_NETWORKS
 from jaxae.run import Trained, final_digest
 
@@ -47,6 +46,8 @@ def _note(e: Mapping[str, Any], name: str) -> str:
         return "{examples:,} images, {chains} chains of {steps:,} steps".format(**e["settings"]["ais"])
     if name == "frechet" and e.get("frechet_floor") is not None:
         return f"{e['frechet_floor']:.3g} between real images"
+    if name == "coverage" and e.get("coverage_expected") is not None:
+        return f"{e['coverage_expected']:.3g} of as many real images"
     if name == "mutual_information" and "mutual_information_bound" in e:
         return f"at most {e['mutual_information_bound']:.2f}, the logarithm of the number of images"
     return ""
@@ -57,15 +58,8 @@ def _row(e: Mapping[str, Any], key: str, about: Measure, note: str = "") -> Row 
         return None
     errors = [e.get(f"{key}_mc_se"), e.get(f"{key}_data_se", e.get(f"{key}_se"))]
     monte_carlo, data = ("" if error is None else f"{error:.2g}" for error in errors)
-    value = f"{e[key]:,}" if isinstance(e[key], int) else _number(e[key], PLACES[about.unit])
+    value = f"{e[key]:,}" if isinstance(e[key], int) else shown(e[key], PLACES[about.unit]).replace("-", "−")
     return Row(NAMES.get(key, about.words), value, about.unit, about.better or "", monte_carlo, data, note)
-
-
-def _number(value: float, places: int) -> str:
-    """With so many decimals, or more where they would not show three digits."""
-    if value:
-        places = min(12, max(places, 2 - math.floor(math.log10(abs(value)))))
-    return f"{value:,.{places}f}".replace("-", "−")
 
 
 def record(trained: Trained, kept: Mapping[str, Any]) -> dict[str, Any]:

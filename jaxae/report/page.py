@@ -67,7 +67,7 @@ def curves(trained: Trained) -> dict[str, Any] | None:
     logged = dict.fromkeys(name for row in rows for name in row)
     names: list[str] = [n for n in ("loss", "reconstruction", "kl") if n in logged]
     names += [n for n in logged if f"validation_{n}" in logged and n not in (*names, "elbo")]
-    if drawn.series(rows, "loss") == drawn.series(rows, "reconstruction"):
+    if "loss" in names and drawn.series(rows, "loss") == drawn.series(rows, "reconstruction"):
         names.remove("loss")
     every = trained.setup.every(trained.setup.config.log_every)
     if 0 < trained.step % every < every / 2:  # the last mean is over too few steps to compare with the others

@@ -64,7 +64,9 @@ def _limits(every: Sequence[Rows], name: str) -> tuple[float, float]:
 
 def has_plane(frame: pandas.DataFrame, fields: Sequence[str]) -> bool:
     """Whether beta is among what differs, and some run has a KL divergence to show."""
-    return "beta" in fields and "kl" in frame and bool((frame["kl"].notna() & frame["reconstruction"].notna()).any())
+    if "beta" not in fields or not {"kl", "reconstruction"} <= set(frame):
+        return False
+    return bool((frame["kl"].notna() & frame["reconstruction"].notna()).any())
 
 
 def plane(groups: Sequence[Group], colours: Sequence[str], alt: str) -> Markup:

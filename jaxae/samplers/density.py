@@ -21,6 +21,8 @@ class Density(NamedTuple):
     """(model, keys, codes) -> log p(codes) in nats an example, or a lower bound drawn with the keys"""
     draw: Callable[[Model, Keys], Array]
     """(model, keys) -> codes [batch, ...]"""
+    bound: bool = False
+    """Whether log_prob is a lower bound: not to be compared with a density that is exact."""
 
 
 def standardised(inner: Density) -> Density:
@@ -43,4 +45,4 @@ def standardised(inner: Density) -> Density:
     def draw(model, keys):
         return model["mean"][None] + model["sd"][None] * inner.draw(model["inner"], keys)
 
-    return Density(fit, log_prob, draw)
+    return Density(fit, log_prob, draw, inner.bound)

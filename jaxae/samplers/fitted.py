@@ -24,7 +24,7 @@ from jaxae.types import Images, Keys, Method
 
 FLAT = 1e-5  # least eigenvalue of the codes' correlations, below which they lie in a plane; of their norms, on a sphere
 OFTEN = 0.01  # of the codes: a unit that has one value so often has it for a reason
-FORMAT = 3  # raise it when a fit changes its meaning
+FORMAT = 4  # raise it when a fit changes its meaning
 
 
 class Fitted(NamedTuple):
@@ -33,8 +33,9 @@ class Fitted(NamedTuple):
     draw: Callable[[Keys, Int[Array, " batch"] | None], Images]
     """(keys, labels; None for a method without them) -> the decoder's means"""
     measures: dict[str, float]
-    """log_likelihood: the mean of log p(codes) over the test split, in nats an example: comparable between the
-    samplers that draw vectors, of one run. Empty where nothing is fitted, or where the codes fill no volume."""
+    """log_likelihood: the mean of log p(codes) over the test split, in nats an example, and its standard error, _se:
+    comparable between the samplers that draw vectors, of one run; log_likelihood_bound where it lies below that. Empty
+    where nothing is fitted, or where the codes fill no volume."""
 
 
 def fitted(trained: Trained, seed: int, name: str, settings: dict[str, Any], density: Density, space: Space) -> Fitted:
@@ -72,9 +73,12 @@ def _fit(
         return score(model, random.example_keys(key, 0, jnp.asarray(index)), codes.test[index])
 
     of_codes = pieces.by_pieces(log_prob, np.arange(len(codes.test), dtype=np.int32))
-    measures = {"log_likelihood": float(np.mean(of_codes, dtype=np.float64))}
+    name = "log_likelihood_bound" if density.bound else "log_likelihood"
+    measures = {name: float(np.mean(of_codes, dtype=np.float64))}
+    if len(of_codes) > 1:
+        measures[f"{name}_se"] = float(np.std(of_codes, ddof=1, dtype=np.float64) / np.sqrt(len(of_codes)))
     if np.issubdtype(codes.test.dtype, np.integer):
-        measures["nats_per_code"] = -measures["log_likelihood"] / codes.test.shape[1]
+        measures["nats_per_code"] = -measures[name] / codes.test.shape[1]
     _keep(file, model, measures)
     return model, measures
 

@@ -86,4 +86,4 @@ def second(latent: int, width: int, depth: int) -> Density:
         mean = method.decode(of, random.normal(for_u, (latent,)))[:, 0, 0]
         return mean + jnp.exp(of.params["likelihood"]["log_var"] / 2) * random.normal(for_z, (latent,))
 
-    return Density(fit, log_prob, draw)
+    return Density(fit, log_prob, draw, bound=True)

@@ -208,6 +208,29 @@ def test_a_density_that_is_told_the_label_is_not_ranked_among_others(tmp_path):
     assert compare(table(runs), "mse").measure == "mse"
 
 
+def annealed(nll, **settings):
+    """Of a run of which nothing else has been measured."""
+    of = {"ais": {"examples": 100, "chains": 16, "steps": 500, **settings}}
+    kept = compared.measures(nll, ais_nll=nll, bdmc_gap=0.3, settings=of, notes={"ais": []})
+    return {name: value for name, value in kept.items() if name not in ("elbo", "nll", "kl", "bits_per_dim")}
+
+
+def test_annealed_densities_that_are_told_the_label_are_not_ranked_among_others(tmp_path):
+    told = annealed(19.0, density_of="p(x | label)")
+    runs = [compared.run(tmp_path / "vae", 0, annealed(20.0)), compared.run(tmp_path / "cvae", 0, told, method="cvae")]
+    with pytest.raises(InputError, match=r"are of different densities, .*\(p\(x\) and p\(x \| label\)\)"):
+        compare(table(runs), "ais_nll")
+    assert "these nats are of p(x | label)" in compare(table(runs[1:]), "ais_nll").caveats
+
+
+def test_runs_evaluated_by_other_noise_are_refused(tmp_path):
+    runs = [
+        compared.run(tmp_path / str(s), s, compared.measures(20.0, evaluation_seed=s), beta=1.0 + s) for s in (0, 1)
+    ]
+    with pytest.raises(InputError, match=r"evaluated by different noise \(0 and 1\): evaluate them by the same --seed"):
+        compare(table(runs), "mse")
+
+
 def with_modules(path, seed, nll, **modules):
     compared.run(path, seed, nll)
     record = read_json(path / "record.json")
@@ -239,6 +262,19 @@ def test_what_must_be_said_of_the_nats(tmp_path):
     told = compared.measures(19.0, settings={"likelihood": {"density_of": "p(x | label)"}})
     assert compare(table(compared.run(tmp_path / "cvae", 0, told))).caveats == ("these nats are of p(x | label)",)
     assert compare(table(compared.run(tmp_path / "well", 0, 20.0))).caveats == ()
+    (caveat,) = compare(table(compared.run(tmp_path / "ais", 0, annealed(20.0))), "ais_nll").caveats
+    assert "bounds of AIS lie up to 0.3 nats apart" in caveat
+    grey = annealed(20.0) | {"notes": {"ais": [measures.GREY]}}
+    assert measures.GREY in compare(table(compared.run(tmp_path / "grey ais", 0, grey)), "ais_nll").caveats
+
+
+def test_mutual_information_at_its_bound_is_said(tmp_path):
+    for seed, told in enumerate((3.0, 8.45, 8.5)):
+        kept = compared.measures(20.0, mutual_information=told, mutual_information_bound=8.517)
+        compared.run(tmp_path / str(seed), seed, kept)
+    (caveat,) = compare(table([tmp_path / str(seed) for seed in range(3)]), "mutual_information").caveats
+    assert caveat.startswith("2 of 3 runs are at the bound")
+    assert compare(table(tmp_path / "0"), "mutual_information").caveats == ()
 
 
 def test_a_value_that_is_no_number_is_left_out(frame):

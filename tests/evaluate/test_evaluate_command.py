@@ -7,7 +7,9 @@ import pytest
 
 from jaxae import run, sweep
 from jaxae.cli import status
+from jaxae.evaluate.bench import Settings
 from jaxae.files import read_json
+from tests import made
 from tests.runs import small
 
 WANTED = (
@@ -97,6 +99,33 @@ def test_grey_pixels_have_no_bits_under_a_bernoulli(tmp_path):
     found = run.evaluate_run(grey, samples=2)
     assert "bits_per_dim" not in found and "cross-entropy and no likelihood" in found["notes"]["likelihood"][-1]
     assert run.evaluate_run(bits, samples=2)["bits_per_dim"] > 0
+
+
+def test_what_annealing_is_of_is_told_where_nothing_else_is_measured(tmp_path):
+    settings = Settings(ais_examples=4, ais_chains=2, ais_steps=2)
+
+    def measured(name):
+        trained = made.trained(tmp_path / name, name)
+        return run.evaluate_runs([trained], ["ais"], run.bench(trained.setup, settings=settings))[0]
+
+    of_grey, of_told = measured("vae"), measured("cvae")
+    assert "cross-entropy and no likelihood" in of_grey["notes"]["ais"][-1]
+    assert of_told["settings"]["ais"]["density_of"] == "p(x | label)" and "density_of" not in of_grey["settings"]["ais"]
+
+
+def test_a_reconstruction_of_other_than_what_is_encoded_is_told(tmp_path):
+    found = run.evaluate_run(run.train(small(steps=2, method="denoising_ae"), tmp_path / "run"), samples=2)
+    assert "reconstruction: of corrupted images, held-out ones too" in found["notes"]["likelihood"]
+
+
+def test_a_group_that_is_not_possible_now_keeps_what_was_said_of_its_numbers(tmp_path):
+    trained = made.trained(tmp_path / "run")
+    mine = {"digest": "a", "step": 10, "split": "test", "evaluation_seed": 0}
+    run.store(trained, {**mine, "frechet": 3.0, "notes": {"samples": ["few"]}, "settings": {"samples": {"n": 1}}})
+    left_out = {"samples": ["not measured: no labels"], "latents": []}
+    whole = run.store(trained, {**mine, "active_units": 2, "notes": left_out, "settings": {"latents": {}}})
+    assert whole == read_json(tmp_path / "run" / "evaluation.json")
+    assert (whole["frechet"], whole["active_units"], whole["notes"]["samples"]) == (3.0, 2, ["few"])
 
 
 def test_a_sweep_that_cannot_be_written_is_measured_all_the_same(swept, capsys, monkeypatch):

@@ -301,6 +301,15 @@ def test_codes_that_fill_no_volume_have_no_log_likelihood(tmp_path, name):
         assert np.isfinite(found.samples).all()
 
 
+def test_a_held_out_likelihood_has_its_error_and_a_bound_is_called_one(tmp_path, monkeypatch):
+    use(monkeypatch, 20)
+    trained = made.trained(tmp_path / "run", latent=2)
+    exact, bound = (draw.sample(trained, name, 2).measures for name in ("gaussian", "two-stage"))
+    assert set(exact) == {"log_likelihood", "log_likelihood_se"}
+    assert set(bound) == {"log_likelihood_bound", "log_likelihood_bound_se"}
+    assert exact["log_likelihood_se"] > 0
+
+
 def test_one_code_is_too_few(tmp_path):
     trained = made.trained(tmp_path / "run", "ae", n=1)
     for name in ("gaussian", "mixture"):
@@ -467,7 +476,7 @@ def test_the_command_writes_samples_with_their_labels(cvae, tmp_path, capsys, mo
     assert cli.status(words) == 0
     out, err = capsys.readouterr()
     assert out == f"{tmp_path / 'x.npz'}\n"
-    assert re.search(r"gaussian: log_likelihood -?\d+\.\d{3} nats, held out\n", err)
+    assert re.search(r"gaussian: log_likelihood -?\d+\.\d{3} ± \d+\.\d+ nats, held out\n", err)
     expected = draw.sample(cvae, "gaussian", 4, label=2)
     with np.load(tmp_path / "x.npz") as arrays:
         assert set(arrays.files) == {"samples", "label"}
