@@ -17,10 +17,13 @@ from jaxae.data import pixels
 from jaxae.data.source import Source, Split
 from jaxae.data.view import View
 from jaxae.errors import InputError
+from jaxae.names import SPLITS
+from jaxae.schedules import at_step
 from jaxae.train import init_state
 from jaxae.types import Likelihood, Method, Net, TrainState
 
 EVALUATION_KEY = 0  # held-out pixels and noise: the same for every run, whatever its seed
+LOOKED_AT = 33  # steps of a schedule, from the first to the last, whose values are checked
 MEAN_EXAMPLES = 10_000  # of the training split, evenly spread, for the decoder's first bias
 
 
@@ -67,6 +70,21 @@ class Setup:
     def method(self) -> Method:
         with jax.ensure_compile_time_eval():  # arrays that a factory makes belong to no trace that asks for it first
             return self.make({})[0]
+
+    def check(self) -> None:
+        """Raises InputError where the method refuses a weight: a number, or what a schedule comes to on its way. In the
+        compiled step they are tracers, which no factory can look at."""
+        moving = {name: weight for name, weight in self.weights.items() if callable(weight) and name != "learning_rate"}
+        if not moving:
+            _ = self.method
+        for step in np.linspace(0, self.total - 1, LOOKED_AT).astype(int) if moving else ():
+            numbers = {name: float(at_step(weight, int(step))) for name, weight in moving.items()}
+            try:
+                with jax.ensure_compile_time_eval():
+                    self.make(numbers)
+            except InputError as error:
+                shown = ", ".join(f"{name} {self.config.hyperparameters[name]}" for name in moving)
+                raise InputError(f"{shown}, at step {step:,}: {error}") from None
 
     def held_out(self, numbers: dict[str, Any]) -> Method:
         """The method as it scores held-out data: nothing in the likelihood is fitted to the batch at hand."""
@@ -128,17 +146,20 @@ def build(config: Config, net: Net | None = None, source: Source | None = None) 
     epoch = len(source.train) / config.batch_size
     total = schedules.duration(config.steps, None, epoch)
     assert config.binarize is not None  # resolved
-    make_pixels = pixels.make(config.binarize, source.decode)
-    return Setup(
+    setup = Setup(
         config=config,
         source=source,
         net=_informed(net or _network(config, source), source),
-        pixels=make_pixels,
+        pixels=pixels.make(config.binarize, source.decode),
         weights=_weights(config, total, epoch),
         total=total,
         epoch=epoch,
         key=jax.random.key(config.seed),
     )
+    setup.check()
+    if setup.method.given is not None:
+        _check_labels(source, setup.net.classes)
+    return setup
 
 
 def _network(config: Config, source: Source) -> Net:
@@ -182,6 +203,22 @@ def _weights(config: Config, total: int, epoch: float) -> dict[str, Any]:
         for name, value in config.hyperparameters.items()
     }
     return {**own, "learning_rate": schedules.make(config.learning_rate, total, epoch)}
+
+
+def _check_labels(source: Source, classes: int) -> None:
+    """Raises InputError where a method that is told the label would meet one of which it has no training example."""
+    there = set(source.train.labels.tolist())
+    if missing := sorted(set(range(classes)) - there):
+        raise InputError(
+            f"{source.name}: no training example has label {missing[0]}, of {classes} classes: expected labels from 0 "
+            "on without a gap (-1: unknown)"
+        )
+    for name in SPLITS:
+        if new := sorted(set(source.split(name).labels.tolist()) - there - {-1}):
+            raise InputError(
+                f"{source.name}: label {new[0]} is in its {name} split, and no training example has it: expected the "
+                "classes of the training split (-1: unknown)"
+            )
 
 
 def _check(config: Config, source: Source) -> None:

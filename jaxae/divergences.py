@@ -58,7 +58,7 @@ def mmd(x: Float[Array, "n latent"], y: Float[Array, "m latent"], kernel: Kernel
     mean of k(x_i, y_j). Raises InputError for a set of one, which has no pairs.
     """
     if min(len(x), len(y)) < 2:
-        raise InputError(f"MMD of {len(x)} and {len(y)} codes: expected at least 2 of each; use a larger batch")
+        raise InputError(f"MMD of {len(x)} and {len(y)} codes: expected at least 2 of each: a larger batch or split")
 
     def within(points):
         n = len(points)
@@ -97,7 +97,8 @@ def log_aggregate(
     """log q(z) and log q(z_j) from a batch. Chen et al. 2018 (arXiv:1802.04942), appendix C.
 
     z: this device's rows; q: the global batch's posteriors, [global, latent]; places: where the rows stand in it
-    (`axis.places`); examples: the size of the data set the batch was drawn from, without replacement.
+    (`axis.places`); examples: the size of the data set the batch was drawn from, without replacement (a batch that
+    goes over the end of an epoch may hold an example twice: the twin then counts as one of the others).
 
     The example that z came from is in the batch with certainty, not by chance: it stands for itself alone. Of the
     other N - 1 the M others in the batch are a fair sample. The stratified estimate (C.2) is thus

@@ -10,6 +10,7 @@ import scipy.optimize
 import scipy.spatial
 import scipy.special
 import scipy.stats
+import small
 
 from jaxae import densities, divergences
 from jaxae.divergences import LogAggregate
@@ -50,7 +51,7 @@ def mmds(name, mean, std, draws=3000, n=8, latent=2):
     """MMD of n codes of N(mean, std^2) and n of N(0, 1), many times."""
     kernel = KERNELS[name](latent, 1.0, (1.0,))
     x, y = jnp.asarray(mean + std * draw(2, draws, n, latent)), jnp.asarray(draw(3, draws, n, latent))
-    return np.asarray(jax.jit(jax.vmap(lambda x, y: divergences.mmd(x, y, kernel)))(x, y))
+    return np.asarray(small.jit(jax.vmap(lambda x, y: divergences.mmd(x, y, kernel)))(x, y))
 
 
 @pytest.mark.parametrize(("mean", "std"), [(0.0, 1.0), (0.7, 1.0), (0.3, 0.4)])
@@ -74,7 +75,7 @@ def test_mmd_of_equal_distributions_is_negative_as_often_as_an_unbiased_estimate
 
 @pytest.mark.parametrize("name", KERNELS)
 def test_mmd_draws_codes_to_the_prior_even_from_afar_and_where_codes_coincide(name):
-    slope = jax.jit(jax.grad(lambda x, y: divergences.mmd(x, y, KERNELS[name](2))))
+    slope = small.jit(jax.grad(lambda x, y: divergences.mmd(x, y, KERNELS[name](2))))
     y = jnp.asarray(draw(4, 16, 2))
     assert (np.asarray(slope(4 + 0.1 * jnp.asarray(draw(5, 16, 2)), y)).mean(axis=0) > 0).all()
     assert np.isfinite(slope(jnp.broadcast_to(y[:1], y.shape), y)).all()
@@ -143,7 +144,7 @@ def test_the_stratified_aggregate_of_the_whole_data_set_is_exact():
 def over_minibatches(own, z, size, stratified):
     """Estimates of q(z) and q(z_j) at a z of example `own`: their mean over all minibatches which contain it."""
 
-    @jax.jit
+    @small.jit
     def estimate(rows, place):
         q = Normal(POSTERIORS.mean[rows], POSTERIORS.log_var[rows])
         return jax.tree.map(jnp.exp, divergences.log_aggregate(z[None], q, place[None], N, stratified))
@@ -253,7 +254,9 @@ def test_the_total_correlation_of_a_correlated_gaussian_aggregate_is_the_closed_
     mean = even[:, :2] @ np.linalg.cholesky(cov - 0.25 * np.eye(2)).T
     q = Normal(jnp.asarray(mean, jnp.float32), jnp.full((n, 2), np.log(0.25), jnp.float32))
     z = q.mean + 0.5 * jnp.asarray(even[:, 2:], jnp.float32)
-    found = divergences.total_correlation(jax.jit(divergences.log_aggregate, static_argnums=3)(z, q, jnp.arange(n), n))
+    found = divergences.total_correlation(
+        small.jit(divergences.log_aggregate, static_argnums=3)(z, q, jnp.arange(n), n)
+    )
     assert float(found.mean()) == pytest.approx(gaussian_total_correlation(cov), rel=0.03)
 
 

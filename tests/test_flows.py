@@ -5,12 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import small
 
 from jaxae import flows
 from jaxae.errors import InputError
 
 BATCH, CONTEXT = 6, 5
-planar = jax.jit(flows.planar)
+planar = small.jit(flows.planar)
 
 
 def draw(seed, *shape, size=1.0):
@@ -27,14 +28,14 @@ def somewhere(module, *inputs, size=0.8, seed=0, **how):
 def jacobians(flow, z, *others):
     """d flow(z)[0] / d z of each example, in double precision for the determinant: [batch, latent, latent]."""
     one = jax.jacfwd(lambda row, *rest: flow(row[None], *(r[None] for r in rest))[0][0])
-    return np.asarray(jax.jit(jax.vmap(one))(z, *others), np.float64)
+    return np.asarray(small.jit(jax.vmap(one))(z, *others), np.float64)
 
 
 def assert_log_det(flow, z, *others):
     sign, log_det = np.linalg.slogdet(jacobians(flow, z, *others))
     assert (sign == 1).all()
     assert np.ptp(log_det) > 0.1  # not a constant
-    np.testing.assert_allclose(jax.jit(flow)(z, *others)[1], log_det, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(small.jit(flow)(z, *others)[1], log_det, rtol=1e-4, atol=1e-4)
 
 
 def assert_finite_slopes(flow, variables, z, *others):
@@ -42,7 +43,7 @@ def assert_finite_slopes(flow, variables, z, *others):
         y, log_det = flow(variables, z, *others)
         return jnp.sum(jnp.square(y)) + jnp.sum(log_det)
 
-    slopes = jax.jit(jax.grad(total, tuple(range(2 + len(others)))))(variables, z, *others)
+    slopes = small.jit(jax.grad(total, tuple(range(2 + len(others)))))(variables, z, *others)
     for leaf in jax.tree.leaves(slopes):
         assert np.isfinite(leaf).all()
         assert np.abs(leaf).sum() > 0
@@ -111,13 +112,13 @@ def test_iaf_is_inverted_unit_by_unit():
         m, s = flows.MADE(4, 16, 1, (0, 1, 2, 3)).apply(inner, z)
         sigma = jax.nn.sigmoid(s + 2)
         z = (y - (1 - sigma) * m) / sigma
-    np.testing.assert_allclose(jax.jit(module.apply)(variables, z)[0], y, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(small.jit(module.apply)(variables, z)[0], y, rtol=1e-4, atol=1e-4)
 
 
 def test_iaf_starts_near_the_identity_and_its_slopes_are_finite():
     module, z, context = flows.IAF(3, 2, 16), draw(0, BATCH, 3), draw(1, BATCH, CONTEXT)
-    variables = jax.jit(module.init)(jax.random.key(0), z, context)
-    y, log_det = jax.jit(module.apply)(variables, z, context)
+    variables = small.jit(module.init)(jax.random.key(0), z, context)
+    y, log_det = small.jit(module.apply)(variables, z, context)
     gate = 1 / (1 + np.exp(-2))
     np.testing.assert_allclose(y, gate**2 * z, atol=0.15)
     np.testing.assert_allclose(log_det, 2 * 3 * np.log(gate), atol=0.15)
@@ -171,7 +172,7 @@ def test_planar_and_its_slopes_are_finite_for_any_w(size):
         y, log_det = planar(*inputs)
         return y.sum() + log_det.sum(), y
 
-    (value, y), slopes = jax.jit(jax.value_and_grad(total, (0, 1, 2, 3), has_aux=True))(z, u, w, b)
+    (value, y), slopes = small.jit(jax.value_and_grad(total, (0, 1, 2, 3), has_aux=True))(z, u, w, b)
     assert all(np.isfinite(leaf).all() for leaf in (value, *slopes))
     if size < 1:  # u^ stays bounded as w goes to 0
         assert np.abs(y - z).max() < 2 * np.linalg.norm(u, axis=-1).max()
@@ -212,7 +213,7 @@ def test_real_nvp_density_integrates_to_one():
     module, variables = real_nvp(2, layers=3)
     line = np.linspace(-12, 12, 601)
     grid = jnp.asarray(np.stack(np.meshgrid(line, line), -1).reshape(-1, 2), jnp.float32)
-    log_p = np.asarray(jax.jit(lambda z: module.apply(variables, z, method="log_prob"))(grid), np.float64)
+    log_p = np.asarray(small.jit(lambda z: module.apply(variables, z, method="log_prob"))(grid), np.float64)
     standard = -0.5 * np.sum(np.square(np.asarray(grid)), -1) - np.log(2 * np.pi)
     assert np.abs(np.exp(log_p) - np.exp(standard)).max() > 0.05
     assert np.exp(log_p).sum() * (line[1] - line[0]) ** 2 == pytest.approx(1, abs=2e-3)
@@ -247,7 +248,7 @@ def test_real_nvp_learns_a_density():
 
     tx = optax.adam(1e-2)
 
-    @jax.jit
+    @small.jit
     def train(variables):
         def step(carry, _):
             variables, opt_state = carry

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.special
 import scipy.stats
+import small
 
 from jaxae import densities, likelihoods, names, random
 from jaxae.errors import InputError
@@ -90,7 +91,7 @@ def test_loss_and_gradients_are_finite_far_out(name, out):
         scored, _ = likelihood.fit(Variables(params, own.state), out, X)
         return -likelihood.log_prob(scored, out, X).sum()
 
-    value, slopes = jax.jit(jax.value_and_grad(loss, (0, 1)))(own.params, jnp.full(SHAPE, out))
+    value, slopes = small.jit(jax.value_and_grad(loss, (0, 1)))(own.params, jnp.full(SHAPE, out))
     assert np.isfinite(value)
     assert all(np.isfinite(slope).all() for slope in jax.tree.leaves(slopes))
     assert float(jnp.abs(slopes[1]).max()) > 0
@@ -231,7 +232,7 @@ def test_discretised_logistic_draws_each_level_as_often_as_its_mass(mean, scale)
 @pytest.mark.parametrize("name", names.LIKELIHOODS)
 def test_each_key_draws_its_own_image(name):
     likelihood = likelihoods.make(name)
-    draw = jax.jit(likelihood.draw)
+    draw = small.jit(likelihood.draw)
 
     def keys(index):
         return random.example_keys(jax.random.key(0), 0, index)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small
 
 from jaxae import Config, schedules
 from jaxae.build import build
@@ -78,7 +79,7 @@ def test_value(text, step, value):
 @pytest.mark.parametrize("text", VALUES)
 def test_value_inside_a_compiled_step_is_the_same(text):
     weight, points = schedules.make(text, TOTAL, EPOCH), VALUES[text]
-    traced = jax.jit(jax.vmap(lambda t: jnp.asarray(schedules.at_step(weight, t), jnp.float32)))
+    traced = small.jit(jax.vmap(lambda t: jnp.asarray(schedules.at_step(weight, t), jnp.float32)))
     steps, values = (np.array(column) for column in zip(*points))
     np.testing.assert_allclose(traced(steps.astype(np.int32)), values, atol=1e-6)
 

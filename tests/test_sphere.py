@@ -9,6 +9,7 @@ import pytest
 import scipy.integrate
 import scipy.special
 import scipy.stats
+import small
 
 from jaxae import sphere
 from jaxae.errors import InputError
@@ -17,8 +18,8 @@ DIMENSIONS = [2, 3, 5, 10, 40, 100]
 KAPPAS = np.array([1e-3, 0.03, 0.2, 0.27, 0.3, 1, 3, 8, 12, 20, 50, 100, 300, 1e3, 3e3, 1e4], np.float32)
 N = 20000
 
-draw = jax.jit(sphere.sample)
-log_prob = jax.jit(sphere.log_prob)
+draw = small.jit(sphere.sample)
+log_prob = small.jit(sphere.log_prob)
 
 
 def with_slope(fn, m):
@@ -27,7 +28,7 @@ def with_slope(fn, m):
     return value, *pull(jnp.ones_like(value))
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(small.jit, static_argnums=0)
 def functions(m):
     return [with_slope(fn, m) for fn in (sphere.log_normaliser, sphere.mean_resultant, sphere.kl_to_uniform)]
 
@@ -113,7 +114,7 @@ def test_three_dimensions_have_a_closed_form():
         sphere.log_normaliser(given, 3), np.log(kappa / (4 * np.pi)) - log_sinh, rtol=1e-6, atol=1e-6
     )
     np.testing.assert_allclose(sphere.mean_resultant(given, 3), 1 / np.tanh(kappa) - 1 / kappa, rtol=3e-6)
-    slope = jax.jit(jax.grad(lambda k: sphere.mean_resultant(k, 3).sum()))(given)
+    slope = small.jit(jax.grad(lambda k: sphere.mean_resultant(k, 3).sum()))(given)
     expected = 1 / kappa**2 - 4 * np.exp(-2 * kappa) / np.expm1(-2 * kappa) ** 2
     np.testing.assert_allclose(slope, expected, rtol=1e-4)
 
@@ -199,7 +200,7 @@ def test_directions_around_mu_are_uniform():
     assert scipy.stats.kstest(inside[:, 0], scipy.stats.uniform(-1, 2).cdf).pvalue > 1e-3  # Archimedes: in 3-d
 
 
-@jax.jit
+@small.jit
 @jax.jacfwd
 def turned(mu):
     return sphere.sample(keys(50), jnp.broadcast_to(mu, (50, 3)), jnp.full(50, 8.0))
@@ -236,11 +237,11 @@ def test_the_angle_s_slope_is_that_of_the_inverse_cdf(m, kappa):
     if expected is None:  # the density extends to kappa < 0 smoothly: mirror it
         expected = (inverse(kappa + step) - (np.pi - inverse(step - kappa)[::-1])) / (2 * step)
     at = jnp.asarray(inverse(kappa), jnp.float32)
-    slope = jax.jit(sphere._slope, static_argnums=2)(at, jnp.full(at.shape, kappa), m)
+    slope = small.jit(sphere._slope, static_argnums=2)(at, jnp.full(at.shape, kappa), m)
     np.testing.assert_allclose(slope, expected, rtol=2e-3, atol=1e-3 * np.abs(expected).max())
 
 
-@jax.jit
+@small.jit
 def slopes_of_means(kappa, direction, c, keys):
     """The Jacobians of mu.z, its square and c.z, by (kappa, a multiple of mu), of each key's sample."""
 
@@ -287,8 +288,8 @@ def test_the_second_derivative_of_a_sample_is_that_of_its_slope():
     place = np.expm1(-kappa * (1 - np.cos(angle))) / np.expm1(-2 * kappa)
     first = (cosine(kappa + h) - cosine(kappa - h)) / (2 * h)
     second = (cosine(kappa + h) - 2 * cosine(kappa) + cosine(kappa - h)) / h**2
-    assert float(jax.jit(jax.grad(along))(kappa)) == pytest.approx(first, rel=1e-3)
-    assert float(jax.jit(jax.grad(jax.grad(along)))(kappa)) == pytest.approx(second, rel=1e-2)
+    assert float(small.jit(jax.grad(along))(kappa)) == pytest.approx(first, rel=1e-3)
+    assert float(small.jit(jax.grad(jax.grad(along)))(kappa)) == pytest.approx(second, rel=1e-2)
 
 
 @pytest.mark.parametrize("m", [2, 3, 100])
@@ -300,7 +301,7 @@ def test_all_is_finite_at_the_extremes(m):
         z = sphere.sample(keys(6), mu, kappa)
         return jnp.sum(sphere.log_prob(z, mu, kappa) + sphere.kl_to_uniform(kappa, m)) + jnp.sum(z[:, 0])
 
-    value, slopes = jax.jit(jax.value_and_grad(total, (0, 1)))(mu, kappa)
+    value, slopes = small.jit(jax.value_and_grad(total, (0, 1)))(mu, kappa)
     assert all(np.isfinite(x).all() for x in (value, *slopes))
 
 
@@ -314,9 +315,9 @@ def test_samples_and_slopes_under_vmap_over_seeds():
     mu, kappa = directions(4, 3), jnp.asarray([0.5, 4.0, 60.0])
     slope = jax.grad(lambda k, keys: sphere.sample(keys, mu, k)[:, 0].sum())
     seeds = jax.random.split(jax.random.key(0), (4, 3))
-    alone = jax.jit(slope)
+    alone = small.jit(slope)
     one_by_one = [alone(kappa, seeds[i]) for i in range(4)]
-    together = jax.jit(jax.vmap(slope, (None, 0)))(kappa, jax.random.split(jax.random.key(0), (4, 3)))
+    together = small.jit(jax.vmap(slope, (None, 0)))(kappa, jax.random.split(jax.random.key(0), (4, 3)))
     np.testing.assert_allclose(together, one_by_one, rtol=1e-4, atol=1e-6)
     assert np.ptp(together, axis=0).min() > 0
 

@@ -23,7 +23,7 @@ def categorical_vae(net: Net, *, categories: int = 4, temperature: Weight = 1.0,
 
     categories: values of each variable; they divide the latent size
     temperature: of the softmax: lower is closer to the discrete model, with noisier gradients
-    hard: the decoder sees the one-hot sample, and the loss is minus an ELBO; without, it sees the relaxed one
+    hard: the decoder sees the one-hot sample, and the loss is minus an ELBO; without, it sees the relaxed one: of none
     """
     at_least_one(categories=categories)
     if isinstance(temperature, int | float) and not temperature > 0:
@@ -51,7 +51,7 @@ def categorical_vae(net: Net, *, categories: int = 4, temperature: Weight = 1.0,
             z = straight_through(z, one_hot(jnp.argmax(disturbed, axis=-1)))
         reconstruction, state = parts.reconstruction(variables, z, batch)
         kl = jnp.sum(jnp.exp(logits) * logits, axis=(1, 2)) - log_uniform
-        metrics = {"reconstruction": reconstruction, "kl": kl, "elbo": -reconstruction - kl}
+        metrics = {"reconstruction": reconstruction, "kl": kl} | ({"elbo": -reconstruction - kl} if hard else {})
         return Objective(reconstruction + kl, state, metrics)
 
     def log_weight(variables, keys, batch):

@@ -1,6 +1,7 @@
 import jax.numpy as jnp
 
 from jaxae import gaussian, random
+from jaxae.errors import InputError, a_share
 from jaxae.methods.wae_mmd import to_prior
 from jaxae.schedules import at_step
 from jaxae.types import Method, Net, Objective, Weight
@@ -22,6 +23,9 @@ def infovae(net: Net, *, alpha: Weight = 0.5, lambda_z: Weight = 10.0, kernel: s
     lambda_z: weight of the divergence of the aggregate q(z) to the prior, lambda in the paper
     kernel: rbf, or imq
     """
+    a_share(alpha=alpha)
+    if isinstance(alpha, int | float) and isinstance(lambda_z, int | float) and alpha + lambda_z < 1:
+        raise InputError(f"alpha {alpha}, lambda_z {lambda_z}: expected a sum of at least 1, or MMD is rewarded")
     base, distance = gaussian.bind(net), to_prior(net, kernel)
 
     def loss(variables, keys, batch, step):

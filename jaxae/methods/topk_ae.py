@@ -4,7 +4,7 @@ from jaxtyping import Array, Bool
 
 from jaxae import axis
 from jaxae.errors import InputError
-from jaxae.parts import bind, with_state
+from jaxae.parts import bind, frozen, with_state
 from jaxae.types import Codes, Method, Net, Objective
 
 DEFAULTS = {"network": "mlp", "likelihood": "gaussian", "binarize": "none"}
@@ -17,10 +17,10 @@ def topk_ae(net: Net, *, active: int = 2, aux: int = 2, dead_after: int = 100) -
     Gao et al. 2024 (arXiv:2406.04093).
 
     loss = -log p(x | z) - 1/32 log p(x | stop(z) + d), in nats an example, with z the largest units of encoder(x) and d
-    those of its dead units, the others set to 0; the second term is 0 while no unit is dead. For a linear decoder and
-    a squared error its value is the paper's, d reconstructing what z leaves of x, and so is its gradient for d; here it
-    moves the decoder's other weights too. A unit that is kept counts as alive whatever its sign. There is no prior to
-    sample from.
+    those of its dead units, the others set to 0; the second term is there while a unit is dead, and only its gradient:
+    by its value losses would jump where a unit dies. For a linear decoder and a squared error the gradient for d is the
+    paper's, d reconstructing what z leaves of x; here the decoder's other weights move too, the likelihood's scale does
+    not. A unit that is kept counts as alive whatever its sign. There is no prior to sample from.
 
     couples: a unit is dead when no example of the batch, nor of the steps before, has kept it
     active: units that an example keeps
@@ -45,13 +45,14 @@ def topk_ae(net: Net, *, active: int = 2, aux: int = 2, dead_after: int = 100) -
         auxiliary = jnp.zeros_like(reconstruction)
         if aux:
             d = largest(every, min(aux, net.latent), dead)
-            auxiliary = parts.reconstruction(variables, jax.lax.stop_gradient(z) + d, batch)[0]
+            auxiliary = parts.reconstruction(frozen(variables, "likelihood"), jax.lax.stop_gradient(z) + d, batch)[0]
             auxiliary = jnp.where(jnp.any(dead), auxiliary, 0.0)
         kept = axis.mean(jnp.mean((z != 0).astype(z.dtype), axis=0)) > 0
         state = {**state, "silent": jnp.where(kept, 0.0, silent + 1)}
         share = jnp.full_like(reconstruction, jnp.mean(dead))
         metrics = {"reconstruction": reconstruction, "auxiliary": auxiliary, "dead": share}
-        return Objective(reconstruction + AUXILIARY * auxiliary, state, metrics)
+        descended = AUXILIARY * (auxiliary - jax.lax.stop_gradient(auxiliary))
+        return Objective(reconstruction + descended, state, metrics)
 
     def reconstruct(variables, batch):
         return parts.decode(variables, embed(variables, batch))

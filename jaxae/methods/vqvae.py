@@ -18,9 +18,9 @@ def vqvae(
 
     van den Oord et al. 2017 (arXiv:1711.00937), eq. 3; the codebook's moving averages: appendix A.1.
 
-    loss = -log p(x | e) + |stop(z) - e|^2 + commitment |z - stop(e)|^2, z = encoder(x), e the vectors nearest to z, in
-    nats an example and squared units of the code. The second term is there for update = gradient alone; ema moves each
-    vector to the mean of what is assigned to it. The gradient passes from e to z unchanged. Nothing says how often a
+    loss = -log p(x | e) [+ |stop(z) - e|^2 if update = gradient] + commitment |z - stop(e)|^2, z = encoder(x), e the
+    vectors nearest to z, in nats an example and squared units of the code. By default, ema, each vector moves to the
+    mean of what is assigned to it instead. The gradient passes from e to z unchanged. Nothing says how often a
     code is used, so there is no prior: the autoregressive sampler learns one.
 
     couples: the codebook, moved by means over the global batch, and the perplexity of its use

@@ -1,5 +1,6 @@
 """A sweep in its folder: wave after wave of members trained as one compiled program, each then a run of its own."""
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -107,11 +108,18 @@ class Sweep:
     def __init__(self, plan: Plan, folder: SweepFolder, how: How, progress: Progress, asked: list[int]):
         self.plan, self.folder, self.how, self.progress, self.asked = plan, folder, how, progress, asked
         self.setups = _setups(plan)
+        self.check_weights()
         self.check_data()
         self.mesh = make_mesh(how.seed_devices, plan.base.devices)
         self.made: dict[tuple[Setup, Layout], Programs] = {}
         self.kind, self.block = self._lanes()
         self.done = sum(self.ended(member) for member in plan.members)
+
+    def check_weights(self) -> None:
+        """Raises InputError where a method refuses a member's weights."""
+        for setup, group in zip(self.setups, self.plan.groups):
+            for _, members in itertools.groupby(group, key=lambda member: member.config.hyperparameters):
+                setup.like(next(members).config).check()
 
     def check_data(self) -> None:
         """Raises InputError unless the data is what the members that have begun are trained on."""

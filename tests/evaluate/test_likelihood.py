@@ -76,7 +76,7 @@ def log_marginal(w, b):
 @cache
 def estimator(latent, samples, block):
     estimate = importance(vae(latent), samples, block)
-    return jax.jit(lambda variables, key, batch: estimate(variables, random.example_keys(key, 0, batch.index), batch))
+    return small.jit(lambda variables, key, batch: estimate(variables, random.example_keys(key, 0, batch.index), batch))
 
 
 def estimates(variables, samples, block, latent=2):
@@ -199,7 +199,7 @@ def test_ten_samples_however_many_at_once_are_their_mean_and_spread(block):
     np.testing.assert_allclose(of["ess"], w.sum(0) ** 2 / np.square(w).sum(0), rtol=1e-3)
 
 
-@jax.jit
+@small.jit
 def ten_log_weights(variables, key):
     def one(number):
         keys = random.example_keys(key, 0, jnp.arange(N))
@@ -217,7 +217,7 @@ def test_weights_of_any_size_are_summed_without_overflow():
 
     variables, log_p = model(2)
     keys = random.example_keys(KEY, 0, whole().index)
-    of = jax.jit(importance(vae(2)._replace(log_weight=log_weight), 8, 4))(variables, keys, whole())
+    of = small.jit(importance(vae(2)._replace(log_weight=log_weight), 8, 4))(variables, keys, whole())
     np.testing.assert_allclose(of["log_p"], log_p - 5000, atol=0.01)
     np.testing.assert_allclose(of["ess"], 8, rtol=0.01)
 

@@ -218,7 +218,27 @@ def test_dead_units_reconstruct_what_the_others_leave():
     rest = np.asarray(batch.x, np.float64).reshape(N, -1) - (z @ kernel + bias)
     auxiliary = 0.5 * np.sum(((rest - d @ kernel) / 0.5) ** 2 + np.log(2 * np.pi * 0.25), axis=1)
     np.testing.assert_allclose(objective.metrics["auxiliary"], auxiliary, rtol=1e-4)
-    np.testing.assert_allclose(objective.loss, nll(variables, z, batch.x) + auxiliary / 32, rtol=1e-4)
+    np.testing.assert_allclose(objective.loss, nll(variables, z, batch.x), rtol=1e-4)
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "gaussian_learned"])
+def test_the_auxiliary_loss_adds_its_gradient_and_no_value_and_leaves_the_likelihoods_scale(likelihood):
+    def gradient_and_loss(aux, weigh):
+        method, variables, batch = ready("topk_ae", likelihood, latent=3, active=1, aux=aux)
+        variables = silenced(variables, 1, silent=[0, 500, 0])
+
+        def mean(params):
+            objective = method.loss(Variables(params, variables.state), keys(), batch, STEP)
+            return weigh(objective).mean(), objective.loss
+
+        return jax.grad(mean, has_aux=True)(variables.params)
+
+    whole, loss = gradient_and_loss(1, lambda o: o.loss)
+    plain, without = gradient_and_loss(0, lambda o: o.loss)
+    auxiliary, _ = gradient_and_loss(1, lambda o: o.metrics["auxiliary"])
+    np.testing.assert_array_equal(loss, without)
+    small.assert_close(whole, jax.tree.map(lambda a, b: a + b / 32, plain, auxiliary), rtol=1e-4, atol=1e-5)
+    small.assert_same_bits(whole["likelihood"], plain["likelihood"])
 
 
 def test_the_auxiliary_loss_moves_dead_units_and_none_other_of_the_encoder():

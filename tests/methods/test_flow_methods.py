@@ -95,12 +95,12 @@ def test_log_weight_is_the_change_of_variables(name):
         moved = with_entry(v, encoder={"dense": {**own, "bias": bias}})
         return method.embed(moved, jax.tree.map(lambda leaf: leaf[None], row))[0]
 
-    z = np.asarray(jax.jit(jax.vmap(flow))(z0, q.mean, BATCH), np.float64)
-    slopes = np.asarray(jax.jit(jax.vmap(jax.jacobian(flow)))(z0, q.mean, BATCH), np.float64)
+    z = np.asarray(small.jit(jax.vmap(flow))(z0, q.mean, BATCH), np.float64)
+    slopes = np.asarray(small.jit(jax.vmap(jax.jacobian(flow)))(z0, q.mean, BATCH), np.float64)
     log_det = np.linalg.slogdet(slopes)[1]
     assert np.ptp(log_det) > 0.1 and np.abs(z - z0).max() > 0.1
     log_q = scipy.stats.norm.logpdf(z0, q.mean, np.exp(np.asarray(q.log_var) / 2)).sum(-1) - log_det
-    log_w = jax.jit(method.log_weight)(v, keys(), BATCH)
+    log_w = small.jit(method.log_weight)(v, keys(), BATCH)
     np.testing.assert_allclose(log_w.posterior, log_q, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(log_w.prior, scipy.stats.norm.logpdf(z).sum(-1), rtol=1e-4, atol=1e-4)
     log_px = [log_likelihood(v, z[i : i + 1], BATCH.x[i])[0] for i in range(N)]
@@ -139,7 +139,9 @@ def test_a_flow_that_moves_nothing_is_the_vae(name):
     small.assert_close(ours.log_weight(v, keys(), BATCH), theirs.log_weight(plain, keys(), BATCH), rtol=1e-5)
     np.testing.assert_allclose(ours.embed(v, BATCH), theirs.embed(plain, BATCH), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(ours.sample(v, keys()), theirs.sample(plain, keys()), rtol=1e-5)
-    many = jax.jit(jax.vmap(lambda key: ours.loss(v, random.example_keys(key, 0, BATCH.index), BATCH, 0).metrics["kl"]))
+    many = small.jit(
+        jax.vmap(lambda key: ours.loss(v, random.example_keys(key, 0, BATCH.index), BATCH, 0).metrics["kl"])
+    )
     closed = theirs.loss(plain, keys(), BATCH, jnp.asarray(0)).metrics["kl"]
     assert_mean(many(jax.random.split(jax.random.key(0), 2000)), closed, bias=1e-5)
 
@@ -167,7 +169,7 @@ def test_the_encoder_steers_every_step_of_the_flows():
             own = {**v.params["encoder"]["dense"], "bias": bias}
             return method.log_weight(with_entry(v, encoder={"dense": own}), keys(), BATCH).posterior.sum()
 
-        slope = np.asarray(jax.jit(jax.grad(log_q))(v.params["encoder"]["dense"]["bias"]))
+        slope = np.asarray(small.jit(jax.grad(log_q))(v.params["encoder"]["dense"]["bias"]))
         assert slope.size == 2 * LATENT + (5 if name == "iaf_vae" else 3 * (2 * LATENT + 1))
         assert np.abs(slope[2 * LATENT :]).min() > 1e-4
 
@@ -204,13 +206,13 @@ def evidence(name, v):
 def test_weights_average_to_one_over_the_prior_and_to_the_evidence(name):
     method, v = made(name), wide(name)
     rows = jax.tree.map(lambda leaf: jnp.repeat(leaf, DRAWS, axis=0), ROW)
-    log_w = jax.jit(method.log_weight)(v, keys(DRAWS), rows)
+    log_w = small.jit(method.log_weight)(v, keys(DRAWS), rows)
     ratio = np.exp(np.asarray(log_w.prior - log_w.posterior, np.float64))
     assert 0.05 < ratio.std() < 3  # the average says something, and can be trusted
     assert_mean(ratio, 1, bias=1e-5)
     p = evidence(name, v)
     assert_mean(np.exp(np.asarray(log_w.total, np.float64)) / p, 1, bias=1e-4)
-    loss = jax.jit(method.loss)(v, keys(DRAWS), rows, jnp.asarray(0)).loss
+    loss = small.jit(method.loss)(v, keys(DRAWS), rows, jnp.asarray(0)).loss
     assert np.asarray(loss).mean() > -np.log(p)  # minus the ELBO
 
 
@@ -223,7 +225,7 @@ def test_it_works_at_the_smallest_latent(name):
     def mean(params):
         return method.loss(v._replace(params=params), keys(), BATCH, jnp.asarray(0)).loss.mean()
 
-    value, slope = jax.jit(jax.value_and_grad(mean))(v.params)
+    value, slope = small.jit(jax.value_and_grad(mean))(v.params)
     assert np.isfinite(value) and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slope))
     np.testing.assert_array_equal(method.sample(v, keys()).shape, BATCH.x.shape)
 
@@ -237,7 +239,7 @@ SIDE = np.linspace(-12, 12, 601)
 def grid():
     """p(z) on SIDE x SIDE."""
     z = np.stack(np.meshgrid(SIDE, SIDE, indexing="ij"), axis=-1).reshape(-1, LATENT)
-    log_p = jax.jit(PRIOR.log_prob)(variables("flow_prior", 0.5), jnp.asarray(z, jnp.float32))
+    log_p = small.jit(PRIOR.log_prob)(variables("flow_prior", 0.5), jnp.asarray(z, jnp.float32))
     return np.exp(np.asarray(log_p, np.float64)).reshape(601, 601)
 
 
@@ -249,7 +251,7 @@ def test_prior_integrates_to_one_and_is_no_standard_normal():
 
 
 def test_draws_of_the_prior_are_distributed_as_its_density_says():
-    z = np.asarray(jax.jit(PRIOR.draw)(variables("flow_prior", 0.5), keys(DRAWS)), np.float64)
+    z = np.asarray(small.jit(PRIOR.draw)(variables("flow_prior", 0.5), keys(DRAWS)), np.float64)
     for axis in (0, 1):
         marginal = scipy.integrate.simpson(grid(), x=SIDE, axis=1 - axis)
         cdf = scipy.integrate.cumulative_simpson(marginal, x=SIDE, initial=0)
@@ -314,7 +316,7 @@ def test_svae_is_the_quadrature_on_the_circle():
         for_loss, for_weight = (random.example_keys(key, step, BATCH.index) for step in (0, 1))
         return method.loss(v, for_loss, BATCH, jnp.asarray(0)), method.log_weight(v, for_weight, BATCH)
 
-    objective, log_w = jax.jit(jax.vmap(once))(jax.random.split(jax.random.key(0), 4000))
+    objective, log_w = small.jit(jax.vmap(once))(jax.random.split(jax.random.key(0), 4000))
     np.testing.assert_allclose(objective.metrics["kl"][0], kl, rtol=1e-4)
     assert_mean(objective.metrics["reconstruction"], reconstruction, bias=1e-4)
     assert_mean(objective.loss, reconstruction + 2 * kl, bias=1e-4)
@@ -338,7 +340,7 @@ def test_the_slope_of_svae_is_the_quadrature_s():
     def expected(bias):
         return sum(term.mean() for term in on_the_circle(at(bias)))
 
-    slopes = jax.jit(jax.vmap(once))(jax.random.split(jax.random.key(0), 4000))
+    slopes = small.jit(jax.vmap(once))(jax.random.split(jax.random.key(0), 4000))
     bias, h = np.asarray(own["bias"], np.float64), 1e-2
     exact = [(expected(bias + h * e) - expected(bias - h * e)) / (2 * h) for e in np.eye(LATENT + 1)]
     assert np.abs(exact).min() > 1e-2
@@ -368,7 +370,7 @@ def test_an_encoder_that_says_zero_has_a_direction_and_a_slope():
     def mean(params):
         return method.loss(v._replace(params=params), keys(), BATCH, jnp.asarray(0)).loss.mean()
 
-    value, slope = jax.jit(jax.value_and_grad(mean))(v.params)
+    value, slope = small.jit(jax.value_and_grad(mean))(v.params)
     assert np.isfinite(value) and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slope))
 
 

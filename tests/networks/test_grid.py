@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small
 
 from jaxae import likelihoods, methods, networks
 from jaxae.networks import grid
@@ -58,7 +59,7 @@ def test_what_moves_by_four_pixels_moves_by_one_place_of_the_code(down_right):
     """The normalisation sees the whole image, but not where in it anything is."""
     encoder = make((SIZE, SIZE, 1), 2 * PLACES**2, depth=1).encoder(2 * PLACES**2)
     variables = some(encoder, blob())
-    encode = jax.jit(lambda x: encoder.apply(variables, x).reshape(PLACES, PLACES, 2))
+    encode = small.jit(lambda x: encoder.apply(variables, x).reshape(PLACES, PLACES, 2))
     here, there = encode(blob()), encode(blob(*down_right))
     np.testing.assert_allclose(around(there, *down_right), around(here), rtol=1e-4, atol=1e-4)
     assert np.abs(around(there) - around(here)).max() > 0.1
@@ -75,7 +76,7 @@ def test_a_place_of_the_code_is_decoded_to_its_place_in_the_image(down_right):
 
     variables = some(net.decoder, code())
     variables["params"]["bias"] = jnp.zeros_like(variables["params"]["bias"])  # a picture of its own, which stays
-    decode = jax.jit(lambda z: net.decoder.apply(variables, z)[0])
+    decode = small.jit(lambda z: net.decoder.apply(variables, z)[0])
     here, there = decode(code()), decode(code(*down_right))
     np.testing.assert_allclose(around(there, *down_right, 4), around(here, scale=4), rtol=1e-4, atol=1e-4)
     assert np.abs(around(there, scale=4) - around(here, scale=4)).max() > 0.1
@@ -88,7 +89,7 @@ def test_positions_of_a_quantised_code_are_places():
     shapes = jax.eval_shape(method.init, jax.random.key(0), like)
     draw = np.random.default_rng(2).normal
     params = jax.tree.map(lambda s: jnp.asarray(draw(0, 1.0, s.shape), s.dtype), shapes.params)
-    encode = jax.jit(lambda x: method.discrete.encode(shapes._replace(params=params), like._replace(x=x)))
+    encode = small.jit(lambda x: method.discrete.encode(shapes._replace(params=params), like._replace(x=x)))
     here, there = (encode(x).reshape(PLACES, PLACES) for x in (blob(), blob(1, 2)))
     np.testing.assert_array_equal(around(there, 1, 2), around(here))
     assert np.mean(around(there) != around(here)) > 0.3
@@ -117,11 +118,11 @@ def test_a_smaller_code_is_the_mean_of_cells_and_decodes_as_their_copies():
     net = make((8, 8, 1), 3)
     whole, fewer = net.encoder(4), net.encoder(3)
     variables = some(whole, x)
-    cells, numbers = (np.asarray(jax.jit(side.apply)(variables, x)) for side in (whole, fewer))
+    cells, numbers = (np.asarray(small.jit(side.apply)(variables, x)) for side in (whole, fewer))
     np.testing.assert_allclose(numbers, np.stack([cells[:, :2].mean(1), cells[:, 2], cells[:, 3]], 1), rtol=1e-5)
 
     decoder = some(net.decoder, jnp.zeros((1, 4)))
-    decode = jax.jit(net.decoder.apply)
+    decode = small.jit(net.decoder.apply)
     np.testing.assert_allclose(
         decode(decoder, jnp.asarray(numbers)), decode(decoder, jnp.asarray(numbers[:, [0, 0, 1, 2]])), rtol=1e-5
     )

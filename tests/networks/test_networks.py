@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small
 
 from jaxae import likelihoods, networks
 from jaxae.errors import InputError
@@ -71,7 +72,7 @@ def test_shapes_and_dtypes(name, shape, outputs, dtype):
 def test_every_parameter_has_a_finite_gradient_and_calls_repeat(name, shape):
     net = make(name, shape)
 
-    @jax.jit
+    @small.jit
     def graded(variables, x, z):
         def loss(variables):
             h, out = net.encoder(LATENT).apply(variables[0], x), net.decoder.apply(variables[1], z)
@@ -93,7 +94,7 @@ def test_the_untrained_mean_is_near_the_training_mean(name, likelihood):
     shape = (4, 3, 2)
     mean = np.linspace(0.1, 0.9, 4 * 3 * 2, dtype=np.float32).reshape(shape)
     net = make(name, shape, likelihood=likelihood, mean=mean, width=None if name == "linear" else 32)
-    out, variables = jax.jit(net.decoder.init_with_output)(KEY, codes(16))
+    out, variables = small.jit(net.decoder.init_with_output)(KEY, codes(16))
     expected = partial(net.likelihood.mean, net.likelihood.init())
     np.testing.assert_allclose(expected(variables["params"]["bias"]), mean, atol=1e-5)
     assert 0.001 < jnp.mean(jnp.abs(expected(out) - mean[None])) < 0.1
@@ -109,7 +110,7 @@ def test_bfloat16_computes_about_the_same(name):
     shape = (4, 3, 1)
     full, half = make(name, shape), make(name, shape, dtype="bfloat16")
     encoder, decoder = some(full, shape)
-    apply = jax.jit(
+    apply = small.jit(
         lambda net, e, d: (net.encoder(LATENT).apply(e, images(shape)), net.decoder.apply(d, codes())),
         static_argnums=0,
     )
@@ -133,8 +134,8 @@ def test_a_compiled_loop_computes_what_a_python_loop_does(name, depth):
         return jax.tree.map(lambda v, g: v - 1e-3 * g, variables, jax.grad(loss)(variables))
 
     start = some(net, shape)
-    compiled = jax.jit(lambda variables, steps: jax.lax.fori_loop(0, steps, step, variables))(start, 5)
-    jitted, python = jax.jit(step), start
+    compiled = small.jit(lambda variables, steps: jax.lax.fori_loop(0, steps, step, variables))(start, 5)
+    jitted, python = small.jit(step), start
     for i in range(5):
         python = jitted(i, python)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), compiled, python)
@@ -170,7 +171,7 @@ def test_depth_neither_shrinks_nor_grows_the_code(name, deep):
 
     def spread(depth):
         net = make(name, shape, width=32, depth=depth)
-        code, _ = jax.jit(net.encoder(64).init_with_output)(KEY, images(shape))
+        code, _ = small.jit(net.encoder(64).init_with_output)(KEY, images(shape))
         return jnp.std(code)
 
     assert 0.3 < spread(deep) / spread(1) < 3
