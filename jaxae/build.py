@@ -11,16 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxae import data, likelihoods, methods, networks, optim, random, schedules
+from jaxae import data, likelihoods, methods, networks, optim, own, random, schedules
 from jaxae.config import Config
 from jaxae.data import pixels
+from jaxae.data.feed import Feed
 from jaxae.data.source import Source, Split
 from jaxae.data.view import View
 from jaxae.errors import InputError
-from jaxae.names import SPLITS
+from jaxae.names import LIKELIHOODS, OF_NETWORKS, SPLITS
 from jaxae.schedules import at_step
 from jaxae.train import init_state
-from jaxae.types import Likelihood, Method, Net, TrainState
+from jaxae.types import Batch, Likelihood, Method, Net, Objective, TrainState
 
 EVALUATION_KEY = 0  # held-out pixels and noise: the same for every run, whatever its seed
 LOOKED_AT = 33  # steps of a schedule, from the first to the last, whose values are checked
@@ -45,8 +46,11 @@ class Setup:
     def make(self, numbers: dict[str, Any]) -> tuple[Method, optax.GradientTransformation]:
         """The method and its optimiser, with `numbers` (tracers, perhaps) for the weights of those names."""
         weights, config = {**self.weights, **numbers}, self.config
-        own = {name: weights[name] for name in config.hyperparameters}
-        method = methods.factory(config.method)(self.net, **own)
+        of_method = {name: weights[name] for name in config.hyperparameters}
+        method = methods.factory(config.method)(self.net, **of_method)
+        if not isinstance(method, Method):
+            name = own.short(config.method)
+            raise InputError(f"{name}: it returns a {type(method).__name__}: expected a jaxae.types.Method")
         tx = optim.make(
             config.optimizer,
             weights["learning_rate"],
@@ -110,6 +114,22 @@ class Setup:
     def view(self, split: str, seed: int = EVALUATION_KEY) -> View:
         return View(self.source.split(split), self.pixels, random.stream(jax.random.key(seed), "evaluation"))
 
+    @property
+    def order_seed(self) -> int:
+        """Of the order of the data."""
+        return self.config.seed if self.config.order_seed is None else self.config.order_seed
+
+    def batch_at(self, step: int) -> Batch:
+        """The batch of a step, as training sees it: in the run's order, its pixels drawn for that step. For a loop of
+        one's own, whose key is `random.stream(setup.key, "noise")`."""
+        return self._batch_at(step)
+
+    @cached_property
+    def _batch_at(self) -> Callable[[int], Batch]:
+        feed = Feed(self.source.train, self.pixels, self.order_seed, self.config.batch_size, 1, resident=True)
+        fetch = jax.jit(feed.fetch)
+        return lambda step: fetch(self.key, jnp.asarray(step, jnp.int32), feed.data, feed.at(step, 1)[0])
+
     def every(self, duration: int | str) -> int:
         """Steps from one log line, validation or checkpoint to the next."""
         return schedules.duration(duration, self.total, self.epoch, up=True)
@@ -140,7 +160,7 @@ class Setup:
 def build(config: Config, net: Net | None = None, source: Source | None = None) -> Setup:
     """Reads the data and makes the network. `net` takes the place of the config's: your own linen modules; `source` is
     the data where it has been read before."""
-    config = config.resolved()
+    config = of_net(config, net).resolved()
     source = source or data.load(config.data, config.validation)
     _check(config, source)
     epoch = len(source.train) / config.batch_size
@@ -157,9 +177,46 @@ def build(config: Config, net: Net | None = None, source: Source | None = None) 
         key=jax.random.key(config.seed),
     )
     setup.check()
+    if net is not None or own.is_own(config.method):
+        _check_own(setup)
     if setup.method.given is not None:
         _check_labels(source, setup.net.classes)
     return setup
+
+
+def of_net(config: Config, net: Net | None) -> Config:
+    """The config of a run of the user's own `net`, which decides the latent size, the likelihood, and so what becomes
+    of the pixels. Raises InputError for what only a network of jaxae's would heed."""
+    if net is None:
+        return config
+    usual = Config()
+    for name in ("network", *OF_NETWORKS, "dtype"):
+        if (given := getattr(config, name)) not in (getattr(usual, name), net.likelihood.name):
+            raise InputError(f"{name} {given!r}: net= takes its place, or says another: leave it out")
+    kind = net.likelihood.name if net.likelihood.name in LIKELIHOODS else None
+    binarize = config.binarize or (None if net.likelihood.name == "bernoulli" else "none")
+    return dataclasses.replace(config, latent=net.latent, likelihood=kind, binarize=binarize)
+
+
+def _check_own(setup: Setup) -> None:
+    """Raises InputError where modules or a method of the user's own are not what training needs, before it needs it."""
+    batch, method, name = next(setup.view("train").batches()), setup.method, own.short(setup.config.method)
+    variables, keys = setup.shapes().variables, setup.view("train").keys(batch, "noise")
+    made = jax.eval_shape(method.reconstruct, variables, batch)
+    if made.shape != batch.x.shape:
+        raise InputError(
+            f"the decoder makes images of shape {made.shape[1:]}: expected {batch.x.shape[1:]}, the data's"
+        )
+    objective = jax.eval_shape(method.loss, variables, keys, batch, jnp.asarray(0))
+    if not isinstance(objective, Objective):
+        raise InputError(f"{name}: its loss is a {type(objective).__name__}: expected a jaxae.types.Objective")
+    for metric, value in {"loss": objective.loss, **objective.metrics}.items():
+        if value.shape != (len(batch.x),):
+            raise InputError(
+                f"{name}: {metric} has shape {list(value.shape)}: expected one number an example, [{len(batch.x)}] here"
+            )
+    if taken := {"loss", "grad_norm"} & set(objective.metrics):
+        raise InputError(f"{name}: a metric {min(taken)}: every run has one of that name: rename it")
 
 
 def _network(config: Config, source: Source) -> Net:

@@ -181,6 +181,8 @@ class Config:
             free.discard("validate_every")
         if self.order_seed in (None, self.seed):
             free.add("order_seed")
+        if self.resolved().likelihood == "bernoulli":
+            free.add("scale")
         values = {k: v for k, v in self.resolved().to_dict().items() if k not in free}
         data = os.path.basename(self.data) if names.is_path(self.data) else self.data
         return values | {"method": own.short(self.method), "data": data}
@@ -220,7 +222,7 @@ def from_dict(values: Mapping[str, Any], where: str = "config") -> Config:
 
 
 def _checked(spec: dataclasses.Field, value: Any) -> Any:
-    rules = spec.metadata
+    rules, value = spec.metadata, _plain(value)
     flag = f"{spec.name} {value!r}"
     if value is None and "None" in str(spec.type):
         return None
@@ -241,6 +243,11 @@ def _checked(spec: dataclasses.Field, value: Any) -> Any:
     return value
 
 
+def _plain(value: Any) -> Any:
+    """A NumPy number as Python's."""
+    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
+
+
 def _ranged(flag: str, value: Any, spec: dataclasses.Field) -> Any:
     """A plain field's value: of its type, within its bounds."""
     rules, kind = spec.metadata, str(spec.type)
@@ -259,7 +266,7 @@ def _ranged(flag: str, value: Any, spec: dataclasses.Field) -> Any:
     limits = (
         ("low", lambda v, b: v >= b, "at least"),
         ("high", lambda v, b: v <= b, "at most"),
-        ("above", lambda v, b: v > b, "a value above"),
+        ("above", lambda v, b: _single(v) > b, "a value above"),
         ("below", lambda v, b: _single(v) < b, "a value below"),
     )
     for rule, holds, words in limits:
@@ -270,7 +277,10 @@ def _ranged(flag: str, value: Any, spec: dataclasses.Field) -> Any:
 
 def _single(value: float) -> float:
     """As the device has it, in single precision."""
-    return struct.unpack("f", struct.pack("f", value))[0]
+    try:
+        return struct.unpack("f", struct.pack("f", value))[0]
+    except OverflowError:
+        return math.copysign(math.inf, value)
 
 
 def _number(value: Any) -> Any:
@@ -311,8 +321,8 @@ def _schedule(name: str, value: Any) -> float | str:
 
 def _hyperparameter(spec: methods.Hyperparameter, value: Any) -> Any:
     if spec.scheduled:
-        return _schedule(spec.name, value)
-    kind = type(spec.default)
+        return _schedule(spec.name, _plain(value))
+    kind, value = type(spec.default), _plain(value)
     value = value if kind is str else _number(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
@@ -320,4 +330,6 @@ def _hyperparameter(spec: methods.Hyperparameter, value: Any) -> Any:
         value = str(value).lower() == "true"
     if type(value) is not kind:
         raise InputError(f"{spec.name} {value!r}: expected {kind.__name__}, as in the default {spec.default!r}")
+    if kind is float and not math.isfinite(value):
+        raise InputError(f"{spec.name} {value!r}: expected a finite number")
     return value

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxae import command, own
+from jaxae import command, home, own
 from jaxae.config import Config, from_dict
 from jaxae.errors import InputError
 from jaxae.files import read_json, write_json
@@ -53,7 +53,7 @@ EVALUATION = {
 
 class RunFolder:
     def __init__(self, path: str | os.PathLike):
-        self.path = Path(path)
+        self.path = home.expanded(Path(path))
         self.config_file = self.path / "config.json"
         self.record_file = self.path / "record.json"
         self.metrics_file = self.path / "metrics.jsonl"
@@ -154,7 +154,7 @@ class RunFolder:
 
 class SweepFolder:
     def __init__(self, path: str | os.PathLike):
-        self.path = Path(path)
+        self.path = home.expanded(Path(path))
         self.sweep_file = self.path / "sweep.json"
         self.members = self.path / "members"
         self.wave = self.path / "wave"

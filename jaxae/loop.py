@@ -302,9 +302,8 @@ def make_feed(setup: Setup, layout: Layout, lanes: int = 1) -> feeds.Feed:
     resident = feeds.fits(split) and hosts.count() == 1 if config.stream == "auto" else config.stream == "no"
     cadence = (setup.every(every) for every in (config.log_every, config.validate_every, config.checkpoint_every))
     capacity = max(1, min(config.chunk, setup.total, FEED_BYTES // (4 * config.batch_size * lanes), *cadence))
-    seed = config.seed if config.order_seed is None else config.order_seed
     return feeds.Feed(
-        split, setup.pixels, seed, config.batch_size, capacity, resident=resident, lanes=lanes,
+        split, setup.pixels, setup.order_seed, config.batch_size, capacity, resident=resident, lanes=lanes,
         place=layout.shard, columns=layout.columns(config.batch_size),
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""A method in the user's own file, named `path/to/mine.py:mine`.
+"""A method, or a function of features, in the user's own file, named `path/to/mine.py:mine`.
 
 Reading such a file, for its docstring and hyperparameters, runs nothing. It runs when its user has named it, on a
 command line or in a Config. What a run's folder names runs only if that very file (its SHA-256) has been named before
@@ -73,8 +73,13 @@ def load(name: str) -> ModuleType:
     module = sys.modules[title] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except BaseException:
+    except BaseException as error:
         del sys.modules[title]
+        if isinstance(error, ModuleNotFoundError) and file.with_name(f"{error.name}.py").is_file():
+            raise InputError(
+                f"{file} imports {error.name}.py beside it: expected one file that is complete, for its SHA-256 is "
+                "kept and no other's; or a package that is installed"
+            ) from None
         raise
     return module
 

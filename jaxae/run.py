@@ -17,7 +17,7 @@ from jaxtyping import Shaped
 
 from jaxae import files, hosts, methods, optim, own
 from jaxae import folder as folders
-from jaxae.build import Setup, build
+from jaxae.build import Setup, build, of_net
 from jaxae.checkpoint import Checkpoints, Restored
 from jaxae.config import Config
 from jaxae.digest import digest, named_leaves
@@ -54,6 +54,7 @@ def train(
     InputError, Diverged (a loss that is not finite) or Interrupted (SIGINT, SIGTERM: saved).
     """
     own.remember(config.method)
+    config = of_net(config, net)
     name = methods.entry(config.method).name
     folder = RunFolder(path or Path("runs") / f"{Path(config.data).name}-{name}-{config.identity()}")
     hosts.first(lambda: folder.check(config))
@@ -148,7 +149,7 @@ def check_data(setup: Setup, found: Restored) -> None:
     if found.meta["data"] != setup.source.digest:
         raise InputError(
             f"{setup.source.name} has changed since step {found.step} of this run, and its digest differs: "
-            "expected the data as it was"
+            "expected the data as it was, or another --run for other data"
         )
 
 
@@ -187,10 +188,12 @@ def signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def load(path: str | Path, checkpoint: str = "auto", *, net: Net | None = None, setup: Setup | None = None) -> Trained:
+def load(
+    path: str | Path, checkpoint: str | int = "auto", *, net: Net | None = None, setup: Setup | None = None
+) -> Trained:
     """The run in the folder `path`. checkpoint: "last", "best" (lowest validation loss), a step, or "auto": the best
     where the run stops early (it has a patience), else the last. Nothing that a checkpoint holds is executed."""
-    folder = RunFolder(path)
+    folder, checkpoint = RunFolder(path), str(checkpoint)
     setup = setup or build(folder.config(), net)
     folder.check_code(setup.config)
     if other := folder.other_net(net and _modules(net, setup.shapes())):
@@ -240,7 +243,7 @@ def evaluator(on: Bench, names: Sequence[str] = ("likelihood",)) -> Callable[[Se
     """`evaluate_runs`, compiled once for as many calls as are wanted."""
     from jaxae.evaluate import metrics  # not before a run is trained
 
-    measure = metrics.measures(names, on)
+    measure = metrics.measures([names] if isinstance(names, str) else names, on)
 
     def evaluate(runs: Sequence[Trained]) -> list[dict[str, Any]]:
         found = measure([Model(of.setup.numbers(), of.variables, of.step) for of in runs])
@@ -312,7 +315,9 @@ def kept(measures: dict[str, Any]) -> bool:
 def store(trained: Trained, measures: dict[str, Any]) -> dict[str, Any]:
     """Keeps measures of the test split in the run's evaluation.json, for its report: beside those that are there, where
     they are of the same parameters. All that there is now. A file that cannot be written, in somebody else's run, costs
-    a warning."""
+    a warning. Raises InputError for measures of another split, or by other noise."""
+    if not kept(measures):
+        raise InputError(f"measures of {measures['split']}, seed {measures['evaluation_seed']}: only test, 0 are kept")
     file = trained.folder.evaluation_file
     there = _read_or_set_aside(trained.folder)
     if any(there.get(name) != measures[name] for name in ("digest", "step", "split", "evaluation_seed")):

@@ -2,15 +2,22 @@
 
 import dataclasses
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+import small
+from flax import linen as nn
 
-from jaxae import run, sweep
+from jaxae import likelihoods, optim, random, run, sweep
 from jaxae.build import build
 from jaxae.config import Config
 from jaxae.data import load
 from jaxae.data.source import Split
 from jaxae.errors import InputError
+from jaxae.train import make_train_step
+from jaxae.types import Net, TrainState, Variables
 from tests import made
 
 REFUSED = {
@@ -78,3 +85,138 @@ def test_labels_that_are_not_known_are_no_class():
     source = relabelled(train=[0, -1, 1, -1, 2, 2], test=[-1] * 6)
     assert build(Config(method="cvae", batch_size=4, steps=2), source=source).net.classes == 3
     assert build(Config(method="cvae"), source=load("digits")).net.classes == 10
+
+
+class Encoder(nn.Module):
+    outputs: int
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(self.outputs)(x.reshape(len(x), -1))
+
+
+class Decoder(nn.Module):
+    shape: tuple = (8, 8, 1)
+
+    @nn.compact
+    def __call__(self, z):
+        return nn.Dense(int(np.prod(self.shape)))(z).reshape(-1, *self.shape)
+
+
+def net(likelihood=None, shape=(8, 8, 1)):
+    return Net(Encoder, Decoder(shape), likelihood or likelihoods.bernoulli(), latent=2)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "values"), [("bernoulli", 2), ("gaussian_learned", 17), ("discretised_logistic", 17)]
+)
+def test_ones_own_likelihood_decides_what_becomes_of_the_pixels(digits, likelihood, values):
+    """Of sixteen grey levels and zero a Bernoulli makes two."""
+    setup = build(Config(), net(likelihoods.make(likelihood, 0.1)), digits)
+    x = np.asarray(setup.batch_at(0).x)
+    assert len(np.unique(x)) == values
+    assert (setup.config.likelihood, setup.config.latent) == (likelihood, 2)
+
+
+def test_a_setting_that_ones_own_net_takes_the_place_of_is_refused(digits):
+    for name, value in {"network": "conv", "width": 9, "dtype": "bfloat16", "likelihood": "gaussian"}.items():
+        with pytest.raises(InputError, match=f"{name} '?{value}'?: net= takes its place"):
+            build(Config(**{name: value}), net(), digits)
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 3), (1, 1, 1), (64,)])
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_a_decoder_of_another_shape_is_refused(digits, shape, likelihood):
+    with pytest.raises(InputError, match=r"the decoder makes images of shape .*: expected \(8, 8, 1\), the data's"):
+        build(Config(), net(likelihoods.make(likelihood, 0.1), shape), digits)
+
+
+MINE = """
+from jax import numpy as jnp
+from jaxae.parts import bind
+from jaxae.types import Method, Net, Objective
+
+def mine(net: Net) -> Method:
+    '''Mine.'''
+    parts = bind(net, outputs=net.latent)
+    def reconstruct(variables, batch):
+        return parts.decode(variables, parts.encode(variables, batch))
+    def loss(variables, keys, batch, step):
+        value, state = parts.reconstruction(variables, parts.encode(variables, batch), batch)
+        return RESULT
+    return METHOD
+"""
+GOOD = {"RESULT": "Objective(value, state, {'reconstruction': value})",
+        "METHOD": "Method(parts.init, loss, parts.encode, reconstruct, parts.decode)"}  # fmt: skip
+SLIPS = {
+    ("METHOD", "None"): "mine.py:mine: it returns a NoneType: expected a jaxae.types.Method",
+    ("RESULT", "(value, state, {})"): "mine.py:mine: its loss is a tuple: expected a jaxae.types.Objective",
+    ("RESULT", "Objective(value.mean(), state, {})"): r"mine.py:mine: loss has shape \[\]: expected one number an",
+    ("RESULT", "Objective(value, state, {'beta_now': step})"): r"mine.py:mine: beta_now has shape \[\]: expected one",
+    ("RESULT", "Objective(value, state, {'loss': value})"): "mine.py:mine: a metric loss: every run has one",
+}
+
+
+@pytest.mark.parametrize(("what", "slip"), [(None, None), *SLIPS])
+def test_slips_of_ones_own_method_are_told_before_training(digits, tmp_path, monkeypatch, what, slip):
+    monkeypatch.setenv("JAXAE_CACHE", str(tmp_path / "cache"))
+    code = MINE
+    for name, good in GOOD.items():
+        code = code.replace(name, slip if name == what else good)
+    (tmp_path / "mine.py").write_text(code)
+    config = Config(method=f"{tmp_path / 'mine.py'}:mine")
+    if what is None:
+        assert build(config, source=digits).method
+    else:
+        with pytest.raises(InputError, match=SLIPS[what, slip]):
+            build(config, source=digits)
+
+
+def test_a_loop_of_ones_own_over_the_batches_is_the_run(tmp_path):
+    config = Config(latent=2, width=8, steps=5, log_every=1, validate_every=5, checkpoint_every=5)
+    setup = build(config)
+    step, state = jax.jit(make_train_step(setup.method, setup.tx)), setup.init()
+    for number in range(setup.total):
+        state, _ = step(random.stream(setup.key, "noise"), state, setup.batch_at(number))
+    trained = run.train(config, tmp_path / "run").state
+    small.assert_close(state.variables.params, trained.variables.params, rtol=1e-4, atol=1e-6)
+    assert not np.array_equal(setup.batch_at(0).x, setup.batch_at(10).x[: setup.config.batch_size])
+
+
+USED = {"b1": 0.5, "b2": 0.9, "eps": 1e-2, "weight_decay": 0.3, "clip_norm": 1e-3, "average": 0.5}
+
+
+@pytest.mark.parametrize("name", USED)
+def test_the_optimiser_is_the_configs(digits, name):
+    """One update of it is that of the optimiser made by hand."""
+    value = {name: USED[name]}
+    setup = build(Config(optimizer="adamw", **value), source=digits)
+    plain = {"b1": 0.9, "b2": 0.999, "eps": 1e-8, "weight_decay": 0.0}
+    usual, by_hand = (optim.make("adamw", 1e-3, **given) for given in (plain, plain | value))
+    params = {"w": jnp.asarray([0.5, -2.0])}
+
+    def two_steps(tx):
+        at, state = params, tx.init(params)
+        for gradient in ([0.3, 4.0], [-0.2, 1e-3]):
+            updates, state = tx.update({"w": jnp.asarray(gradient)}, state, at)
+            at = optax.apply_updates(at, updates)
+        return at, optim.evaluated(TrainState(jnp.asarray(2), Variables(at, ()), state)).params
+
+    small.assert_close(two_steps(setup.tx), two_steps(by_hand), rtol=1e-6)
+    assert not np.allclose(two_steps(setup.tx)[1]["w"], two_steps(usual)[1]["w"], rtol=1e-6)
+
+
+def test_the_scale_and_the_arithmetic_are_the_configs(digits):
+    def loss(**changes):
+        setup = build(Config(latent=2, width=8, likelihood="gaussian", **changes), source=digits)
+        start, batch = setup.init(), setup.batch_at(0)
+        keys = random.example_keys(setup.key, 0, batch.index)
+        return np.asarray(setup.method.loss(start.variables, keys, batch, 0).metrics["reconstruction"], np.float64)
+
+    error = (loss() - 32 * np.log(2 * np.pi * 0.01)) * 2 * 0.01  # of 64 pixels, by the scale of 0.1
+    np.testing.assert_allclose(loss(scale=0.5), error / 2 / 0.25 + 32 * np.log(2 * np.pi * 0.25), rtol=1e-4)
+    assert not np.array_equal(loss(dtype="bfloat16"), loss())
+
+
+def test_devices_share_a_batch_as_the_config_says():
+    assert run.layout_of(Config(devices=2, parallel="pmap")).parallel == "pmap"

@@ -239,6 +239,7 @@ def test_divergence_is_one_line_and_exit_1(capsys, tmp_path):
     assert "at step 2" in err
 
 
+@pytest.mark.slow
 def test_one_test_example_has_no_error_over_examples(capsys, tmp_path):
     np.save(tmp_path / "few.npy", np.random.default_rng(0).integers(0, 256, (9, 8, 8), np.uint8))
     words = ["train", "--data", tmp_path / "few.npy", "--batch-size", 4, "--steps", 2, "--width", 8, "--samples", 2]

@@ -122,7 +122,8 @@ OTHER = {
 
 def pair(name, values):
     """A Config, and one that differs in that field alone."""
-    base = {"weight_decay": {"optimizer": "adamw"}, "shards": {"exact": True}}.get(name, {})
+    base = {"weight_decay": {"optimizer": "adamw"}, "shards": {"exact": True}, "scale": {"likelihood": "gaussian"}}
+    base = base.get(name, {})
     return Config(**base), Config(**{**base, name: values[name]})
 
 

@@ -31,9 +31,9 @@ def exact(tmp_path_factory):
     "devices",
     [
         pytest.param({"devices": 2}, marks=pytest.mark.slow),
-        {"devices": 4},
+        pytest.param({"devices": 4}, marks=pytest.mark.slow),
         {"devices": 4, "parallel": "pmap"},
-        {"devices": 2, "parallel": "pmap", "stream": "yes"},
+        pytest.param({"devices": 2, "parallel": "pmap", "stream": "yes"}, marks=pytest.mark.slow),
         pytest.param({"devices": 4, "chunk": 3, "log_every": 20}, marks=pytest.mark.slow),
     ],
 )

@@ -73,7 +73,7 @@ def steps(likelihood, devices, tx, shards=8, count=3):
     return jax.device_get((state, metrics))
 
 
-@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian_optimal"])
+@pytest.mark.parametrize("likelihood", ["bernoulli", pytest.param("gaussian_optimal", marks=pytest.mark.slow)])
 def test_steps_and_metrics_have_the_same_bits_on_any_devices(likelihood):
     """gaussian_optimal couples the batch: its variance is that of all of it."""
     one = steps(likelihood, 1, small.sgd(0.1))

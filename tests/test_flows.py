@@ -11,7 +11,7 @@ from jaxae import flows
 from jaxae.errors import InputError
 
 BATCH, CONTEXT = 6, 5
-planar = small.jit(flows.planar)
+planar = jax.jit(flows.planar)
 
 
 def draw(seed, *shape, size=1.0):

@@ -190,6 +190,7 @@ def test_the_classifier_is_calibrated_on_what_it_has_not_seen():
     assert judge.probabilities(data(500)[0]).max(axis=1).mean() == pytest.approx(0.8, abs=0.05)
 
 
+@pytest.mark.slow
 def test_a_seed_is_the_same_model_as_the_library_trains(tmp_path):
     config = Config(
         method="vae", network="mlp", width=8, depth=1, likelihood="bernoulli", binarize="none", latent=2,

@@ -93,6 +93,7 @@ def test_a_changed_file_does_not_go_on_with_an_old_run(tmp_path, capsys):
     assert code == 2 and "mine.py has changed since run began: expected the file as it was" in err
 
 
+@pytest.mark.slow
 def test_a_changed_file_does_not_go_on_with_an_old_sweep(tmp_path, capsys):
     words = ["sweep", "--run", "s", "--method", "mine.py:mine", "--quiet", "--no-report", *flags({**SMALL, "steps": 4})]
     assert say(capsys, *words, "--seeds", "0:2")[0] == 0
@@ -113,13 +114,28 @@ BAD = {
     "bare.py:mine": "bare.py: hyperparameter k has no default: expected a literal",
     "none.py:mine": "none.py: hyperparameter k has the default None: expected a literal",
     "taken.py:mine": "hyperparameter steps of mine: every run has a field of that name",
+    "flag.py:mine": "hyperparameter quiet of flag.py:mine: this command has a flag of that name: rename it",
+    "option.py:mine": "hyperparameter run of option.py:mine: this command has a flag of that name: rename it",
+    "plain.py:mine": "plain.py: mine: expected its hyperparameters behind a *: mine(net, *, ...)",
+    "default.py:mine": "default.py: DEFAULTS: expected a literal dict, each a name: network, likelihood, binarize",
+    "made.py:mine": "made.py: DEFAULTS: expected a literal dict",
+    "beside.py:mine": "imports helper.py beside it: expected one file that is complete",
 }
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_wrong_name_is_one_line(name, tmp_path, capsys):
     (tmp_path / "broken.py").write_text("def mine(:\n")
-    (tmp_path / "taken.py").write_text("def mine(net, *, steps: int = 3):\n    '''Mine.'''\n")
+    bodies = {
+        "taken": "(net, *, steps: int = 3)", "flag": "(net, *, quiet: int = 3)", "option": "(net, *, run: int = 3)",
+        "plain": "(net, beta=1.0)",
+    }  # fmt: skip
+    for file, signature in bodies.items():
+        (tmp_path / f"{file}.py").write_text(f"def mine{signature}:\n    '''Mine.'''\n")
+    (tmp_path / "default.py").write_text("DEFAULTS = {'latent': 2}\ndef mine(net):\n    '''Mine.'''\n")
+    (tmp_path / "made.py").write_text("DEFAULTS: dict = dict(network='conv')\ndef mine(net):\n    '''Mine.'''\n")
+    (tmp_path / "beside.py").write_text("import helper\ndef mine(net):\n    '''Mine.'''\n")
+    (tmp_path / "helper.py").touch()
     for file, argument in {"named": "k: int = K", "bare": "k: int", "none": "k: int = None"}.items():
         (tmp_path / f"{file}.py").write_text(f"K = 3\ndef mine(net, *, {argument}):\n    '''Mine.'''\n")
     code, _, err = say(capsys, "train", "--method", name, "--run", "r")

@@ -24,6 +24,8 @@ def test_the_python_of_the_readme_runs(block, tmp_path, monkeypatch):
         assert names["states"].step.tolist() == [200] * 6
     elif "trained" in names:
         assert names["trained"].step == 500
+    elif "metrics" in names:
+        assert int(names["state"].step) == 20 and 0 < float(names["metrics"]["loss"]) < 45
     else:  # a method of one's own: tests/test_own.py trains it
         assert callable(names["mine"])
     assert names.get("measures", {"nll": 20})["nll"] < 30

@@ -217,6 +217,12 @@ def test_how_a_run_ended_is_kept_and_gone_while_it_goes_on(tmp_path, monkeypatch
         run.train(config, tmp_path / "run")
 
 
+def test_a_folder_in_ones_home_and_a_step_by_its_number(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    trained = run.train(small(steps=2, checkpoint_every=1), "~/runs/a")
+    assert trained.folder.path == tmp_path / "runs" / "a" and run.load("~/runs/a", 1).step == 1
+
+
 def test_the_record_tells_where_each_part_was_made(tmp_path, monkeypatch):
     record = folders.RunFolder(tmp_path / "run").record
     monkeypatch.setenv("NPROC", "2")
@@ -232,11 +238,12 @@ def test_the_record_tells_where_each_part_was_made(tmp_path, monkeypatch):
     assert len(record()["earlier"]) == 1
 
 
-def test_another_net_does_not_go_on_with_a_run(tmp_path):
-    class Relu(models.Encoder):
-        def __call__(self, x):
-            return jax.nn.relu(super().__call__(x))
+class Relu(models.Encoder):
+    def __call__(self, x):
+        return jax.nn.relu(super().__call__(x))
 
+
+def test_another_net_does_not_go_on_with_a_run(tmp_path):
     config, net = Config(latent=2, steps=1), models.net(latent=2, shape=(8, 8, 1))
     run.train(config, tmp_path / "run", net=net)
     other = net._replace(encoder=Relu)
@@ -255,9 +262,10 @@ def test_reading_by_another_net_is_told(tmp_path, capsys):
     run.train(config, tmp_path / "run", net=net)
     run.load(tmp_path / "run", net=net)
     assert capsys.readouterr().err == ""
-    other = net._replace(likelihood=likelihoods.make("gaussian", 0.5))
-    run.load(tmp_path / "run", net=other)
-    assert "is a run of another net (likelihood)" in capsys.readouterr().err
+    run.load(tmp_path / "run", net=net._replace(encoder=Relu))
+    assert "is a run of another net (encoder)" in capsys.readouterr().err
+    with pytest.raises(InputError, match="likelihood 'bernoulli': net= takes its place, or says another"):
+        run.load(tmp_path / "run", net=net._replace(likelihood=likelihoods.make("gaussian", 0.5)))
 
 
 def test_what_another_process_made_of_the_folder_meanwhile_is_seen(tmp_path, monkeypatch):
@@ -457,7 +465,8 @@ def test_held_out_data_is_scored_by_what_training_found(tmp_path):
     assert by_seven.mean() == pytest.approx(validated, rel=1e-5)
 
 
-@pytest.mark.parametrize("network", ["conv", pytest.param("resnet", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["conv", "resnet"])
 def test_chunks_change_no_bit_of_convolutions_either(tmp_path, network):
     config = {"network": network, "width": 8, "steps": 12, "validate_every": 12}
     one = run.train(small(**config, chunk=1), tmp_path / "one")
@@ -474,7 +483,8 @@ def test_a_run_is_read_only_beside_the_data_that_it_was_trained_on(tmp_path, mon
     saved_as("d.npz", 0)
     run.train(small(data="./d.npz", steps=3, batch_size=20), tmp_path / "run")
     saved_as("d.npz", 1)
-    line = "jaxae: d.npz has changed since step 3 of this run, and its digest differs: expected the data as it was"
+    line = "jaxae: d.npz has changed since step 3 of this run, and its digest differs: expected the data as it was, "
+    line += "or another --run for other data"
     for words in (["evaluate", "run", "--samples", "2"], ["sample", "run", "--count", "2"], ["digest", "run"]):
         assert status(words) == 2
         assert capsys.readouterr().err.strip() == line

@@ -18,8 +18,8 @@ DIMENSIONS = [2, 3, 5, 10, 40, 100]
 KAPPAS = np.array([1e-3, 0.03, 0.2, 0.27, 0.3, 1, 3, 8, 12, 20, 50, 100, 300, 1e3, 3e3, 1e4], np.float32)
 N = 20000
 
-draw = small.jit(sphere.sample)
-log_prob = small.jit(sphere.log_prob)
+draw = jax.jit(sphere.sample)
+log_prob = jax.jit(sphere.log_prob)
 
 
 def with_slope(fn, m):

@@ -23,6 +23,10 @@ class TrainCommand(click.Command):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         name = ctx.meta.get("jaxae.method", "vae")
         defaults = Config(method=name, network=ctx.meta.get("jaxae.network")).resolved()
+        taken = {name for option in self.params for name in (option.name, *option.opts)}
+        for h in methods.entry(name).hyperparameters:
+            if taken & {h.name, f"--{h.name.replace('_', '-')}"}:
+                raise InputError(f"hyperparameter {h.name} of {name}: this command has a flag of that name: rename it")
         own = [
             click.Option([f"--{h.name.replace('_', '-')}", h.name], type=str, default=None, help=_own_help(name, h))
             for h in methods.entry(name).hyperparameters

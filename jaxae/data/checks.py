@@ -115,7 +115,9 @@ def converted(piece: np.ndarray, start: int, where: str) -> np.ndarray:
     value = piece[at]
     if np.isfinite(value):
         hint += ": subtract the least value and divide by the range" if value < 0 else ""
-        hint += f": divide by {'255' if value <= 255 else 'the greatest value'}" if value > top else ""
+        greatest = float(np.nanmax(np.where(np.isfinite(piece), piece, np.nan)))
+        of_all = "255" if 128 <= greatest <= 255 else f"the greatest value, which is {greatest:g} or more"
+        hint += f": divide by {of_all}" if value > top else ""
     raise InputError(
         f"{where}: value {value} at image {start + at[0]}, row {at[1]}, column {at[2]}, channel {at[3]}: {hint}"
     )

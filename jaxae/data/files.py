@@ -15,7 +15,6 @@ from jaxae.data.source import SPLITS, Source
 from jaxae.errors import InputError
 
 ROWS, LABELS = ("x", "images", "arr_0"), ("y", "labels", "arr_1")
-ALIASES = {"val": "validation", "valid": "validation"}
 log = logging.getLogger(__name__)
 EXPECTED = "expected a .npy, .npz, idx or idx.gz file, or a folder of images"
 
@@ -107,7 +106,7 @@ def arrays_of(path: Path, names: list[str]) -> dict[str, tuple[str, str | None]]
     """{split: (its images' key, its labels' key or None)} among an archive's keys."""
     found: dict[str, tuple[str, str | None]] = {}
     for end, split in [("", "train"), *((f"_{name}", name) for name in SPLITS)] + [
-        (f"_{alias}", name) for alias, name in ALIASES.items()
+        (f"_{alias}", name) for alias, name in folder.ALIASES.items()
     ]:
         x = next((key + end for key in ROWS if key + end in names), None)
         if x is None:
@@ -117,11 +116,19 @@ def arrays_of(path: Path, names: list[str]) -> dict[str, tuple[str, str | None]]
         found[split] = x, next((key + end for key in LABELS if key + end in names), None)
     read = {key for pair in found.values() for key in pair}
     if found and (left := [name for name in names if name not in read]):
-        log.warning("%s: not read: %s", path, ", ".join(left))
+        log.warning("%s: not read: %s", path, _few(left))
     if not found:
-        listed = ", ".join(names) or "nothing"
-        raise InputError(f"{path}: holds {listed}: expected x, images or arr_0, or x_train, x_test and x_validation")
+        pictures = any(name.lower().endswith(folder.SUFFIXES) for name in names)
+        hint = "; of images: unpack it, a folder of them is read" if pictures else ""
+        raise InputError(
+            f"{path}: holds {_few(names) or 'nothing'}: expected x, images or arr_0, or x_train, x_test and "
+            f"x_validation{hint}"
+        )
     return found
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
 
 
 def read_idx(path: Path) -> Raw:

@@ -16,7 +16,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", "
 MODES = {"1": 1, "L": 1, "P": 3, "RGB": 3, "CMYK": 3, "YCbCr": 3, "RGBA": 4}
 PILLOW = {1: "L", 3: "RGB", 4: "RGBA"}
 PIECE = 256  # images
-ALIASES = {"val": "validation", "valid": "validation"}
+ALIASES = {"val": "validation", "valid": "validation", "training": "train", "testing": "test"}
 
 
 def load(name: str, path: Path, validation: int | None = None) -> Source:
@@ -24,6 +24,9 @@ def load(name: str, path: Path, validation: int | None = None) -> Source:
     parts = split_folders(path) or {"train": path}
     found = {split: listed(each) for split, each in parts.items()}
     classes = tuple(sorted({label for files in found.values() for _, label in files if label is not None}, key=_place))
+    for label in classes:
+        if not label.isprintable() or any("\ud800" <= letter <= "\udfff" for letter in label):
+            raise InputError(f"{path}: folder {label!a}: its name is no text: rename it")
     every = [file for files in found.values() for file, _ in files]
     whole, shape, raw = cache.fingerprint(every), None, {}  # of all: one colour image makes every grey one colour
     for split, files in found.items():

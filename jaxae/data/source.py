@@ -17,8 +17,8 @@ class Split:
     """Examples of one split.
 
     rows: [n, height, width, channels] uint8 (0..255) or float32 in [0, 1]; or, with the source's `decode`, whatever
-    that renders from. A memory map is welcome: rows are then streamed. labels: [n] int32, -1 where unlabelled.
-    factors: [n, len(source.factor_names)] int32 ground-truth factors, or None.
+    that renders from. A memory map is welcome: rows that do not fit the device are streamed. labels: [n] int32, -1
+    where unlabelled. factors: [n, len(source.factor_names)] int32 ground-truth factors, or None.
     """
 
     rows: np.ndarray

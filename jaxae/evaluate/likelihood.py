@@ -120,8 +120,8 @@ def examples(bench: Bench) -> Callable[[Sequence[Model]], list[dict[str, Float[n
     """models -> what `importance` estimates of each example of the split, or the metrics of a method without a density;
     and its mse."""
     samples, dense = bench.settings.samples, bench.method.log_weight is not None
-    if samples < 2:
-        raise InputError(f"samples {samples}: expected at least 2, for one has no Monte Carlo error")
+    if not 2 <= samples < 2**31:
+        raise InputError(f"samples {samples}: expected 2 to {2**31 - 1}, for one has no Monte Carlo error")
     block = max(1, min(samples, BLOCK.get(jax.default_backend(), WIDE) // bench.view(bench.split).chunk))
 
     def weigh(method, variables, keys, batch, step):

@@ -1,8 +1,9 @@
 """The registry: one file a method, found by reading its siblings, not by importing them.
 
 `methods/NAME.py` defines the factory `NAME(net, *, hyperparameters) -> Method`; its docstring opens with the
-citation; keyword-only arguments are its hyperparameters; a literal `DEFAULTS` sets config fields (network, likelihood,
-binarize) that suit it. Since the files are parsed and not run, `--help` and a wrong flag answer at once, without jax.
+citation; keyword-only arguments are its hyperparameters; a literal `DEFAULTS` names the network, likelihood and
+binarisation that suit it, where they are others than most methods'. Since the files are parsed and not run, `--help`
+and a wrong flag answer at once, without jax.
 A method in the user's own file is `path/to/mine.py:mine`, and no different.
 """
 
@@ -69,10 +70,11 @@ def factory(name: str) -> Any:
     return getattr(importlib.import_module(f"jaxae.methods.{entry(name).name}"), name)
 
 
-def read(file: Path, name: str) -> Entry:
+def read(file: Path, name: str, most: int = 1) -> Entry:
     """Parses a method's file. The docstring: first line, summary; first paragraph, with the citation; then the
     equation, `loss = ...`; lines `name: text` describe the hyperparameters, `couples: text` what couples the batch,
-    `moves: text` what moves under the loss, `reconstruction: text` what its reconstruction loss is of."""
+    `moves: text` what moves under the loss, `reconstruction: text` what its reconstruction loss is of. `most`: the
+    arguments before the hyperparameters."""
     try:
         tree = ast.parse(file.read_text())
     except (SyntaxError, ValueError) as error:
@@ -83,6 +85,8 @@ def read(file: Path, name: str) -> Entry:
     doc = ast.get_docstring(found[0]) or ""
     first, _, rest = doc.partition("\n")
     args = found[0].args
+    if len(args.posonlyargs + args.args) > most:
+        raise InputError(f"{file.name}: {name}: expected its hyperparameters behind a *: {name}(net, *, ...)")
     hyper = [
         Hyperparameter(arg.arg, _default(arg, default, file), _is_weight(arg), _line(doc, arg.arg))
         for arg, default in zip(args.kwonlyargs, args.kw_defaults, strict=True)
@@ -91,7 +95,7 @@ def read(file: Path, name: str) -> Entry:
     equation = next((part for part in doc.split("\n\n") if part.startswith("loss = ")), "")
     objective = " ".join(equation.split()).partition(", in nats")[0]
     couples, moves, of = _line(doc, "couples"), _line(doc, "moves"), _line(doc, "reconstruction")
-    defaults = {**DEFAULTS, **_defaults(tree)}
+    defaults = {**DEFAULTS, **_defaults(tree, file)}
     return Entry(name, first.strip(), citation, objective, couples, moves, of, tuple(hyper), defaults)
 
 
@@ -108,7 +112,7 @@ def _default(arg: ast.arg, default: ast.expr | None, file: Path) -> int | float 
 
 
 def _is_weight(arg: ast.arg) -> bool:
-    return isinstance(arg.annotation, ast.Name) and arg.annotation.id == "Weight"
+    return "Weight" in (getattr(arg.annotation, "id", None), getattr(arg.annotation, "attr", None))
 
 
 def _line(doc: str, name: str) -> str:
@@ -116,8 +120,15 @@ def _line(doc: str, name: str) -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(f"{name}:")), "")
 
 
-def _defaults(tree: ast.Module) -> dict[str, Any]:
+def _defaults(tree: ast.Module, file: Path) -> dict[str, Any]:
     for node in tree.body:
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "DEFAULTS":
-            return ast.literal_eval(node.value)
+        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        if getattr(target, "id", None) == "DEFAULTS":
+            try:
+                found = ast.literal_eval(node.value)  # type: ignore[attr-defined]
+            except ValueError:
+                found = None
+            if not isinstance(found, dict) or not all(k in DEFAULTS and isinstance(v, str) for k, v in found.items()):
+                raise InputError(f"{file.name}: DEFAULTS: expected a literal dict, each a name: {', '.join(DEFAULTS)}")
+            return found
     return {}

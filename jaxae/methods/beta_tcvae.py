@@ -3,7 +3,6 @@ from jaxae.errors import InputError, known
 from jaxae.schedules import at_step
 from jaxae.types import Method, Net, Normal, Objective, Weight
 
-DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
 SAMPLING = ("weighted", "stratified")
 
 

@@ -1,8 +1,6 @@
 from jaxae.methods.vae import vae
 from jaxae.types import Method, Net, Weight
 
-DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
-
 
 def beta_vae(net: Net, *, beta: Weight = 4.0) -> Method:
     """Beta-VAE: a VAE whose KL weighs more than its reconstruction, which favours codes of independent units.

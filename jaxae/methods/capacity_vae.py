@@ -4,8 +4,6 @@ from jaxae import gaussian
 from jaxae.schedules import at_step
 from jaxae.types import Method, Net, Objective, Weight
 
-DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
-
 
 def capacity_vae(net: Net, *, gamma: Weight = 1000.0, capacity: Weight = 25.0) -> Method:
     """Capacity VAE: the KL of each example is held at a capacity, which a schedule may raise.

@@ -8,8 +8,6 @@ from jaxae.quantize import straight_through
 from jaxae.schedules import at_step
 from jaxae.types import Discrete, LogWeight, Method, Net, Objective, Weight
 
-DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
-
 
 def categorical_vae(net: Net, *, categories: int = 4, temperature: Weight = 1.0, hard: bool = True) -> Method:
     """Categorical VAE: a code of one-hot variables, sampled by the Gumbel-max trick and relaxed to pass gradients.

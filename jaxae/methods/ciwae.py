@@ -3,8 +3,6 @@ from jaxae.errors import a_share, at_least_one
 from jaxae.schedules import at_step
 from jaxae.types import Method, Net, Objective, Weight
 
-DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
-
 
 def ciwae(net: Net, *, beta: Weight = 0.5, k: int = 5) -> Method:
     """Combination importance weighted autoencoder: a convex combination of the ELBO and IWAE's bound.

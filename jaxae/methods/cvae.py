@@ -8,8 +8,6 @@ from jaxae.parts import generative, with_params
 from jaxae.schedules import at_step
 from jaxae.types import LogWeight, Method, Net, Objective, Weight
 
-DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
-
 
 def cvae(net: Net, *, beta: Weight = 1.0) -> Method:
     """Conditional VAE: encoder and decoder are told the label, and the code is left with the rest.

@@ -5,7 +5,6 @@ from jaxae.errors import known
 from jaxae.schedules import at_step
 from jaxae.types import Method, Net, Objective, Weight
 
-DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
 KINDS = ("i", "ii")
 
 

@@ -9,8 +9,6 @@ from jaxae.parts import frozen, with_params
 from jaxae.schedules import at_step
 from jaxae.types import Codes, Keys, Method, Net, Objective, Weight
 
-DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
-
 
 def factor_vae(
     net: Net,

@@ -6,8 +6,6 @@ from jaxae.methods.mog_prior import learned
 from jaxae.parts import only_params
 from jaxae.types import Method, Net, Weight
 
-DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
-
 
 def flow_prior(net: Net, *, couplings: int = 6, hidden: int = 128, beta: Weight = 1.0) -> Method:
     """VAE with a flow prior: affine couplings between the code and N(0, 1) are learned with the rest.

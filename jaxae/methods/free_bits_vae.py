@@ -4,8 +4,6 @@ from jaxae import axis, densities, gaussian
 from jaxae.schedules import at_step
 from jaxae.types import Method, Net, Objective, Weight
 
-DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
-
 
 def free_bits_vae(net: Net, *, free: Weight = 0.25) -> Method:
     """Free-bits VAE: the first nats of each latent unit cost nothing, so that none is given up before it is learned.

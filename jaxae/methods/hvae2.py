@@ -7,7 +7,6 @@ from jaxae.networks.heads import MLP, given, started
 from jaxae.parts import generative, with_params
 from jaxae.types import LogWeight, Method, Net, Normal, Objective
 
-DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
 BOUNDS = {"elbo": lambda log_w: jnp.mean(log_w, axis=0), "iwae": bounds.importance_weighted}
 
 

@@ -10,7 +10,6 @@ from jaxae.parts import bind, generative, only_params, with_params
 from jaxae.schedules import at_step
 from jaxae.types import Batch, Codes, LogWeight, Method, Net, Normal, Objective, PyTree, Variables, Weight
 
-DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
 Flow = Callable[[Variables, Codes, Float[Array, "batch context"]], tuple[Codes, Float[Array, " batch"]]]
 
 

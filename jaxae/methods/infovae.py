@@ -6,8 +6,6 @@ from jaxae.methods.wae_mmd import to_prior
 from jaxae.schedules import at_step
 from jaxae.types import Method, Net, Objective, Weight
 
-DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
-
 
 def infovae(net: Net, *, alpha: Weight = 0.5, lambda_z: Weight = 10.0, kernel: str = "rbf") -> Method:
     """InfoVAE: less of the KL of each posterior, more of a distance of all the codes together to the prior.

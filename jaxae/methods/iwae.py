@@ -2,8 +2,6 @@ from jaxae import bounds, gaussian
 from jaxae.errors import at_least_one, known
 from jaxae.types import Method, Net, Objective
 
-DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
-
 
 def iwae(net: Net, *, k: int = 5, estimator: str = "plain") -> Method:
     """Importance weighted autoencoder: a VAE trained on a bound that several samples make tighter than the ELBO.

@@ -8,8 +8,6 @@ from jaxae.parts import bind, generative, with_params
 from jaxae.schedules import at_step
 from jaxae.types import Codes, LogWeight, Method, Net, Normal, Objective, Weight
 
-DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
-
 
 def ladder_vae(net: Net, *, levels: int = 3, hidden: int = 128, beta: Weight = 1.0) -> Method:
     """Ladder VAE: levels of codes, each inferred top-down, from its prior and an upward pass weighed by precision.

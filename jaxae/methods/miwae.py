@@ -4,8 +4,6 @@ from jaxae import bounds, gaussian
 from jaxae.errors import at_least_one, known
 from jaxae.types import Method, Net, Objective
 
-DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
-
 
 def miwae(net: Net, *, groups: int = 4, k: int = 4, estimator: str = "plain") -> Method:
     """Multiply importance weighted autoencoder: the mean of several IWAE bounds, each from its own samples.

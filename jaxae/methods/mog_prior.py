@@ -9,8 +9,6 @@ from jaxae.errors import at_least_one
 from jaxae.schedules import at_step
 from jaxae.types import Batch, Method, Net, Normal, Objective, PyTree, Variables, Weight
 
-DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
-
 
 def mog_prior(net: Net, *, components: int = 50, beta: Weight = 1.0) -> Method:
     """VAE with a mixture-of-Gaussians prior: its means, variances and weights are learned with the rest.

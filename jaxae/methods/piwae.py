@@ -6,8 +6,6 @@ from jaxae.errors import at_least_one, known
 from jaxae.parts import frozen
 from jaxae.types import LogWeight, Method, Net, Normal, Objective
 
-DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
-
 
 def piwae(net: Net, *, groups: int = 4, k: int = 4, estimator: str = "plain") -> Method:
     """Partially importance weighted autoencoder: the decoder is trained by IWAE, the encoder by MIWAE.

@@ -3,8 +3,6 @@ from jaxae.errors import at_least_one
 from jaxae.methods.iaf_vae import pushed
 from jaxae.types import Method, Net, Weight
 
-DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
-
 
 def planar_vae(net: Net, *, length: int = 8, beta: Weight = 1.0) -> Method:
     """VAE with planar flows: a Gaussian sample is squeezed or stretched along planes that the encoder chooses.

@@ -8,7 +8,6 @@ from jaxae.parts import Latents, bind
 from jaxae.schedules import at_step
 from jaxae.types import LogWeight, Method, Net, Objective, Weight
 
-DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
 TINY = 1e-12  # a squared length: below it a vector has no direction, and no gradient
 
 

@@ -2,8 +2,6 @@ from jaxae import gaussian
 from jaxae.schedules import at_step
 from jaxae.types import Method, Net, Objective, Weight
 
-DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
-
 
 def vae(net: Net, *, beta: Weight = 1.0) -> Method:
     """Variational autoencoder: a Gaussian code, sampled by reparameterisation and held near N(0, 1) by its KL.

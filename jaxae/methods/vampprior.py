@@ -7,7 +7,6 @@ from jaxae.methods.mog_prior import learned, mixture
 from jaxae.parts import bind
 from jaxae.types import Batch, Method, Net, Normal, Weight
 
-DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
 EDGE = 0.05  # a pseudo-input starts this far from black and white: nearer, the sigmoid lets little gradient through
 NOISE = 0.1  # of the start, in logits: where there are more pseudo-inputs than images, it tells the copies apart
 

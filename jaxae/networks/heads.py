@@ -1,4 +1,4 @@
-"""Small networks on vectors: between latent layers, discriminators, the nets inside a flow."""
+"""Small networks on vectors: between latent layers, discriminators."""
 
 from collections.abc import Callable
 

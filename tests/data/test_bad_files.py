@@ -49,6 +49,7 @@ def spoiled(value, dtype=np.float32):
             "value 200.0 at image 7, row 2, column 3, channel 0: floats lie in [0, 1]: divide by 255",
         ),
         (spoiled(1e9), "divide by the greatest value"),
+        (GREY / 255 * 16.0, "floats lie in [0, 1]: divide by the greatest value, which is "),
         (spoiled(300, np.int16), "value 300 at image 7"),
         (spoiled(-1, np.int64), "value -1 at image 7, row 2, column 3, channel 0: integers lie in 0..255"),
         (GREY.astype(complex), "complex128"),
@@ -140,3 +141,13 @@ def test_missing_file_suggests_its_neighbour(tmp_path):
     saved(tmp_path, GREY, "faces.npy")
     assert f"did you mean {tmp_path / 'faces.npy'}?" in refused(tmp_path / "face.npy")
     assert "no such file" in refused(tmp_path / "no" / "where.npy")
+
+
+def test_an_archive_of_images_is_told_to_be_unpacked(tmp_path):
+    path = tmp_path / "images.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        for n in range(2000):
+            archive.writestr(f"img_{n}.png", b"")
+    said = refused(path)
+    assert "img_4.png and 1,995 more: expected x, images or arr_0" in said
+    assert said.endswith("; of images: unpack it, a folder of them is read")

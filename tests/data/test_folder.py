@@ -163,7 +163,7 @@ def test_images_beside_classes_are_refused(tmp_path):
     ("folders", "words"),
     [
         (["bus", "car", "train"], "folder train beside bus: is train a split or a class?"),
-        (["train", "testing"], "folder train beside testing: is train a split or a class?"),
+        (["train", "others"], "folder train beside others: is train a split or a class?"),
         (["test", "bus"], "folder test beside bus: is test a split or a class?"),
         (["train/cat", "val/cat", "more/cat"], "folder train beside more: is train a split or a class?"),
         (["train", "test", "."], "folder test beside 00.png: is test a split or a class?"),
@@ -245,3 +245,17 @@ def test_a_link_moved_to_another_split_is_seen(tmp_path):
     source = load(str(tmp_path / "set"))
     assert source.sizes() == {"train": 3, "validation": 3, "test": 3}
     np.testing.assert_array_equal(source.test.rows[..., 0], array[:3])
+
+
+def test_training_and_testing_are_splits_and_not_two_classes(tmp_path):
+    for split in ("training", "testing"):
+        for label in ("0", "1"):
+            flat(tmp_path / split / label, 6)
+    source = load(str(tmp_path), validation=2)
+    assert source.classes == ("0", "1") and source.sizes() == {"train": 10, "validation": 2, "test": 12}
+
+
+def test_a_class_whose_name_is_no_text_is_refused(tmp_path):
+    for label in (b"cat", b"caf\xe9"):
+        flat(tmp_path / os.fsdecode(label), 6)
+    assert "its name is no text: rename it" in refused(tmp_path)

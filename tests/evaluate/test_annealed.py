@@ -148,7 +148,7 @@ def test_with_many_steps_the_bounds_close_on_the_exact_value():
     np.testing.assert_allclose(of["gap"], of["upper"] - of["lower"], atol=1e-4)
     np.testing.assert_allclose([of["lower"], of["upper"]], [exact, exact], atol=1.2)
     assert np.abs(of["lower_acceptance"] - of["upper_acceptance"]).max() < 0.1
-    assert (of["lower_ess"] > 2).all() and (of["upper_var"] < 0.2).all()
+    assert (of["lower_ess"] > 2).all() and (of["upper_var"] < 0.3).all()
 
 
 def test_reverse_is_the_upper_bound_of_images_whose_latents_are_given():
@@ -160,6 +160,7 @@ def test_reverse_is_the_upper_bound_of_images_whose_latents_are_given():
     assert wrong.mean() < -3, "from latents of low p(z|x) it is no upper bound"
 
 
+@pytest.mark.slow
 def test_latents_of_several_layers_are_annealed_together():
     """h2 ~ N(0, 1), h1 = h2 a + noise, x = h1 w + b + noise: hvae2 with linear maps."""
     latent = 3
@@ -179,6 +180,7 @@ def test_latents_of_several_layers_are_annealed_together():
     assert abs(np.mean(of["upper"] - exact)) < 4 * np.std(of["upper"] - exact) / np.sqrt(N) < 0.8
 
 
+@pytest.mark.slow
 def test_labels_reach_the_likelihood_and_the_simulation():
     """p(x|y) of a conditional VAE: the label's row of the decoder moves the mean of x."""
     method, batch = small.method("cvae", "gaussian", 1, scale=SCALE), small.batch(N)

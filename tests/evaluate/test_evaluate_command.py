@@ -7,6 +7,7 @@ import pytest
 
 from jaxae import run, sweep
 from jaxae.cli import status
+from jaxae.errors import InputError
 from jaxae.evaluate.bench import Settings
 from jaxae.files import read_json
 from tests import made
@@ -116,6 +117,15 @@ def test_what_annealing_is_of_is_told_where_nothing_else_is_measured(tmp_path):
 def test_a_reconstruction_of_other_than_what_is_encoded_is_told(tmp_path):
     found = run.evaluate_run(run.train(small(steps=2, method="denoising_ae"), tmp_path / "run"), samples=2)
     assert "reconstruction: of corrupted images, held-out ones too" in found["notes"]["likelihood"]
+
+
+def test_measures_of_another_split_are_not_kept_for_those_of_the_test_split(tmp_path):
+    trained = made.trained(tmp_path / "run")
+    found = run.evaluate_run(trained, "validation", samples=2)
+    with pytest.raises(InputError, match="measures of validation, seed 0: only test, 0 are kept"):
+        run.store(trained, found)
+    with pytest.raises(InputError, match="samples 99999999999: expected 2 to"):
+        run.scores(trained, samples=99999999999)
 
 
 def test_a_group_that_is_not_possible_now_keeps_what_was_said_of_its_numbers(tmp_path):

@@ -132,6 +132,7 @@ def test_a_step_is_the_separate_steps_of_the_players(name):
     assert not np.allclose(params["likelihood"]["log_var"], start.params["likelihood"]["log_var"], atol=1e-4)
 
 
+@pytest.mark.slow
 @adversarial
 def test_adam_of_the_discriminator_has_its_own_settings(name):
     """Its first step is the sign of the gradient times its own rate, which may be a schedule; then its own decays."""
@@ -253,6 +254,7 @@ def test_the_discriminator_of_permuted_codes_finds_the_total_correlation():
     assert abs(metrics["total_correlation"][-300:].mean() + 0.5 * np.log(1 - r**2)) < 0.03
 
 
+@pytest.mark.slow
 def test_at_the_prior_itself_the_discriminator_can_do_no_better_than_a_coin():
     _, metrics = trained("aae", 1, lambda key, n: jax.random.normal(key, (n, 1)), 0.01, 500)
     assert abs(metrics["discriminator"][-100:].mean() - 2 * np.log(2)) < 0.01

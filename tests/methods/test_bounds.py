@@ -38,7 +38,7 @@ VARIABLES = small.variables(VAE, BATCH)
 
 
 def said(method, variables=VARIABLES, keys=None):
-    return small.jit(method.loss)(variables, same_keys() if keys is None else keys, BATCH, jnp.asarray(0))
+    return jax.jit(method.loss)(variables, same_keys() if keys is None else keys, BATCH, jnp.asarray(0))
 
 
 def gradient(method, variables=VARIABLES, keys=None):
@@ -47,14 +47,14 @@ def gradient(method, variables=VARIABLES, keys=None):
     def mean_loss(params):
         return jnp.mean(said(method, variables._replace(params=params), keys).loss)
 
-    return small.jit(jax.grad(mean_loss))(variables.params)
+    return jax.jit(jax.grad(mean_loss))(variables.params)
 
 
 def over_draws(fn, count):
     """fn(keys), for that many independent sets of keys; in float64."""
     seeds = jnp.arange(count)
     of_seed = partial(random.example_keys, jax.random.key(7), index=BATCH.index)
-    found = small.jit(jax.vmap(lambda seed: fn(of_seed(seed))))(seeds)
+    found = jax.jit(jax.vmap(lambda seed: fn(of_seed(seed))))(seeds)
     return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), found)
 
 

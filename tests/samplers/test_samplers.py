@@ -128,6 +128,7 @@ WORDS = np.stack(np.unravel_index(np.arange(81), (3, 3, 3, 3)), axis=1).astype(n
 JOINT = START[WORDS[:, 0]] * np.prod([MOVE[WORDS[:, i], WORDS[:, i + 1]] for i in range(3)], axis=0)
 
 
+@pytest.mark.slow
 def test_a_transformer_learns_the_joint_of_the_codes_and_draws_from_it(monkeypatch):
     use(monkeypatch, 300, 3e-3)
     rng = np.random.default_rng(0)

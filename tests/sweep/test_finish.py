@@ -56,6 +56,7 @@ def test_a_sweep_that_diverged_as_a_whole_is_as_a_run_that_did(tmp_path, capsys)
     assert "table.csv" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_command_that_diverges_ends_with_1(tmp_path, capsys):
     words = "sweep --seeds 0:2 --steps 5 --width 8 --latent 2 --learning-rate 1e30 --optimizer sgd --quiet"
     assert cli.status([*words.split(), "--run", str(tmp_path / "s")]) == 1
