@@ -180,7 +180,7 @@ def build(config: Config, net: Net | None = None, source: Source | None = None) 
     if net is not None or own.is_own(config.method):
         _check_own(setup)
     if setup.method.given is not None:
-        _check_labels(source, setup.net.classes)
+        _check_labels(source, setup.net.seen)
     return setup
 
 
@@ -237,7 +237,10 @@ def _network(config: Config, source: Source) -> Net:
 def _informed(net: Net, source: Source) -> Net:
     """With what a loss may need to know of the data, where the user has not said it."""
     labels = source.train.labels
-    return net._replace(examples=net.examples or len(labels), classes=net.classes or int(labels.max()) + 1)
+    seen = tuple(np.unique(labels[labels >= 0]).tolist())
+    return net._replace(
+        examples=net.examples or len(labels), classes=net.classes or int(labels.max()) + 1, seen=net.seen or seen
+    )
 
 
 def training_mean(source: Source, binarize: str) -> np.ndarray:
@@ -262,16 +265,10 @@ def _weights(config: Config, total: int, epoch: float) -> dict[str, Any]:
     return {**own, "learning_rate": schedules.make(config.learning_rate, total, epoch)}
 
 
-def _check_labels(source: Source, classes: int) -> None:
+def _check_labels(source: Source, seen: tuple[int, ...]) -> None:
     """Raises InputError where a method that is told the label would meet one of which it has no training example."""
-    there = set(source.train.labels.tolist())
-    if missing := sorted(set(range(classes)) - there):
-        raise InputError(
-            f"{source.name}: no training example has label {missing[0]}, of {classes} classes: expected labels from 0 "
-            "on without a gap (-1: unknown)"
-        )
     for name in SPLITS:
-        if new := sorted(set(source.split(name).labels.tolist()) - there - {-1}):
+        if new := sorted(set(source.split(name).labels.tolist()) - {*seen, -1}):
             raise InputError(
                 f"{source.name}: label {new[0]} is in its {name} split, and no training example has it: expected the "
                 "classes of the training split (-1: unknown)"

@@ -111,6 +111,8 @@ class Net(NamedTuple):
     """In the training split: what an estimate of the aggregated posterior must know; 0 where it is not known."""
     classes: int = 0
     """Labels run from 0 to classes - 1; 0 where the data has none."""
+    seen: tuple[int, ...] = ()
+    """Those of them that a training example has; empty where that is not known."""
 
 
 class Generative(NamedTuple):

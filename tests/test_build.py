@@ -66,7 +66,6 @@ def relabelled(**splits):
 
 
 LABELS = {
-    "train": ([1, 2, 3] * 2, "no training example has label 0, of 4 classes"),
     "test": ([0, 1, 4] * 2, "label 4 is in its test split, and no training example has it"),
     "validation": ([0, 3, 4] * 2, "label 3 is in its validation split"),
 }
@@ -79,6 +78,25 @@ def test_a_method_that_is_told_the_label_needs_examples_of_each(split):
     with pytest.raises(InputError, match=message):
         build(Config(method="cvae", batch_size=4, steps=2), source=source)
     assert build(Config(method="vae", batch_size=4, steps=2), source=source).method, "others do not look at it"
+
+
+def test_a_class_without_an_example_is_neither_drawn_nor_averaged():
+    """Labels may begin at one, as EMNIST's letters do."""
+    splits = dict.fromkeys(("train", "validation", "test"), [1, 3, 3] * 2)
+    setup = build(Config(method="cvae", batch_size=4, steps=2, latent=2, width=4), source=relabelled(**splits))
+    assert (setup.net.classes, setup.net.seen) == (4, (1, 3))
+    variables = setup.init().variables
+
+    def keys():
+        return jax.random.split(jax.random.key(0), 20)
+
+    z = jnp.zeros((1, 2))
+    one, three = (setup.method.given(jnp.asarray(y)).decode(variables, z) for y in (1, 3))
+    np.testing.assert_allclose(setup.method.decode(variables, z), (one + three) / 2, rtol=1e-5)
+    for_codes = [random.split(keys())[0] for _ in range(2)]  # as `sample` draws them where it draws a label too
+    known = [setup.method.given(jnp.full(20, y)).sample(variables, k) for y, k in zip((1, 3), for_codes)]
+    drawn = setup.method.sample(variables, keys())
+    assert all(any(np.allclose(x, of[n], rtol=1e-5) for of in known) for n, x in enumerate(drawn))
 
 
 def test_labels_that_are_not_known_are_no_class():

@@ -24,6 +24,7 @@ def cvae(net: Net, *, beta: Weight = 1.0) -> Method:
     """
     if net.classes < 1:
         raise InputError(f"classes {net.classes}: a conditional VAE expected labels: choose data that has them")
+    seen = jnp.asarray(net.seen or tuple(range(net.classes)))  # a class without an example has learned nothing
     base = gaussian.bind(net, code=net.latent + net.classes, channels=1)
     parts = base.parts
     init = with_params(
@@ -54,15 +55,14 @@ def cvae(net: Net, *, beta: Weight = 1.0) -> Method:
         return LogWeight(log_px, densities.standard_normal(z), densities.normal(z, q))
 
     def decode(variables, z):
-        classes = jnp.arange(net.classes)
-        return jnp.mean(jax.vmap(lambda y: parts.decode(variables, told(z, y)))(classes), axis=0)
+        return jnp.mean(jax.vmap(lambda y: parts.decode(variables, told(z, y)))(seen), axis=0)
 
     def draw(variables, keys, label):
         return parts.decode(variables, told(base.prior.draw(variables, keys), label))
 
     def sample(variables, keys):
         for_z, for_label = random.split(keys)
-        return draw(variables, for_z, jax.vmap(lambda key: jax.random.randint(key, (), 0, net.classes))(for_label))
+        return draw(variables, for_z, seen[jax.vmap(lambda key: jax.random.randint(key, (), 0, len(seen)))(for_label)])
 
     def given(label):
         return method._replace(
