@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 
 from jaxae import methods
@@ -254,6 +255,20 @@ def test_identity_sees_what_decides_the_result(name):
     config, other = pair(name, OTHER)
     assert other.identity() != config.identity()
     assert any(line.startswith(f"{name}: ") for line in config.difference(other))
+
+
+def test_a_scale_that_nothing_has_decides_no_result():
+    assert Config(scale=0.5).identity() == Config().identity()
+    wide, narrow = (Config(likelihood="gaussian", scale=scale) for scale in (0.5, 0.1))
+    assert wide.difference(narrow) == ["scale: 0.5 -> 0.1"]
+
+
+def test_numpys_numbers_are_numbers():
+    config = Config(latent=np.int64(2), learning_rate=np.float32(0.5), hyperparameters={"beta": np.float64(3)})
+    assert config == Config(latent=2, learning_rate=0.5, hyperparameters={"beta": 3.0})
+    assert type(config.latent) is int and type(config.hyperparameters["beta"]) is float
+    with pytest.raises(InputError, match="eps 1e-50: expected a value above 0"):
+        Config(eps=1e-50)
 
 
 def test_validation_decides_the_result_of_a_run_that_may_stop_early():
