@@ -19,6 +19,7 @@ from jaxae.evaluate import groups, metrics
 from jaxae.evaluate.bench import Bench, Model, Settings
 from jaxae.methods.svae import direction
 from jaxae.names import METRICS
+from jaxae.types import Variables
 
 N, SHAPE, LATENT = 60, (4, 4, 1), 4
 EVERY = list(methods.entries())
@@ -266,3 +267,31 @@ def test_a_part_of_a_view_keeps_each_examples_pixels_and_keys():
     np.testing.assert_array_equal(
         part.map(lambda batch: jax.random.key_data(part.keys(batch, "noise"))), keys[part.only]
     )
+
+
+@pytest.mark.slow
+def test_codes_that_are_the_factors_are_scored_as_such():
+    """The whole grid is looked up by its factors, which take different numbers of values."""
+    sizes = (4, 3, 2)
+    grid = np.indices(sizes, dtype=np.uint8).reshape(3, -1).T
+
+    def decode(rows):
+        shares = rows.astype(jnp.float32) / jnp.asarray(sizes, jnp.float32)[None]
+        return jnp.zeros((len(rows), *SHAPE)).at[:, 0, :3, 0].set(shares)
+
+    part = Split(grid, np.full(len(grid), -1, np.int32), grid.astype(np.int32))
+    made = Source(
+        "made", SHAPE, part, part, part, about="a grid", factor_names=("a", "b", "c"), factor_sizes=sizes, decode=decode
+    )
+    plain = bench("ae", of=made, likelihood="gaussian")
+
+    def method(numbers):
+        return plain.make(numbers)._replace(embed=lambda variables, batch: batch.x[:, 0, :3, 0])
+
+    def view(split):
+        return View(made.split(split), pixels.make("none", decode), jax.random.key(3), 10)
+
+    of = dataclasses.replace(plain, make=method, view=view)
+    (found,) = metrics.measures(["disentanglement"], of)([Model({}, Variables({}, ()), 5)])
+    for name in ("beta_vae_score", "factor_vae_score", "mig", "dci_disentanglement", "modularity", "irs"):
+        assert found[name] == pytest.approx(1.0, abs=0.03), name
