@@ -89,6 +89,13 @@ def test_splits_and_seeds_of_the_evaluation_are_the_users(runs, capsys):
     assert elbo[0] == pytest.approx(elbo[2], abs=0.5)
 
 
+@pytest.mark.parametrize("more", [("--checkpoint", "last"), ("--seed", "1"), ("--split", "validation")])
+def test_only_the_usual_measures_are_kept(runs, capsys, more):
+    before = (runs / "vae" / "evaluation.json").read_bytes()
+    assert say(capsys, "evaluate", runs / "vae", "--samples", 3, *more)[0] == 0
+    assert (runs / "vae" / "evaluation.json").read_bytes() == before
+
+
 def test_digest_is_one_line(runs, capsys):
     code, out, _ = say(capsys, "digest", runs / "vae")
     assert code == 0 and out == digest_of(runs / "vae") + "\n" and len(out) == 65
