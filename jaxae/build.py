@@ -194,7 +194,7 @@ def of_net(config: Config, net: Net | None) -> Config:
         if (given := getattr(config, name)) not in (getattr(usual, name), net.likelihood.name):
             raise InputError(f"{name} {given!r}: net= takes its place, or says another: leave it out")
     kind = net.likelihood.name if net.likelihood.name in LIKELIHOODS else None
-    binarize = config.binarize or (None if net.likelihood.name == "bernoulli" else "none")
+    binarize = config.binarize or (None if kind else "none")
     return dataclasses.replace(config, latent=net.latent, likelihood=kind, binarize=binarize)
 
 
