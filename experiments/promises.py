@@ -19,11 +19,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxae import sweep
-from jaxae.build import Setup, build
+from jaxae.build import build
 from jaxae.config import Config
-from jaxae.loop import Chunk, make_programs
 from jaxae.parallel import Layout, make_mesh
+from jaxae.programs import make_programs
+from jaxae.setup import Setup
 from jaxae.sweep import lanes as lane_rules
+from jaxae.train import Chunk
 
 NETWORKS = {
     "mlp, 2 x 64, batch 32": {"network": "mlp", "width": 64, "depth": 2, "batch_size": 32},

@@ -3,14 +3,12 @@
 import dataclasses
 import hashlib
 import json
-import math
 import os
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from jaxae import home, methods, names, own, schedules
+from jaxae import methods, names, own, schedules, values
 from jaxae.errors import InputError, unknown
 from jaxae.networks import catalogue
 
@@ -82,7 +80,7 @@ class Config:
 
     def __post_init__(self) -> None:
         for spec in fields(self):
-            object.__setattr__(self, spec.name, _checked(spec, getattr(self, spec.name)))
+            object.__setattr__(self, spec.name, values.field(spec, getattr(self, spec.name)))
         entry = methods.entry(self.method)
         known = {h.name: h for h in entry.hyperparameters}
         if taken := sorted(known.keys() & {f.name for f in fields(self)}):
@@ -91,8 +89,8 @@ class Config:
         for name in self.hyperparameters:
             if name not in known:
                 raise unknown(f"hyperparameter of {entry.name}", name, known)
-        values = {n: _hyperparameter(known[n], v) for n, v in self.hyperparameters.items()}
-        object.__setattr__(self, "hyperparameters", values)
+        given = {n: values.hyperparameter(known[n], v) for n, v in self.hyperparameters.items()}
+        object.__setattr__(self, "hyperparameters", given)
         if self.weight_decay and self.optimizer not in names.DECAYING:
             decaying = ", ".join(names.DECAYING)
             raise InputError(f"weight_decay {self.weight_decay}: {self.optimizer} has none: expected one of {decaying}")
@@ -183,9 +181,9 @@ class Config:
             free.add("order_seed")
         if self.resolved().likelihood == "bernoulli":
             free.add("scale")
-        values = {k: v for k, v in self.resolved().to_dict().items() if k not in free}
+        deciding = {k: v for k, v in self.resolved().to_dict().items() if k not in free}
         data = os.path.basename(self.data) if names.is_path(self.data) else self.data
-        return values | {"method": own.short(self.method), "data": data}
+        return deciding | {"method": own.short(self.method), "data": data}
 
     def identity(self) -> str:
         """Eight hex digits that name the result this config leads to."""
@@ -200,8 +198,8 @@ class Config:
     def needs_horizon(self) -> bool:
         """Whether a longer run is not this one's continuation: a schedule is stretched over the run, or it may stop
         early (the last step is validated wherever it falls)."""
-        values = [self.learning_rate, *self.resolved().hyperparameters.values()]
-        return self.patience is not None or any(schedules.needs_horizon(value) for value in values)
+        weights = [self.learning_rate, *self.resolved().hyperparameters.values()]
+        return self.patience is not None or any(schedules.needs_horizon(weight) for weight in weights)
 
 
 def default_shards(batch_size: int) -> int:
@@ -209,127 +207,13 @@ def default_shards(batch_size: int) -> int:
     return next(n for n in (8, 4, 2, 1) if batch_size % n == 0)
 
 
-def from_dict(values: Mapping[str, Any], where: str = "config") -> Config:
+def from_dict(parsed: Mapping[str, Any], where: str = "config") -> Config:
     """A Config from parsed JSON. A method of the user's own that it names must be one they have named before."""
     known = {f.name for f in fields(Config)}
-    for name in values:
+    for name in parsed:
         if name not in known:
             raise InputError(f"{where}: unknown field {name!r}: written by another version of jaxae?")
-    if not isinstance(values.get("hyperparameters", {}), Mapping):
-        raise InputError(f"{where}: hyperparameters {values['hyperparameters']!r}: expected an object: restore it")
-    own.must_be_known(str(values.get("method")), where)
-    return Config(**values)
-
-
-def _checked(spec: dataclasses.Field, value: Any) -> Any:
-    rules, value = spec.metadata, _plain(value)
-    flag = f"{spec.name} {value!r}"
-    if value is None and "None" in str(spec.type):
-        return None
-    if spec.name == "method":
-        value = own.absolute(value) if own.is_own(str(value)) else value
-        methods.entry(value)
-    if spec.name == "data" and isinstance(value, str) and names.is_path(value):
-        value = os.path.abspath(home.expanded(value))  # a run is read from other folders than it was begun in
-    if choices := rules.get("choices"):
-        if value not in choices:
-            raise unknown(spec.name, value, choices)
-    elif rules.get("duration"):
-        value = _duration(spec.name, value)
-    elif rules.get("schedule"):
-        value = _schedule(spec.name, value)
-    elif spec.name != "hyperparameters":
-        value = _ranged(flag, value, spec)
-    return value
-
-
-def _plain(value: Any) -> Any:
-    """A NumPy number as Python's."""
-    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
-
-
-def _ranged(flag: str, value: Any, spec: dataclasses.Field) -> Any:
-    """A plain field's value: of its type, within its bounds."""
-    rules, kind = spec.metadata, str(spec.type)
-    if kind == "<class 'bool'>":
-        if not isinstance(value, bool):
-            raise InputError(f"{flag}: expected true or false")
-    elif "int" in kind:
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise InputError(f"{flag}: expected a whole number")
-    elif "float" in kind:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise InputError(f"{flag}: expected a finite number")
-        value = float(value)
-    elif not isinstance(value, str) or not value:
-        raise InputError(f"{flag}: expected text")
-    limits = (
-        ("low", lambda v, b: v >= b, "at least"),
-        ("high", lambda v, b: v <= b, "at most"),
-        ("above", lambda v, b: _single(v) > b, "a value above"),
-        ("below", lambda v, b: _single(v) < b, "a value below"),
-    )
-    for rule, holds, words in limits:
-        if rule in rules and not holds(value, rules[rule]):
-            raise InputError(f"{flag}: expected {words} {rules[rule]}")
-    return value
-
-
-def _single(value: float) -> float:
-    """As the device has it, in single precision."""
-    try:
-        return struct.unpack("f", struct.pack("f", value))[0]
-    except OverflowError:
-        return math.copysign(math.inf, value)
-
-
-def _number(value: Any) -> Any:
-    """Text that is a number, as that number: "500" and 500 are the same config."""
-    for kind in (int, float):
-        try:
-            return kind(value) if isinstance(value, str) else value
-        except ValueError:
-            continue
-    return value.strip()
-
-
-def _duration(name: str, value: Any) -> int | str:
-    value = _number(value)
-    try:
-        schedules.duration(value, total=1000, epoch=10)
-    except InputError as error:
-        raise InputError(f"{name}: {error}") from None
-    if name == "steps" and "%" in str(value):
-        raise InputError(f"{name} {value!r}: expected steps (5000) or epochs (100e)")
-    return value if isinstance(value, str) else round(value)
-
-
-def _schedule(name: str, value: Any) -> float | str:
-    value = _number(value)
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise InputError(f"{name} {value!r}: expected a number or a schedule such as linear(0, 1, 20e)")
-    try:
-        schedules.check(value)
-    except InputError as error:
-        raise InputError(f"{name}: {error}") from None
-    if isinstance(value, str):
-        return value
-    if not math.isfinite(value) or value < 0:
-        raise InputError(f"{name} {value!r}: expected a finite number, at least 0")
-    return float(value)
-
-
-def _hyperparameter(spec: methods.Hyperparameter, value: Any) -> Any:
-    if spec.scheduled:
-        return _schedule(spec.name, _plain(value))
-    kind, value = type(spec.default), _plain(value)
-    value = value if kind is str else _number(value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if kind is bool and str(value).lower() in ("true", "false"):
-        value = str(value).lower() == "true"
-    if type(value) is not kind:
-        raise InputError(f"{spec.name} {value!r}: expected {kind.__name__}, as in the default {spec.default!r}")
-    if kind is float and not math.isfinite(value):
-        raise InputError(f"{spec.name} {value!r}: expected a finite number")
-    return value
+    if not isinstance(parsed.get("hyperparameters", {}), Mapping):
+        raise InputError(f"{where}: hyperparameters {parsed['hyperparameters']!r}: expected an object: restore it")
+    own.must_be_known(str(parsed.get("method")), where)
+    return Config(**parsed)

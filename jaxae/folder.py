@@ -8,28 +8,22 @@ evaluation.json, report.html; samplers/ once something was fitted to its codes. 
 import contextlib
 import fcntl
 import hashlib
-import importlib.metadata
 import os
-import platform
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from jaxae import command, home, own
+from jaxae import home, own
 from jaxae.config import Config, from_dict
 from jaxae.errors import InputError
 from jaxae.files import read_json, write_json
 from jaxae.plan import Member, Plan, find
 
-if TYPE_CHECKING:
-    from jaxae.data.source import Source
-
 LOCK = ".lock"
 LEFTOVER = re.compile(r"\.lock|\.(config|record|sweep)\.json\w{8}")
 """The lock, and what `write_json` writes beside the file to come."""
-LIBRARIES = ("jaxae", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
 FORMAT = 1  # of sweep.json
 SWEEP = {
     "base": dict, "seeds": list, "grid": dict, "members": list, "shared_batches": bool, "lanes": str, "block": int,
@@ -312,40 +306,3 @@ def locked(path: Path, shared: bool = False) -> Iterator[None]:
         except OSError:
             raise InputError(f"{path}: another process is training here") from None
         yield
-
-
-def record(config: Config, folder: Path, source: "Source", modules: dict | None = None) -> dict[str, Any]:
-    """What it takes to repeat the run and to know where it ran. With modules of the user's own no command does:
-    `modules`, what tells their net from another, is kept instead."""
-    import jax
-
-    devices = jax.devices()
-    code = {"method_sha256": own.sha256(config.method)} if own.is_own(config.method) else {}
-    how: dict[str, Any] = {"command": command.of_run(config, folder)}
-    if modules:
-        how = {"network": "the user's own modules", "modules": modules}
-    return {
-        **how,
-        "versions": {name: _version(name) for name in LIBRARIES} | {"python": platform.python_version()},
-        "device": f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})",
-        "threads": _threads(),
-        "prng": str(jax.random.key_impl(jax.random.key(0))),
-        "data": {"name": source.name, "about": source.about, "sha256": source.digest, "sizes": source.sizes()},
-        **code,
-    }
-
-
-def _threads() -> int | None:
-    """Of the CPU backend's pool, whose size changes bits: $NPROC, or the cores this process may use."""
-    if pinned := os.environ.get("NPROC"):
-        if not pinned.isdecimal() or pinned == "0":
-            raise InputError(f"NPROC {pinned!r}: expected a whole number of threads, at least 1, or no such variable")
-        return int(pinned)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-
-def _version(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"

@@ -8,29 +8,26 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxae import axis, hosts, methods, optim
-from jaxae.build import Setup
+from jaxae import hosts, methods, optim
 from jaxae.checkpoint import Checkpoints
-from jaxae.config import Config
 from jaxae.data import feed as feeds
 from jaxae.errors import Diverged, Interrupted
 from jaxae.log import Log, Meter, NoLog, Rows
-from jaxae.networks import NETWORKS
-from jaxae.parallel import Layout, in_place, products
+from jaxae.parallel import Layout
+from jaxae.programs import Programs, make_feed
 from jaxae.progress import Bar, Progress
 from jaxae.schedules import at_step
-from jaxae.train import Chunk, make_eval_step, make_train_chunk, make_train_step
+from jaxae.setup import Setup
+from jaxae.train import Chunk
 from jaxae.types import PyTree, TrainState
 
 CALL_SECONDS = 0.5  # about how long one compiled call takes: how soon a signal is seen
-WIDE = 500  # rows of a product, from which on `parallel.products` pays
-FEED_BYTES = 2**26  # of the order of the data, in one call of all lanes
 
 
 @dataclass
@@ -79,13 +76,6 @@ class Lane:
         shown = {name: w for name, w in weights if callable(w) or name == "learning_rate"}
         now = {name: float(at_step(weight, step - 1)) for name, weight in shown.items()}
         self.log.write(step, {"epoch": step / self.setup.epoch, **self.meter.flush(), **now, **speed})
-
-
-class Programs(NamedTuple):
-    """What the loop compiles, for any number of lanes: made once, they serve all waves of a sweep."""
-
-    chunk: Callable[..., Chunk]
-    score: Callable[[Any, Any], dict[str, jax.Array]]
 
 
 @dataclass
@@ -294,59 +284,6 @@ class Loop:
         said = hosts.agree(np.array([call, max(self.asked, default=0)]))
         self.known = int(said[:, 1].max())
         return int(said[0, 0])
-
-
-def make_feed(setup: Setup, layout: Layout, lanes: int = 1) -> feeds.Feed:
-    """The training split's batches: on the devices where they fit; streamed, each process its own part, where not."""
-    config, split = setup.config, setup.source.train
-    resident = feeds.fits(split) and hosts.count() == 1 if config.stream == "auto" else config.stream == "no"
-    cadence = (setup.every(every) for every in (config.log_every, config.validate_every, config.checkpoint_every))
-    capacity = max(1, min(config.chunk, setup.total, FEED_BYTES // (4 * config.batch_size * lanes), *cadence))
-    return feeds.Feed(
-        split, setup.pixels, setup.order_seed, config.batch_size, capacity, resident=resident, lanes=lanes,
-        place=layout.shard, columns=layout.columns(config.batch_size),
-    )  # fmt: skip
-
-
-def make_programs(setup: Setup, layout: Layout) -> Programs:
-    chunk = make_chunk(setup, make_feed(setup, layout).fetch, layout.axis_name)
-    options = in_place() | (products() if wide(setup.config) else {})
-    return Programs(layout.training(chunk, options), layout.reading(make_score(setup)))
-
-
-def make_chunk(setup: Setup, fetch: Callable, axis_name: str | None = None):
-    """chunk(((state, (numbers, key, count)), feed), data) -> Chunk. The learning rate and the method's weights are
-    arguments, not constants: one program for all their values, with the same arithmetic wherever it is transformed."""
-
-    def chunk(own, data):
-        state, (numbers, key, count), feed = own
-        method, tx = setup.make(numbers)
-        config = setup.config
-        shards = config.shards if config.exact else None
-        step = make_train_step(method, tx, axis_name, microbatches=config.accumulate, shards=shards)
-        with axis.over(axis_name):
-            return make_train_chunk(step, fetch)(key, state, data, feed, count)
-
-    return chunk
-
-
-def wide(config: Config) -> bool:
-    """Whether a step lives by products of many rows in dense layers: then `products` are its compiler's options."""
-    assert config.network  # resolved
-    samples = (config.hyperparameters.get(name) for name in ("k", "groups"))
-    rows = config.batch_size * math.prod(n for n in samples if isinstance(n, int))
-    return NETWORKS[config.network].file == "dense" and rows >= WIDE
-
-
-def make_score(setup: Setup):
-    """score((variables, numbers), (keys, batch, step)) -> per-example metrics of held-out data [batch]."""
-
-    def score(own, shared):
-        (variables, numbers), (keys, batch, step) = own, shared
-        keys = jax.random.clone(keys)  # on purpose every lane draws the same
-        return make_eval_step(setup.held_out(numbers))(variables, keys, batch, step)
-
-    return score
 
 
 def next_call(call: int, count: int, seconds: float) -> int:

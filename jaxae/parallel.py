@@ -6,11 +6,9 @@ them is always the same pure function; nothing here knows what it computes.
 
 import contextlib
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -18,14 +16,12 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
+from jaxae.compiler import Options
 from jaxae.errors import InputError
 from jaxae.types import PyTree
 
 Own = Any
 Shared = Any
-Options = dict[str, str | bool]
-"""A compiler's."""
-GROUP = Path("/sys/fs/cgroup")  # a container's limits, where it has any
 
 
 def virtual(count: int) -> None:
@@ -35,58 +31,6 @@ def virtual(count: int) -> None:
     if count > 1 and not said:
         with contextlib.suppress(RuntimeError):  # in use already
             jax.config.update("jax_num_cpu_devices", count)
-
-
-def device_memory() -> int:
-    """Bytes that a device has in all."""
-    stats = jax.local_devices()[0].memory_stats() or {}
-    return int(stats.get("bytes_limit") or _host_memory()[0])
-
-
-def free_memory() -> int:
-    """Bytes that the host could still give."""
-    return _host_memory()[1]
-
-
-def _host_memory() -> tuple[int, int]:
-    """(in all, free), of the machine or of the control group that this process may not leave. Pages that hold files
-    count as free: they are given up when asked for."""
-    page = os.sysconf("SC_PAGE_SIZE")
-    whole = free = os.sysconf("SC_PHYS_PAGES") * page
-    with contextlib.suppress(ValueError):  # macOS does not tell
-        free = os.sysconf("SC_AVPHYS_PAGES") * page
-    with contextlib.suppress(OSError, TypeError):  # elsewhere than on Linux
-        said = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
-        free = int(said[1]) * 1024  # type: ignore[index]
-    with contextlib.suppress(OSError, ValueError):  # no limit says "max"
-        most, used = (int((GROUP / f"memory.{name}").read_text()) for name in ("max", "current"))
-        files = re.search(r"^inactive_file (\d+)", (GROUP / "memory.stat").read_text(), re.MULTILINE)
-        whole, free = min(whole, most), min(free, most - used + int(files[1] if files else 0))
-    return whole, free
-
-
-def products() -> Options:
-    """Compiler options of a program that lives by matrix products of many rows: on a CPU, XLA's newer library for them
-    (YNN) takes up to a quarter longer than its older one (Eigen)."""
-    return _known("xla_cpu_experimental_ynn_fusion_type", "")
-
-
-def in_place() -> Options:
-    """Compiler options of a program that updates what it also reads: on a CPU, XLA else copies parameters that the
-    backward pass reads before they change. Only where values lie changes, no bit of any."""
-    return _known("xla_cpu_copy_insertion_use_region_analysis", True)
-
-
-@cache
-def _known(option: str, value: str | bool) -> Options:
-    """The option, on a CPU whose XLA knows it; else none."""
-    if jax.default_backend() != "cpu":
-        return {}
-    try:
-        jax.jit(lambda: (), compiler_options={option: value}).lower().compile()
-    except jax.errors.JaxRuntimeError:
-        return {}
-    return {option: value}
 
 
 def make_mesh(seed: int = 1, data: int = 1) -> Mesh:

@@ -15,9 +15,9 @@ import jax
 import numpy as np
 from jaxtyping import Shaped
 
-from jaxae import files, hosts, methods, optim, own
-from jaxae import folder as folders
-from jaxae.build import Setup, build, of_net
+from jaxae import files, hosts, memory, methods, optim, own
+from jaxae import record as records
+from jaxae.build import build, of_net
 from jaxae.checkpoint import Checkpoints, Restored
 from jaxae.config import Config
 from jaxae.digest import digest, named_leaves
@@ -26,9 +26,11 @@ from jaxae.evaluate.bench import USUAL, Bench, Model, Settings
 from jaxae.evaluate.measures import GREY
 from jaxae.folder import RunFolder
 from jaxae.log import Log, NoLog, import_wandb
-from jaxae.loop import Lane, Loop, Watch, make_programs
-from jaxae.parallel import Layout, device_memory, make_mesh
+from jaxae.loop import Lane, Loop, Watch
+from jaxae.parallel import Layout, make_mesh
+from jaxae.programs import make_programs
 from jaxae.progress import Progress
+from jaxae.setup import Setup
 from jaxae.types import Net, TrainState, Variables
 
 AGAIN = 1.0  # seconds in which the same signal is the same request
@@ -64,7 +66,7 @@ def train(
     _must_fit(setup.shapes())
     layout = layout_of(setup.config)
     progress = progress or Progress(quiet=True)
-    record = folders.record(config, folder.path, setup.source, net and _modules(net, setup.shapes()))
+    record = records.made(config, folder.path, setup.source, net and _modules(net, setup.shapes()))
     with _claimed(folder, config, record), _checkpoints(setup, folder, progress) as checkpoints, signals() as asked:
         state, watch = _start(setup, checkpoints, progress)
         hosts.first(lambda: folder.outcome_file.unlink(missing_ok=True))
@@ -156,7 +158,7 @@ def check_data(setup: Setup, found: Restored) -> None:
 def _must_fit(state: TrainState) -> None:
     """Raises InputError where the state alone is larger than a device's memory: XLA would wait for ever on some."""
     need = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-    if need > (there := device_memory()):
+    if need > (there := memory.device()):
         raise InputError(
             f"the parameters and the optimiser's state are {need / 1e9:,.1f} GB, and a device has {there / 1e9:,.1f}: "
             "choose a smaller width, depth or latent"

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxae.build import Setup
 from jaxae.config import Config
 from jaxae.data import pixels
 from jaxae.data.source import Source, Split
 from jaxae.folder import RunFolder
 from jaxae.run import Trained
+from jaxae.setup import Setup
 from jaxae.types import TrainState
 from tests import small
 

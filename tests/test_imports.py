@@ -16,14 +16,17 @@ schedules densities random axis exact hosts join bounds
 flows sphere divergences quantize
 likelihoods parts networks
 gaussian codebooks
-methods optim config
+methods optim values config
 plan
 command
+memory compiler
 train parallel
 data
-facts store checkpoint folder evaluate log progress
+facts store checkpoint record folder evaluate log progress
+setup
+fits
 build compare
-loop
+programs loop
 run
 artifacts sweep
 samplers

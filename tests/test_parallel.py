@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -11,11 +10,12 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 
-from jaxae import Config, parallel
+from jaxae import Config
 from jaxae.build import build
+from jaxae.compiler import in_place, products
 from jaxae.errors import InputError
-from jaxae.loop import make_feed, make_programs, wide
-from jaxae.parallel import Layout, in_place, make_mesh, products
+from jaxae.parallel import Layout, make_mesh
+from jaxae.programs import make_feed, make_programs, wide
 
 IWAE = {"method": "iwae", "hyperparameters": {"k": 50}}
 
@@ -56,7 +56,7 @@ def trained(monkeypatch):
     """(compiled chunk's text, state after 7 steps) of a VAE, with its options or without."""
 
     def of(options):
-        monkeypatch.setattr("jaxae.loop.in_place", lambda: options)
+        monkeypatch.setattr("jaxae.compiler.in_place", lambda: options)
         setup = build(
             Config(
                 data="digits", width=200, batch_size=20, steps=7, log_every=7, validate_every=7, checkpoint_every=7
@@ -159,30 +159,3 @@ def test_pmap_moves_one_copy_at_a_time(monkeypatch):
     assert max(moved) == data.nbytes
     np.testing.assert_array_equal(found, np.stack([data] * 4))
     assert [shard.device for shard in found.addressable_shards] == jax.devices()[:4]
-
-
-def test_a_host_that_does_not_tell_its_free_memory_has_all_of_it(tmp_path, monkeypatch):
-    """As macOS, which knows no SC_AVPHYS_PAGES and has no /proc."""
-
-    def sysconf(name):
-        if name == "SC_AVPHYS_PAGES":
-            raise ValueError("unrecognized configuration name")
-        return {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1000}[name]
-
-    monkeypatch.setattr(parallel, "GROUP", tmp_path)
-    monkeypatch.setattr(parallel, "Path", lambda name: tmp_path / "none")
-    monkeypatch.setattr(parallel.os, "sysconf", sysconf)
-    assert parallel.free_memory() == 4_096_000
-
-
-def test_the_memory_a_host_can_give_is_what_is_available_and_no_more_than_its_group_may_have(tmp_path, monkeypatch):
-    monkeypatch.setattr(parallel, "GROUP", tmp_path)
-    said = {line.split(":")[0]: int(line.split()[1]) for line in Path("/proc/meminfo").read_text().splitlines()}
-    assert parallel.free_memory() == pytest.approx(1024 * said["MemAvailable"], rel=0.2)
-    for name, content in (("max", "5000000\n"), ("current", "2500000\n"), ("stat", "anon 9\ninactive_file 500000\n")):
-        (tmp_path / f"memory.{name}").write_text(content)
-    assert parallel.free_memory() == 3_000_000
-    if jax.default_backend() == "cpu":
-        assert parallel.device_memory() == 5_000_000
-    (tmp_path / "memory.max").write_text("max\n")
-    assert parallel.free_memory() > 3_000_000

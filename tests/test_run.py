@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import small as models
 
-from jaxae import compare, hosts, likelihoods, log, loop, run
+from jaxae import compare, hosts, likelihoods, log, loop, programs, run
 from jaxae import folder as folders
 from jaxae.checkpoint import Checkpoints
 from jaxae.cli import status
@@ -392,7 +392,7 @@ def test_averaged_weights_are_what_is_evaluated(tmp_path):
 
 def test_one_program_for_the_whole_run(tmp_path, monkeypatch):
     compiled = []
-    make = loop.make_train_chunk
+    make = programs.make_train_chunk
 
     def counting(*args):
         chunk = make(*args)
@@ -403,7 +403,7 @@ def test_one_program_for_the_whole_run(tmp_path, monkeypatch):
 
         return traced
 
-    monkeypatch.setattr(loop, "make_train_chunk", counting)
+    monkeypatch.setattr(programs, "make_train_chunk", counting)
     run.train(small(steps=50, log_every=3, validate_every=17, checkpoint_every=11), tmp_path / "run")
     assert len(compiled) == 1
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from jaxae import compare, files
-from jaxae import folder as folders
+from jaxae import compare, files, record
 from jaxae.config import Config
 from jaxae.data import load
 from jaxae.errors import InputError
@@ -82,4 +81,4 @@ def test_what_a_killed_write_leaves_occupies_none(tmp_path, monkeypatch, name):
 def test_a_number_of_threads_that_is_none_is_refused_in_one_line(tmp_path, monkeypatch, threads):
     monkeypatch.setenv("NPROC", threads)
     with pytest.raises(InputError, match=f"^NPROC '{threads}': expected a whole number of threads"):
-        folders.record(Config(), tmp_path, load("digits"))
+        record.made(Config(), tmp_path, load("digits"))

@@ -8,9 +8,10 @@ import numpy as np
 
 from experiments.benchmark_parts.works import Work
 from experiments.benchmark_peers.protocol import Task
-from jaxae.build import Setup, build
+from jaxae.build import build
 from jaxae.config import Config
 from jaxae.data.source import Source, Split
+from jaxae.setup import Setup
 from jaxae.types import PyTree, TrainState
 
 FOREVER = 10**8  # steps

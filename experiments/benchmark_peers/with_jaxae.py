@@ -29,13 +29,14 @@ from experiments.benchmark_parts.works import WINDOW
 from experiments.benchmark_peers import protocol
 from experiments.benchmark_peers.jaxae_setup import setup_of, start, started
 from experiments.benchmark_peers.protocol import Meter, Task
-from jaxae import log, random, run
-from jaxae.build import Setup
+from jaxae import compiler, log, random, run
 from jaxae.data.order import batch_indices
-from jaxae.loop import Lane, Loop, Watch, make_feed, make_programs
+from jaxae.loop import Lane, Loop, Watch
 from jaxae.networks import conv2d
-from jaxae.parallel import Layout, in_place, make_mesh
+from jaxae.parallel import Layout, make_mesh
+from jaxae.programs import make_feed, make_programs
 from jaxae.progress import Progress
+from jaxae.setup import Setup
 from jaxae.sweep.wave import stack
 from jaxae.train import make_train_step
 from jaxae.types import TrainState
@@ -115,7 +116,7 @@ def scan(task: Task, fixed: bool = False) -> dict[str, Any]:
     rows = jnp.asarray(batch_indices(task.seed, 0, 2 * WINDOW // task.training().batch, task.training().batch, size))
     same = feed.fetch(key, jnp.zeros((), jnp.int32), feed.data, rows[0]) if fixed else None
 
-    @partial(jax.jit, donate_argnums=0, compiler_options=in_place())  # as the loop: only the loop is to differ
+    @partial(jax.jit, donate_argnums=0, compiler_options=compiler.in_place())  # as the loop: only the loop is to differ
     def chunk(state, data, rows):
         def one(state, row):
             batch = same if fixed else feed.fetch(key, state.step, data, row)

@@ -8,11 +8,12 @@ import numpy as np
 
 from experiments.continuity.measures import Images, Model
 from jaxae import random
-from jaxae.build import Setup, build
+from jaxae.build import build
 from jaxae.config import Config
 from jaxae.data.feed import Feed
 from jaxae.errors import Diverged, InputError
 from jaxae.optim import evaluated
+from jaxae.setup import Setup
 from jaxae.train import init_state, make_train_chunk, make_train_step
 from jaxae.types import Batch, Variables
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxae import axis, random
+from jaxae import axis, memory, random
 from jaxae.data.order import batch_indices, epoch_order
 from jaxae.data.source import Split
 from jaxae.types import Batch
@@ -27,10 +27,8 @@ def beside_the_host() -> bool:
 
 def fits(split: Split) -> bool:
     """Whether the rows may live on the device."""
-    stats = jax.local_devices()[0].memory_stats() or {}
-    share = RESIDENT_DEFAULT / jax.local_device_count()
-    limit = RESIDENT_SHARE * stats["bytes_limit"] if "bytes_limit" in stats else share
-    return split.rows.nbytes <= limit
+    limit = memory.accelerator()
+    return split.rows.nbytes <= (RESIDENT_SHARE * limit if limit else RESIDENT_DEFAULT / jax.local_device_count())
 
 
 class Feed:

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from jaxae.compiler import products
 from jaxae.data.source import Source
 from jaxae.data.view import View
-from jaxae.parallel import products
 from jaxae.types import Method, PyTree, Variables
 
 

@@ -9,11 +9,11 @@ from jaxtyping import Array
 
 from jaxae import random
 from jaxae.artifacts import pieces
-from jaxae.build import EVALUATION_KEY
 from jaxae.errors import InputError
 from jaxae.gaussian import reparameterise
 from jaxae.names import SPLITS
 from jaxae.run import Trained
+from jaxae.setup import EVALUATION_KEY
 from jaxae.types import Method, Variables
 
 MOST = {"train": 100_000, "validation": 10_000, "test": 10_000}  # examples, evenly spread

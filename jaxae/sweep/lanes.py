@@ -10,10 +10,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxae.build import Setup
+from jaxae import memory
 from jaxae.errors import InputError
-from jaxae.loop import Programs, make_feed
-from jaxae.parallel import Layout, free_memory
+from jaxae.parallel import Layout
+from jaxae.programs import Programs, make_feed
+from jaxae.setup import Setup
 
 DEVICE_SHARE = 0.9  # of an accelerator's memory, at most, for a wave
 HOST_SHARE = 0.5  # of the free memory, where the device is a CPU: what is logged and saved lies there too
@@ -37,7 +38,7 @@ def block(members: int, need: Callable[[int], int], limit: int) -> int:
         most = lanes // 2
 
 
-def memory(setup: Setup, layout: Layout, programs: Programs, lanes: int) -> int:
+def needed(setup: Setup, layout: Layout, programs: Programs, lanes: int) -> int:
     """Bytes that a device needs for a wave of `lanes` members, by the compiler's own account. A wave of so many trains
     by what is compiled here."""
     chunk: Any = programs.chunk  # jitted
@@ -53,11 +54,9 @@ def memory(setup: Setup, layout: Layout, programs: Programs, lanes: int) -> int:
 
 def available() -> int:
     """Bytes that a wave may take on each device."""
-    device = jax.local_devices()[0]
-    stats = device.memory_stats() or {}
-    if "bytes_limit" in stats:
-        return int(DEVICE_SHARE * stats["bytes_limit"])
-    return int(HOST_SHARE * free_memory() / jax.local_device_count())
+    if limit := memory.accelerator():
+        return int(DEVICE_SHARE * limit)
+    return int(HOST_SHARE * memory.free() / jax.local_device_count())
 
 
 def wave_size(members: int, multiple: int, need: Callable[[int], int], limit: int) -> tuple[int, int]:

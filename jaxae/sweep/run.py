@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxae import command, own, run
+from jaxae import command, fits, own, run
 from jaxae import folder as folders
-from jaxae.build import Setup, build
+from jaxae.build import build
 from jaxae.checkpoint import Checkpoints
 from jaxae.errors import InputError, Interrupted
 from jaxae.evaluate.bench import USUAL, Settings
 from jaxae.folder import SweepFolder
-from jaxae.loop import Programs, make_programs
 from jaxae.parallel import Layout, make_mesh
 from jaxae.plan import MOST, How, Member, Plan
+from jaxae.programs import Programs, make_programs
 from jaxae.progress import Bar, Progress
+from jaxae.setup import Setup
 from jaxae.sweep import lanes as lane_rules
 from jaxae.sweep.wave import Wave
 from jaxae.types import TrainState
@@ -119,7 +120,7 @@ class Sweep:
         """Raises InputError where a method refuses a member's weights."""
         for setup, group in zip(self.setups, self.plan.groups):
             for _, members in itertools.groupby(group, key=lambda member: member.config.hyperparameters):
-                setup.like(next(members).config).check()
+                fits.check_weights(setup.like(next(members).config))
 
     def check_data(self) -> None:
         """Raises InputError unless the data is what the members that have begun are trained on."""
@@ -151,7 +152,7 @@ class Sweep:
         def need(block: int) -> int:
             """Of the group that needs the most: all have the same block."""
             layout = self.layout(kind, block)
-            return max(lane_rules.memory(s, layout, self.programs(s, layout), layout.multiple()) for s in self.setups)
+            return max(lane_rules.needed(s, layout, self.programs(s, layout), layout.multiple()) for s in self.setups)
 
         return kind, lane_rules.block(-(-members // self.how.seed_devices), need, lane_rules.available())
 
@@ -203,7 +204,7 @@ class Sweep:
         """Lanes of each wave of the group, and the bytes that it needs."""
         if all(self.ended(member) for member in group):
             return len(group), 0
-        multiple, need = layout.multiple(), partial(lane_rules.memory, setup, layout, programs)
+        multiple, need = layout.multiple(), partial(lane_rules.needed, setup, layout, programs)
         if self.how.wave is not None:
             size = -(-min(self.how.wave, len(group)) // multiple) * multiple
             return size, need(size)

@@ -10,16 +10,17 @@ import jax
 import numpy as np
 
 from jaxae import files, log
-from jaxae import folder as folders
-from jaxae.build import Setup
+from jaxae import record as records
 from jaxae.checkpoint import Checkpoints
 from jaxae.folder import RunFolder, SweepFolder
 from jaxae.log import Rows
-from jaxae.loop import Lane, Loop, Programs, Watch
+from jaxae.loop import Lane, Loop, Watch
 from jaxae.parallel import Layout
 from jaxae.plan import Member
+from jaxae.programs import Programs
 from jaxae.progress import Bar, Progress
 from jaxae.run import check_data
+from jaxae.setup import Setup
 from jaxae.types import PyTree, TrainState
 
 WRITERS = 4  # members' checkpoints written at once
@@ -57,7 +58,7 @@ class Wave:
     def write_configs(self, step: int) -> None:
         for run, setup, member in zip(self.runs, self.setups, self.members):
             run.path.mkdir(parents=True, exist_ok=True)
-            run.write(member.config, folders.record(member.config, run.path, setup.source), step)
+            run.write(member.config, records.made(member.config, run.path, setup.source), step)
 
     def begin(self, checkpoints: Checkpoints) -> tuple[TrainState, int, list[Watch]]:
         """The newest whole checkpoint's state, or the members' initial ones, stacked."""

@@ -1,0 +1,146 @@
+"""What a run is made of, and the pure functions that come of it."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxae import likelihoods, methods, optim, own, random, schedules
+from jaxae.config import Config
+from jaxae.data.feed import Feed
+from jaxae.data.source import Source
+from jaxae.data.view import View
+from jaxae.errors import InputError
+from jaxae.train import init_state
+from jaxae.types import Batch, Likelihood, Method, Net, TrainState
+
+EVALUATION_KEY = 0  # held-out pixels and noise: the same for every run, whatever its seed
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """Everything a run is made of."""
+
+    config: Config
+    source: Source
+    net: Net
+    pixels: Callable
+    weights: dict[str, Any]
+    """The learning rate and the method's hyperparameters: numbers, or functions of the step."""
+    total: int
+    epoch: float
+    """Steps in an epoch, a fraction too: epochs follow each other without a gap."""
+    key: jax.Array
+
+    def make(self, numbers: dict[str, Any]) -> tuple[Method, optax.GradientTransformation]:
+        """The method and its optimiser, with `numbers` (tracers, perhaps) for the weights of those names."""
+        weights, config = {**self.weights, **numbers}, self.config
+        of_method = {name: weights[name] for name in config.hyperparameters}
+        method = methods.factory(config.method)(self.net, **of_method)
+        if not isinstance(method, Method):
+            name = own.short(config.method)
+            raise InputError(f"{name}: it returns a {type(method).__name__}: expected a jaxae.types.Method")
+        tx = optim.make(
+            config.optimizer,
+            weights["learning_rate"],
+            b1=config.b1,
+            b2=config.b2,
+            eps=config.eps,
+            weight_decay=config.weight_decay,
+            clip_norm=config.clip_norm,
+            average=config.average,
+            own=method.optimizers,
+        )
+        return method, tx
+
+    def numbers(self) -> dict[str, np.float32]:
+        """The real weights that are no schedules: what a compiled step takes as arguments."""
+        own = {h.name for h in methods.entry(self.config.method).hyperparameters if h.scheduled}
+        found = {name: w for name, w in self.weights.items() if name in own | {"learning_rate"}}
+        return {name: np.float32(w) for name, w in found.items() if isinstance(w, float)}
+
+    @cached_property
+    def method(self) -> Method:
+        with jax.ensure_compile_time_eval():  # arrays that a factory makes belong to no trace that asks for it first
+            return self.make({})[0]
+
+    def held_out(self, numbers: dict[str, Any]) -> Method:
+        """The method as it scores held-out data: nothing in the likelihood is fitted to the batch at hand."""
+        net = self.net._replace(likelihood=likelihoods.held_out(self.likelihood))
+        return dataclasses.replace(self, net=net).make(numbers)[0]
+
+    def like(self, config: Config) -> "Setup":
+        """The setup of a config that differs in its seeds and numbers alone: the data and the network are shared."""
+        config = config.resolved()
+        numbers = weights(config, self.total, self.epoch)
+        made = dataclasses.replace(self, config=config, weights=numbers, key=jax.random.key(config.seed))
+        vars(made)["_first"] = self._first  # compiled once for all of them
+        return made
+
+    @cached_property
+    def tx(self) -> optax.GradientTransformation:
+        return self.make({})[1]
+
+    @property
+    def likelihood(self) -> Likelihood:
+        return self.net.likelihood
+
+    def view(self, split: str, seed: int = EVALUATION_KEY) -> View:
+        return View(self.source.split(split), self.pixels, random.stream(jax.random.key(seed), "evaluation"))
+
+    @property
+    def order_seed(self) -> int:
+        """Of the order of the data."""
+        return self.config.seed if self.config.order_seed is None else self.config.order_seed
+
+    def batch_at(self, step: int) -> Batch:
+        """The batch of a step, as training sees it: in the run's order, its pixels drawn for that step. For a loop of
+        one's own, whose key is `random.stream(setup.key, "noise")`."""
+        return self._batch_at(step)
+
+    @cached_property
+    def _batch_at(self) -> Callable[[int], Batch]:
+        feed = Feed(self.source.train, self.pixels, self.order_seed, self.config.batch_size, 1, resident=True)
+        fetch = jax.jit(feed.fetch)
+        return lambda step: fetch(self.key, jnp.asarray(step, jnp.int32), feed.data, feed.at(step, 1)[0])
+
+    def every(self, duration: int | str) -> int:
+        """Steps from one log line, validation or checkpoint to the next."""
+        return schedules.duration(duration, self.total, self.epoch, up=True)
+
+    def init(self) -> TrainState:
+        """The state before the first step, from a compiled program: pure in the seed."""
+        return self._first(self.numbers(), random.stream(self.key, "init"))
+
+    def shapes(self) -> TrainState:
+        """Shapes and types of `init`."""
+        return self._shapes
+
+    @cached_property
+    def _shapes(self) -> TrainState:
+        first = self._first  # made here, where nothing is traced yet
+        return jax.eval_shape(first, self.numbers(), self.key)
+
+    @cached_property
+    def _first(self) -> Callable[..., TrainState]:
+        batch = next(self.view("train").batches())
+
+        def first(batch, numbers, key):
+            return init_state(*self.make(numbers), key, batch)
+
+        return partial(jax.jit(first), batch)
+
+
+def weights(config: Config, total: int, epoch: float) -> dict[str, Any]:
+    scheduled = {h.name: h.scheduled for h in methods.entry(config.method).hyperparameters}
+    own = {
+        name: schedules.make(value, total, epoch) if scheduled[name] else value
+        for name, value in config.hyperparameters.items()
+    }
+    return {**own, "learning_rate": schedules.make(config.learning_rate, total, epoch)}
