@@ -53,11 +53,12 @@ def of_net(config: Config, net: Net | None) -> Config:
         return config
     usual = Config()
     for name in ("network", *OF_NETWORKS, "dtype"):
-        if (given := getattr(config, name)) not in (getattr(usual, name), net.likelihood.name):
+        if (given := getattr(config, name)) not in (getattr(usual, name), net.likelihood.name, net.likelihood.scale):
             raise InputError(f"{name} {given!r}: net= takes its place, or says another: leave it out")
     kind = net.likelihood.name if net.likelihood.name in LIKELIHOODS else None
-    binarize = config.binarize or (None if kind else "none")
-    return dataclasses.replace(config, latent=net.latent, likelihood=kind, binarize=binarize)
+    binarize = config.binarize or ("dynamic" if kind == "bernoulli" else "none")
+    scale = net.likelihood.scale or config.scale
+    return dataclasses.replace(config, latent=net.latent, likelihood=kind, scale=scale, binarize=binarize)
 
 
 def _network(config: Config, source: Source) -> Net:

@@ -1,6 +1,8 @@
 """Whether the parts of a run fit each other: config and data, weights and method, the user's own code and what trains
 it. Each check raises InputError where they do not, before anything is trained."""
 
+from collections.abc import Callable, Collection
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +16,22 @@ from jaxae.schedules import at_step
 from jaxae.setup import Setup
 from jaxae.types import Objective
 
-LOOKED_AT = 33  # steps of a schedule, from the first to the last
+LOOKED_AT = 33  # steps of all schedules together, from the first to the last
+SEARCHED = 10_000  # steps of each, for its least and its greatest value
+LOGGED = {"loss", "grad_norm", "step", "epoch", "learning_rate", "examples_per_second"}
+"""Names that a row of every log has; and, of what has no density of its own, evaluation.json:"""
+MEASURED = {
+    "nll",
+    "mse",
+    "bits_per_dim",
+    "samples",
+    "split",
+    "examples",
+    "evaluation_seed",
+    "digest",
+    "notes",
+    "settings",
+}
 
 
 def check_data(config: Config, source: Source) -> None:
@@ -37,7 +54,7 @@ def check_weights(setup: Setup) -> None:
     moving = {name: weight for name, weight in setup.weights.items() if callable(weight) and name != "learning_rate"}
     if not moving:
         _ = setup.method
-    for step in np.linspace(0, setup.total - 1, LOOKED_AT).astype(int) if moving else ():
+    for step in _telling(moving.values(), setup.total):
         numbers = {name: float(at_step(weight, int(step))) for name, weight in moving.items()}
         try:
             with jax.ensure_compile_time_eval():
@@ -45,6 +62,17 @@ def check_weights(setup: Setup) -> None:
         except InputError as error:
             shown = ", ".join(f"{name} {setup.config.hyperparameters[name]}" for name in moving)
             raise InputError(f"{shown}, at step {step:,}: {error}") from None
+
+
+def _telling(schedules: Collection[Callable], total: int) -> list[int]:
+    """Steps by which schedules are judged: evenly spread, and those of each one's least and greatest value."""
+    if not schedules:
+        return []
+    spread = np.linspace(0, total - 1, LOOKED_AT).astype(int)
+    searched = np.linspace(0, total - 1, SEARCHED).astype(int)
+    values = [np.asarray(schedule(searched)) for schedule in schedules]
+    ends = [searched[at] for of in values for at in (of.argmin(), of.argmax())]
+    return sorted({*spread.tolist(), *map(int, ends)})
 
 
 def check_labels(setup: Setup) -> None:
@@ -75,5 +103,6 @@ def check_parts(setup: Setup) -> None:
             raise InputError(
                 f"{name}: {metric} has shape {list(value.shape)}: expected one number an example, [{len(batch.x)}] here"
             )
-    if taken := {"loss", "grad_norm"} & set(objective.metrics):
-        raise InputError(f"{name}: a metric {min(taken)}: every run has one of that name: rename it")
+    taken = LOGGED | set(setup.weights) | (MEASURED if method.log_weight is None else set())
+    if clash := taken & set(objective.metrics):
+        raise InputError(f"{name}: a metric {min(clash)}: jaxae has a number of that name: rename it")

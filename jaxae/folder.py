@@ -6,6 +6,7 @@ evaluation.json, report.html; samplers/ once something was fitted to its codes. 
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -25,6 +26,7 @@ LOCK = ".lock"
 LEFTOVER = re.compile(r"\.lock|\.(config|record|sweep)\.json\w{8}")
 """The lock, and what `write_json` writes beside the file to come."""
 FORMAT = 1  # of sweep.json
+SHOWN = 4  # of what differs
 SWEEP = {
     "base": dict, "seeds": list, "grid": dict, "members": list, "shared_batches": bool, "lanes": str, "block": int,
     "exact": bool,
@@ -109,7 +111,7 @@ class RunFolder:
     def claimed(self, config: Config, record: dict[str, Any]) -> Iterator[None]:
         """Makes a new folder this run's, and keeps other processes out while inside: of a sweep's member also those
         that train the sweep."""
-        sweep = self.path.absolute().parents[1]
+        sweep = self.path.absolute().parent.parent
         with contextlib.ExitStack() as held:
             if self.path.absolute().parent == SweepFolder(sweep).members and SweepFolder(sweep).exists():
                 held.enter_context(locked(sweep, shared=True))
@@ -139,8 +141,9 @@ class RunFolder:
         field, or elsewhere: where it ran before is kept. The config first: with it alone the folder is the run's."""
         kept = self.record() if step else {}
         where = {name: kept[name] for name in WHERE if name in kept}
-        earlier = kept.get("earlier", [])
-        if where and where != {name: record[name] for name in where}:
+        earlier = [part for part in kept.get("earlier", []) if part.get("until_step", 0) <= step]
+        made_something = not any(part.get("until_step") == step for part in earlier)
+        if where and made_something and where != {name: record[name] for name in where}:
             earlier = [*earlier, {"until_step": step, **where}]
         write_json(self.config_file, config.to_dict())
         write_json(self.record_file, record | ({"earlier": earlier} if earlier else {}))
@@ -223,7 +226,11 @@ class SweepFolder:
         kept, members = self.read(), {member.name: member.config for member in plan.members}
         listed = self.listed()
         there = [(old.config, members[old.name]) for old in listed if old.name in members]
-        yield from dict.fromkeys(line for old, new in there for line in old.difference(new))
+        differing = (old.difference(new) for old, new in there if old != new)
+        lines = list(dict.fromkeys(line for each in differing for line in each))
+        yield from lines[:SHOWN]
+        if len(lines) > SHOWN:
+            yield f"and {len(lines) - SHOWN:,} more"
         lost = [member.name for member in listed if member.name not in members]
         if lost:
             yield f"it has {lost[0]!r}" + (f" and {len(lost) - 1:,} more" if len(lost) > 1 else "")
@@ -297,12 +304,14 @@ def locked(path: Path, shared: bool = False) -> Iterator[None]:
     it."""
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = (path / LOCK).open("w")
+        lock = (path / LOCK).open("a+")  # NFS shares a lock only on what is open for reading
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
     with lock:
         try:
             fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(f"{path}: another process is training here") from None
+        except OSError as error:
+            held = error.errno in (errno.EWOULDBLOCK, errno.EACCES)
+            why = "another process is training here" if held else f"cannot be locked: {error.strerror}"
+            raise InputError(f"{path}: {why}") from None
         yield

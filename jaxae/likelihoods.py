@@ -44,7 +44,7 @@ def bernoulli() -> Likelihood:
 def gaussian(scale: float) -> Likelihood:
     """Gaussian pixels of one fixed standard deviation: the squared error over 2 scale^2, plus a constant."""
     log_var = 2 * jnp.log(_positive(scale))
-    return _gaussian("gaussian", _nothing, _keep, lambda variables: log_var)
+    return _gaussian("gaussian", scale, _nothing, _keep, lambda variables: log_var)
 
 
 def gaussian_learned(scale: float) -> Likelihood:
@@ -55,7 +55,7 @@ def gaussian_learned(scale: float) -> Likelihood:
     def init():
         return Variables({"log_var": start})
 
-    return _gaussian("gaussian_learned", init, _keep, lambda variables: variables.params["log_var"])
+    return _gaussian("gaussian_learned", scale, init, _keep, lambda variables: variables.params["log_var"])
 
 
 def gaussian_optimal(scale: float) -> Likelihood:
@@ -84,7 +84,7 @@ def gaussian_optimal(scale: float) -> Likelihood:
         seen = weight > 0
         return jnp.where(seen, jnp.log(variance) - jnp.log(jnp.where(seen, weight, 1)), start)
 
-    return _gaussian("gaussian_optimal", init, fit, log_var)
+    return _gaussian("gaussian_optimal", scale, init, fit, log_var)
 
 
 def discretised_logistic(scale: float) -> Likelihood:
@@ -116,7 +116,7 @@ def discretised_logistic(scale: float) -> Likelihood:
         x = out + jnp.exp(variables.params["log_scale"]) * noise
         return jnp.clip(jnp.round(255 * x), 0, 255) / 255
 
-    return Likelihood("discretised_logistic", init, bias, _keep, log_prob, mean, draw, True)
+    return Likelihood("discretised_logistic", init, bias, _keep, log_prob, mean, draw, True, _said(scale))
 
 
 def held_out(likelihood: Likelihood) -> Likelihood:
@@ -124,7 +124,9 @@ def held_out(likelihood: Likelihood) -> Likelihood:
     return likelihood._replace(fit=_keep)
 
 
-def _gaussian(name: str, init: Callable, fit: Callable, log_var: Callable[[Variables], Array]) -> Likelihood:
+def _gaussian(
+    name: str, scale: float, init: Callable, fit: Callable, log_var: Callable[[Variables], Array]
+) -> Likelihood:
     """Gaussian pixels about the decoder's output, which share the variance exp(log_var(variables))."""
 
     def log_prob(variables, out, x):
@@ -133,7 +135,7 @@ def _gaussian(name: str, init: Callable, fit: Callable, log_var: Callable[[Varia
     def draw(variables, keys, out):
         return out + jnp.exp(log_var(variables) / 2) * random.normal(keys, out.shape[1:])
 
-    return Likelihood(name, init, _identity, fit, log_prob, lambda _, out: out, draw, False)
+    return Likelihood(name, init, _identity, fit, log_prob, lambda _, out: out, draw, False, _said(scale))
 
 
 def _nothing() -> Variables:
@@ -152,3 +154,8 @@ def _positive(scale: float) -> float:
     if not isinstance(scale, jax.core.Tracer) and not scale > 0:
         raise InputError(f"scale {scale!r}: expected a standard deviation above 0")
     return scale
+
+
+def _said(scale: float) -> float | None:
+    """The number, where it is one yet."""
+    return None if isinstance(scale, jax.core.Tracer) else float(scale)

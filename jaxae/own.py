@@ -75,13 +75,21 @@ def load(name: str) -> ModuleType:
         spec.loader.exec_module(module)
     except BaseException as error:
         del sys.modules[title]
-        if isinstance(error, ModuleNotFoundError) and file.with_name(f"{error.name}.py").is_file():
+        relative = isinstance(error, ImportError) and "relative import" in str(error)
+        beside = "what lies" if relative else isinstance(error, ImportError) and _beside(file, error.name)
+        if beside:
             raise InputError(
-                f"{file} imports {error.name}.py beside it: expected one file that is complete, for its SHA-256 is "
+                f"{file} imports {beside} beside it: expected one file that is complete, for its SHA-256 is "
                 "kept and no other's; or a package that is installed"
             ) from None
         raise
     return module
+
+
+def _beside(file: Path, module: str | None) -> str:
+    """The neighbour of `file` that an import of `module` asks for; empty where there is none."""
+    first = (module or "").split(".")[0]
+    return next((name for name in (f"{first}.py", first) if first and file.with_name(name).exists()), "")
 
 
 def _mark(name: str) -> Path:

@@ -40,8 +40,11 @@ def bind(net: Net, outputs: int, *, code: int | None = None, channels: int = 0) 
         for_encoder, for_decoder = jax.random.split(key)
         own = likelihood.init()
         x = jnp.pad(batch.x[:1], ((0, 0), (0, 0), (0, 0), (0, channels)))
+        given, of_encoder = encoder.init_with_output(for_encoder, x)
+        if given.shape[-1] != outputs:
+            raise InputError(f"the encoder gives {given.shape[-1]} outputs: expected {outputs}, which it was made for")
         params = {
-            "encoder": only_params(encoder.init(for_encoder, x)),
+            "encoder": only_params(of_encoder),
             "decoder": only_params(decoder.init(for_decoder, jnp.zeros((1, code or net.latent)))),
             "likelihood": own.params,
         }

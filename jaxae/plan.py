@@ -14,6 +14,7 @@ from typing import Any
 from jaxae import methods
 from jaxae.config import Config
 from jaxae.errors import InputError, unknown
+from jaxae.values import plain
 
 MOST = 100_000  # members: more are a slip of the keyboard
 LANES = ("auto", "map", "vmap")
@@ -40,6 +41,8 @@ class Plan:
     shared_batches: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "seeds", tuple(map(plain, self.seeds)))
+        object.__setattr__(self, "grid", {axis: tuple(map(plain, values)) for axis, values in self.grid.items()})
         count = len(self.seeds)
         for axis, values in self.grid.items():
             _may_be_an_axis(axis)
@@ -65,9 +68,9 @@ class Plan:
     def _member(self, seed: int, values: dict[str, Any]) -> Member:
         order = self.base.seed if self.shared_batches and self.base.order_seed is None else self.base.order_seed
         name = ",".join(f"{axis}={shown(value)}" for axis, value in {"seed": seed, **values}.items())
-        plain = {k: v for k, v in values.items() if k in _FIELDS}
+        of_run = {k: v for k, v in values.items() if k in _FIELDS}
         own = {**self.base.hyperparameters, **{k: v for k, v in values.items() if k not in _FIELDS}}
-        config = dataclasses.replace(self.base, seed=seed, order_seed=order, **plain, hyperparameters=own)
+        config = dataclasses.replace(self.base, seed=seed, order_seed=order, **of_run, hyperparameters=own)
         return Member(name, config)
 
     @cached_property

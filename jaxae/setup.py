@@ -13,7 +13,7 @@ import optax
 
 from jaxae import likelihoods, methods, optim, own, random, schedules
 from jaxae.config import Config
-from jaxae.data.feed import Feed
+from jaxae.data.feed import Feed, fits
 from jaxae.data.source import Source
 from jaxae.data.view import View
 from jaxae.errors import InputError
@@ -102,13 +102,21 @@ class Setup:
     def batch_at(self, step: int) -> Batch:
         """The batch of a step, as training sees it: in the run's order, its pixels drawn for that step. For a loop of
         one's own, whose key is `random.stream(setup.key, "noise")`."""
+        if step < 0:
+            raise InputError(f"step {step}: expected at least 0")
         return self._batch_at(step)
 
     @cached_property
     def _batch_at(self) -> Callable[[int], Batch]:
-        feed = Feed(self.source.train, self.pixels, self.order_seed, self.config.batch_size, 1, resident=True)
+        split = self.source.train
+        feed = Feed(split, self.pixels, self.order_seed, self.config.batch_size, 1, resident=fits(split))
         fetch = jax.jit(feed.fetch)
-        return lambda step: fetch(self.key, jnp.asarray(step, jnp.int32), feed.data, feed.at(step, 1)[0])
+
+        def batch(step):
+            row = jax.tree.map(lambda rows: rows[0], feed.at(step, 1))
+            return fetch(self.key, jnp.asarray(step, jnp.int32), feed.data, row)
+
+        return batch
 
     def every(self, duration: int | str) -> int:
         """Steps from one log line, validation or checkpoint to the next."""

@@ -93,6 +93,8 @@ class Likelihood(NamedTuple):
     """(variables, keys, out) -> x ~ p(x|z), as log_prob tells it: a Gaussian's may lie outside [0, 1]."""
     discrete: bool
     """True where log_prob is a log-probability (so bits/dim mean something), False where it is a density."""
+    scale: float | None = None
+    """Its standard deviation, or where a learned one starts: with the name, what tells a likelihood from another."""
 
 
 class Net(NamedTuple):
@@ -113,6 +115,11 @@ class Net(NamedTuple):
     """Labels run from 0 to classes - 1; 0 where the data has none."""
     seen: tuple[int, ...] = ()
     """Those of them that a training example has; empty where that is not known."""
+
+    @property
+    def known(self) -> tuple[int, ...]:
+        """The classes to draw from: those that are seen, else all."""
+        return self.seen or tuple(range(self.classes))
 
 
 class Generative(NamedTuple):

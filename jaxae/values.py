@@ -11,7 +11,7 @@ from jaxae.errors import InputError, unknown
 
 
 def field(spec: dataclasses.Field, value: Any) -> Any:
-    rules, value = spec.metadata, _plain(value)
+    rules, value = spec.metadata, plain(value)
     flag = f"{spec.name} {value!r}"
     if value is None and "None" in str(spec.type):
         return None
@@ -32,7 +32,7 @@ def field(spec: dataclasses.Field, value: Any) -> Any:
     return value
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A NumPy number as Python's."""
     return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
 
@@ -110,8 +110,8 @@ def _schedule(name: str, value: Any) -> float | str:
 
 def hyperparameter(spec: methods.Hyperparameter, value: Any) -> Any:
     if spec.scheduled:
-        return _schedule(spec.name, _plain(value))
-    kind, value = type(spec.default), _plain(value)
+        return _schedule(spec.name, plain(value))
+    kind, value = type(spec.default), plain(value)
     value = value if kind is str else _number(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)

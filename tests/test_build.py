@@ -31,6 +31,7 @@ REFUSED = {
     ("ciwae", "beta", "linear(0, 2, 100%)"): r"beta linear\(0, 2, 100%\), at step \d+: beta 1\.\d+: expected a number",
     ("categorical_vae", "temperature", "linear(1, 0, 50%)"): r"at step \d+: temperature 0.0: expected a number above 0",
     ("geco_vae", "tolerance", "piecewise(0.1, 500, 0)"): r"at step 5\d\d: tolerance 0.0: expected a root mean",
+    ("ciwae", "beta", "piecewise(0.5, 700, 2, 703, 0.5)"): r"at step 70\d: beta 2.0: expected a number from 0 to 1",
 }
 
 
@@ -175,7 +176,9 @@ SLIPS = {
     ("RESULT", "(value, state, {})"): "mine.py:mine: its loss is a tuple: expected a jaxae.types.Objective",
     ("RESULT", "Objective(value.mean(), state, {})"): r"mine.py:mine: loss has shape \[\]: expected one number an",
     ("RESULT", "Objective(value, state, {'beta_now': step})"): r"mine.py:mine: beta_now has shape \[\]: expected one",
-    ("RESULT", "Objective(value, state, {'loss': value})"): "mine.py:mine: a metric loss: every run has one",
+    ("RESULT", "Objective(value, state, {'loss': value})"): "mine.py:mine: a metric loss: jaxae has a number of that",
+    ("RESULT", "Objective(value, state, {'step': value})"): "mine.py:mine: a metric step: jaxae has a number of that",
+    ("RESULT", "Objective(value, state, {'nll': value})"): "mine.py:mine: a metric nll: jaxae has a number of that",
 }
 
 
@@ -242,3 +245,38 @@ def test_the_scale_and_the_arithmetic_are_the_configs(digits):
 
 def test_devices_share_a_batch_as_the_config_says():
     assert run.layout_of(Config(devices=2, parallel="pmap")).parallel == "pmap"
+
+
+def test_what_schedules_come_to_by_rounding_is_taken(digits):
+    """These add up to one all the way, and so there is no MMD."""
+    weights = {"alpha": "linear(0, 0.3, 20e)", "lambda_z": "linear(1, 0.7, 20e)"}
+    assert build(Config(method="infovae", hyperparameters=weights), source=digits).method
+
+
+def test_an_encoder_that_is_not_as_asked_for_is_refused(digits):
+    fixed = net()._replace(encoder=lambda outputs: Encoder(2))
+    with pytest.raises(InputError, match="the encoder gives 2 outputs: expected 4, which it was made for"):
+        build(Config(), fixed, digits)
+
+
+def test_a_bernoulli_of_ones_own_net_has_its_pixels_drawn_whatever_the_method(digits):
+    assert build(Config(method="ae"), net(), digits).config.binarize == "dynamic"
+    assert build(Config(method="ae", binarize="none"), net(), digits).config.binarize == "none"
+
+
+def test_ones_own_net_decides_the_scale(digits):
+    of = net(likelihoods.gaussian(0.3))
+    setup = build(Config(), of, digits)
+    assert setup.config.scale == 0.3 and build(Config(scale=0.3), of, digits).config == setup.config
+    with pytest.raises(InputError, match=r"scale 0\.2: net= takes its place"):
+        build(Config(scale=0.2), of, digits)
+
+
+def test_batches_of_data_that_does_not_fit_the_device_are_the_same(digits, monkeypatch):
+    here = build(Config(), source=digits).batch_at(13)
+    monkeypatch.setattr("jaxae.setup.fits", lambda split: False)
+    setup = build(Config(), source=digits)
+    for _ in range(2):
+        small.assert_close(setup.batch_at(13), here, rtol=0)
+    with pytest.raises(InputError, match="step -1: expected at least 0"):
+        setup.batch_at(-1)

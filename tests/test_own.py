@@ -116,10 +116,13 @@ BAD = {
     "taken.py:mine": "hyperparameter steps of mine: every run has a field of that name",
     "flag.py:mine": "hyperparameter quiet of flag.py:mine: this command has a flag of that name: rename it",
     "option.py:mine": "hyperparameter run of option.py:mine: this command has a flag of that name: rename it",
-    "plain.py:mine": "plain.py: mine: expected its hyperparameters behind a *: mine(net, *, ...)",
+    "plain.py:mine": "plain.py: mine: expected net, and its hyperparameters behind a *: mine(net, *, ...)",
+    "empty.py:mine": "empty.py: mine: expected net, and its hyperparameters behind a *: mine(net, *, ...)",
     "default.py:mine": "default.py: DEFAULTS: expected a literal dict, each a name: network, likelihood, binarize",
     "made.py:mine": "made.py: DEFAULTS: expected a literal dict",
     "beside.py:mine": "imports helper.py beside it: expected one file that is complete",
+    "within.py:mine": "imports helpers beside it: expected one file that is complete",
+    "relative.py:mine": "imports what lies beside it: expected one file that is complete",
 }
 
 
@@ -128,7 +131,7 @@ def test_a_wrong_name_is_one_line(name, tmp_path, capsys):
     (tmp_path / "broken.py").write_text("def mine(:\n")
     bodies = {
         "taken": "(net, *, steps: int = 3)", "flag": "(net, *, quiet: int = 3)", "option": "(net, *, run: int = 3)",
-        "plain": "(net, beta=1.0)",
+        "plain": "(net, beta=1.0)", "empty": "(*, beta=1.0)",
     }  # fmt: skip
     for file, signature in bodies.items():
         (tmp_path / f"{file}.py").write_text(f"def mine{signature}:\n    '''Mine.'''\n")
@@ -136,6 +139,9 @@ def test_a_wrong_name_is_one_line(name, tmp_path, capsys):
     (tmp_path / "made.py").write_text("DEFAULTS: dict = dict(network='conv')\ndef mine(net):\n    '''Mine.'''\n")
     (tmp_path / "beside.py").write_text("import helper\ndef mine(net):\n    '''Mine.'''\n")
     (tmp_path / "helper.py").touch()
+    (tmp_path / "within.py").write_text("from helpers.one import two\ndef mine(net):\n    '''Mine.'''\n")
+    (tmp_path / "helpers").mkdir()
+    (tmp_path / "relative.py").write_text("from .helper import two\ndef mine(net):\n    '''Mine.'''\n")
     for file, argument in {"named": "k: int = K", "bare": "k: int", "none": "k: int = None"}.items():
         (tmp_path / f"{file}.py").write_text(f"K = 3\ndef mine(net, *, {argument}):\n    '''Mine.'''\n")
     code, _, err = say(capsys, "train", "--method", name, "--run", "r")

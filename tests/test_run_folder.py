@@ -1,13 +1,18 @@
 """A folder is a run's, or free, wherever the process that made it was killed."""
 
+import contextlib
+import errno
+from pathlib import Path
+
 import pytest
 
-from jaxae import compare, files, record
+from jaxae import compare, files, folder, record
 from jaxae.config import Config
 from jaxae.data import load
 from jaxae.errors import InputError
 from jaxae.files import read_json, write_json
-from jaxae.folder import RunFolder, occupied
+from jaxae.folder import RunFolder, SweepFolder, occupied
+from jaxae.plan import Plan
 from tests import compared
 
 WRONG = {
@@ -82,3 +87,49 @@ def test_a_number_of_threads_that_is_none_is_refused_in_one_line(tmp_path, monke
     monkeypatch.setenv("NPROC", threads)
     with pytest.raises(InputError, match=f"^NPROC '{threads}': expected a whole number of threads"):
         record.made(Config(), tmp_path, load("digits"))
+
+
+def test_a_folder_right_under_the_root_is_a_runs(monkeypatch):
+    made = []
+    monkeypatch.setattr(folder, "locked", lambda path, shared=False: contextlib.nullcontext(made.append(path)))
+    monkeypatch.setattr(RunFolder, "write", lambda self, *of: made.append("written"))
+    with RunFolder("/no-such-run").claimed(Config(), {}):
+        assert made == [Path("/no-such-run"), "written"]
+
+
+def test_only_a_lock_that_is_held_is_another_process(tmp_path, monkeypatch):
+    def refused(lock, how):
+        assert lock.readable() and lock.writable()
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    monkeypatch.setattr(folder.fcntl, "flock", refused)
+    with pytest.raises(InputError, match="cannot be locked: Bad file descriptor"), folder.locked(tmp_path):
+        pass
+
+
+def test_a_record_lists_the_places_that_made_something(tmp_path):
+    """Of one where no step was made, and of steps that a damaged checkpoint took back, nothing is in the result."""
+
+    def place(name):
+        return {"versions": {"jax": name}, "device": name, "threads": 2}
+
+    of = RunFolder(tmp_path / "run")
+    of.path.mkdir()
+    for name, step in (("a", 0), ("b", 5), ("c", 5)):
+        of.write(Config(), place(name), step)
+    assert of.record()["earlier"] == [{"until_step": 5, **place("a")}]
+    of.write(Config(), place("d"), 9)
+    assert [part["device"] for part in of.record()["earlier"]] == ["a", "c"]
+    of.write(Config(), place("d"), 5)
+    assert [part["device"] for part in of.record()["earlier"]] == ["a"]
+
+
+def test_what_differs_between_two_sweeps_is_told_in_few_lines(tmp_path):
+    how = {"lanes": "map", "block": 1, "exact": False}
+    grid = {"lambda_d": tuple(float(n) for n in range(1, 8))}
+    of = SweepFolder(tmp_path / "s")
+    of.path.mkdir()
+    of.write(Plan(Config(method="dip_vae"), (0, 1), grid), how)
+    with pytest.raises(InputError, match=r"another sweep: hyperparameters: .*; and 3 more: choose") as error:
+        of.check(Plan(Config(method="dip_vae", hyperparameters={"lambda_od": 3.0}), (0, 1), grid), how)
+    assert len(str(error.value)) < 1000

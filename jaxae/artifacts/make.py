@@ -207,11 +207,13 @@ def _at_label(method: Method, variables: Variables, z: Array, label: Array) -> A
 
 
 def checked_label(trained: Trained, label: int | None) -> int | None:
-    """Raises InputError where the method takes none, or the data has no such label."""
+    """Raises InputError where the method takes none, or no training example has it."""
     if label is None:
         return None
     if trained.setup.method.given is None:
         raise InputError(f"label {label}: this method is not conditioned on labels: leave it out, or train a cvae")
-    if not 0 <= label < trained.setup.net.classes:
-        raise InputError(f"label {label}: expected 0 to {trained.setup.net.classes - 1}")
+    if label not in (seen := trained.setup.net.known):
+        whole = len(seen) == seen[-1] - seen[0] + 1
+        known = f"{seen[0]} to {seen[-1]}" if whole else f"one of {', '.join(map(str, seen))}"
+        raise InputError(f"label {label}: expected {known}, of which there are training examples")
     return label

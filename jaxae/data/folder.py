@@ -1,6 +1,7 @@
 """A folder of images: flat, or a sub-folder a class; all in one, or under train, validation and test."""
 
 import contextlib
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ def load(name: str, path: Path, validation: int | None = None) -> Source:
     found = {split: listed(each) for split, each in parts.items()}
     classes = tuple(sorted({label for files in found.values() for _, label in files if label is not None}, key=_place))
     for label in classes:
-        if not label.isprintable() or any("\ud800" <= letter <= "\udfff" for letter in label):
+        if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in label):  # controls, halves of letters
             raise InputError(f"{path}: folder {label!a}: its name is no text: rename it")
     every = [file for files in found.values() for file, _ in files]
     whole, shape, raw = cache.fingerprint(every), None, {}  # of all: one colour image makes every grey one colour

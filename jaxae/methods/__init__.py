@@ -70,11 +70,11 @@ def factory(name: str) -> Any:
     return getattr(importlib.import_module(f"jaxae.methods.{entry(name).name}"), name)
 
 
-def read(file: Path, name: str, most: int = 1) -> Entry:
+def read(file: Path, name: str, before: int = 1) -> Entry:
     """Parses a method's file. The docstring: first line, summary; first paragraph, with the citation; then the
     equation, `loss = ...`; lines `name: text` describe the hyperparameters, `couples: text` what couples the batch,
-    `moves: text` what moves under the loss, `reconstruction: text` what its reconstruction loss is of. `most`: the
-    arguments before the hyperparameters."""
+    `moves: text` what moves under the loss, `reconstruction: text` what its reconstruction loss is of. `before`: how
+    many arguments stand before the hyperparameters."""
     try:
         tree = ast.parse(file.read_text())
     except (SyntaxError, ValueError) as error:
@@ -85,8 +85,8 @@ def read(file: Path, name: str, most: int = 1) -> Entry:
     doc = ast.get_docstring(found[0]) or ""
     first, _, rest = doc.partition("\n")
     args = found[0].args
-    if len(args.posonlyargs + args.args) > most:
-        raise InputError(f"{file.name}: {name}: expected its hyperparameters behind a *: {name}(net, *, ...)")
+    if len(args.posonlyargs + args.args) != before:
+        raise InputError(f"{file.name}: {name}: expected net, and its hyperparameters behind a *: {name}(net, *, ...)")
     hyper = [
         Hyperparameter(arg.arg, _default(arg, default, file), _is_weight(arg), _line(doc, arg.arg))
         for arg, default in zip(args.kwonlyargs, args.kw_defaults, strict=True)

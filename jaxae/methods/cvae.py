@@ -24,7 +24,7 @@ def cvae(net: Net, *, beta: Weight = 1.0) -> Method:
     """
     if net.classes < 1:
         raise InputError(f"classes {net.classes}: a conditional VAE expected labels: choose data that has them")
-    seen = jnp.asarray(net.seen or tuple(range(net.classes)))  # a class without an example has learned nothing
+    seen = jnp.asarray(net.known)  # a class without an example has learned nothing
     base = gaussian.bind(net, code=net.latent + net.classes, channels=1)
     parts = base.parts
     init = with_params(

@@ -6,6 +6,8 @@ from jaxae.methods.wae_mmd import to_prior
 from jaxae.schedules import at_step
 from jaxae.types import Method, Net, Objective, Weight
 
+ROUNDING = 1e-6  # of a sum of what schedules come to
+
 
 def infovae(net: Net, *, alpha: Weight = 0.5, lambda_z: Weight = 10.0, kernel: str = "rbf") -> Method:
     """InfoVAE: less of the KL of each posterior, more of a distance of all the codes together to the prior.
@@ -22,7 +24,7 @@ def infovae(net: Net, *, alpha: Weight = 0.5, lambda_z: Weight = 10.0, kernel: s
     kernel: rbf, or imq
     """
     a_share(alpha=alpha)
-    if isinstance(alpha, int | float) and isinstance(lambda_z, int | float) and alpha + lambda_z < 1:
+    if isinstance(alpha, int | float) and isinstance(lambda_z, int | float) and alpha + lambda_z < 1 - ROUNDING:
         raise InputError(f"alpha {alpha}, lambda_z {lambda_z}: expected a sum of at least 1, or MMD is rewarded")
     base, distance = gaussian.bind(net), to_prior(net, kernel)
 

@@ -38,21 +38,21 @@ def sample(
     """The decoder's means at `count` draws. `seed` decides the fit, the draws, and the labels where none is given.
 
     label: the class of all samples, for a method that is conditioned on labels; without it each sample draws its own,
-    all classes being equally likely.
+    all classes of the training split being equally likely.
     """
     samplers.check(sampler, count, seed, label)
     label = checked_label(trained, label)
-    classes = 0 if trained.setup.method.given is None else trained.setup.net.classes
+    seen = () if trained.setup.method.given is None else trained.setup.net.known
     fitted = fit(trained, sampler, seed)
 
     def labels(index: Array) -> Array:
         keys = random.example_keys(random.stream(jax.random.key(seed), "label"), 0, index)
-        drawn = jax.vmap(lambda key: jax.random.randint(key, (), 0, classes))(keys)
+        drawn = jnp.asarray(seen)[jax.vmap(lambda key: jax.random.randint(key, (), 0, len(seen)))(keys)]
         return drawn if label is None else jnp.full_like(drawn, label)
 
     def draw(keys, index):
-        return fitted.draw(keys, labels(index) if classes else None)
+        return fitted.draw(keys, labels(index) if seen else None)
 
     images = artifacts.sample(trained, count, seed, draw=draw)
-    given = np.asarray(labels(jnp.arange(count))) if classes else None
+    given = np.asarray(labels(jnp.arange(count))) if seen else None
     return Samples(images, given, fitted.measures)

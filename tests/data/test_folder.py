@@ -259,3 +259,10 @@ def test_a_class_whose_name_is_no_text_is_refused(tmp_path):
     for label in (b"cat", b"caf\xe9"):
         flat(tmp_path / os.fsdecode(label), 6)
     assert "its name is no text: rename it" in refused(tmp_path)
+
+
+def test_a_class_may_have_the_joiners_and_spaces_of_its_language(tmp_path):
+    names = ("\u0645\u06cc\u200c\u0631\u0648\u062f", "a\u3000b")
+    for label in names:
+        flat(tmp_path / label, 12)
+    assert set(load(str(tmp_path), validation=2).classes) == set(names)

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 from sklearn.mixture import GaussianMixture
 
-from jaxae import artifacts, cli, random, samplers
+from jaxae import Config, artifacts, cli, random, run, samplers
 from jaxae.cli import artifacts as verbs
 from jaxae.data.source import Split
 from jaxae.errors import InputError
@@ -449,7 +449,7 @@ def test_without_a_prior_the_samplers_that_work_are_named(tmp_path):
 
 
 def test_a_label_that_the_data_has_not_is_refused(cvae):
-    with pytest.raises(InputError, match=r"^label 3: expected 0 to 2$"):
+    with pytest.raises(InputError, match="^label 3: expected 0 to 2, of which"):
         draw.sample(cvae, label=3)
 
 
@@ -485,3 +485,13 @@ def test_the_command_writes_samples_with_their_labels(cvae, tmp_path, capsys, mo
         assert arrays["label"].tolist() == [2, 2, 2, 2]
     monkeypatch.setattr(verbs, "_load", lambda *_: (cvae, tmp_path / "x.png"))
     assert cli.status(words) == 0
+
+
+def test_a_class_without_a_training_example_is_not_drawn(tmp_path):
+    x, y = np.zeros((30, 8, 8), np.uint8), np.array([1, 3, 4] * 10)
+    np.savez(tmp_path / "x.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    config = Config(method="cvae", data=str(tmp_path / "x.npz"), steps=1, batch_size=8, width=4, latent=2, samples=2)
+    trained = run.train(config, tmp_path / "run")
+    assert set(draw.sample(trained, count=40).label.tolist()) == {1, 3, 4}
+    with pytest.raises(InputError, match=r"^label 2: expected one of 1, 3, 4, of which there are training examples$"):
+        draw.sample(trained, label=2)
