@@ -449,7 +449,7 @@ def test_without_a_prior_the_samplers_that_work_are_named(tmp_path):
 
 
 def test_a_label_that_the_data_has_not_is_refused(cvae):
-    with pytest.raises(InputError, match="^label 3: expected 0 to 2, of which"):
+    with pytest.raises(InputError, match=r"^label 3: expected 0 to 2, of which"):
         draw.sample(cvae, label=3)
 
 
