@@ -1,18 +1,19 @@
 """From a Config to the objects it names."""
 
 import dataclasses
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxae import data, fits, likelihoods, networks, own, schedules
+from jaxae import data, fits, likelihoods, methods, networks, own, schedules
 from jaxae.config import Config
 from jaxae.data import pixels
 from jaxae.data.source import Source, Split
 from jaxae.data.view import View
 from jaxae.errors import InputError
-from jaxae.names import LIKELIHOODS, OF_NETWORKS
+from jaxae.names import IN_MEMORY, LIKELIHOODS, OF_NETWORKS
 from jaxae.setup import Setup, weights
 from jaxae.types import Net
 
@@ -22,21 +23,27 @@ MEAN_EXAMPLES = 10_000  # of the training split, evenly spread, for the decoder'
 def build(config: Config, net: Net | None = None, source: Source | None = None) -> Setup:
     """Reads the data and makes the network. `net` takes the place of the config's: your own linen modules; `source` is
     the data where it has been read before."""
+    if net is not None:
+        fits.check_net(net)
     config = of_net(config, net).resolved()
     source = source or data.load(config.data, config.validation)
     fits.check_data(config, source)
     epoch = len(source.train) / config.batch_size
     total = schedules.duration(config.steps, None, epoch)
     assert config.binarize is not None  # resolved
+    entry = methods.entry(config.method)
     setup = Setup(
         config=config,
+        entry=entry,
+        factory=methods.factory(config.method),
         source=source,
         net=_informed(net or _network(config, source), source),
         pixels=pixels.make(config.binarize, source.decode),
-        weights=weights(config, total, epoch),
+        weights=weights(config, entry, total, epoch),
         total=total,
         epoch=epoch,
         key=jax.random.key(config.seed),
+        own_net=net is not None,
     )
     fits.check_weights(setup)
     if net is not None or own.is_own(config.method):
@@ -52,6 +59,8 @@ def of_net(config: Config, net: Net | None) -> Config:
     if net is None:
         return config
     usual = Config()
+    if config.latent not in (usual.latent, net.latent):
+        raise InputError(f"latent {config.latent}: the net's is {net.latent}: leave it out")
     for name in ("network", *OF_NETWORKS, "dtype"):
         if (given := getattr(config, name)) not in (getattr(usual, name), net.likelihood.name, net.likelihood.scale):
             raise InputError(f"{name} {given!r}: net= takes its place, or says another: leave it out")
@@ -59,6 +68,16 @@ def of_net(config: Config, net: Net | None) -> Config:
     binarize = config.binarize or ("dynamic" if kind == "bernoulli" else "none")
     scale = net.likelihood.scale or config.scale
     return dataclasses.replace(config, latent=net.latent, likelihood=kind, scale=scale, binarize=binarize)
+
+
+def of_source(config: Config, source: Source | None) -> Config:
+    """The config of a run on a `source` that has been read, which decides the data where it is of arrays."""
+    if source is None or Path(config.data).name == source.name:
+        return config
+    if not source.name.startswith(IN_MEMORY) or config.data != Config().data or config.validation is not None:
+        said = f"data {config.data!r}, validation {config.validation}"
+        raise InputError(f"{said}: source= is {source.name!r}: leave out what it decides")
+    return dataclasses.replace(config, data=source.name)
 
 
 def _network(config: Config, source: Source) -> Net:

@@ -2,10 +2,13 @@
 it. Each check raises InputError where they do not, before anything is trained."""
 
 from collections.abc import Callable, Collection
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
+from flax.errors import FlaxError
 
 from jaxae import own
 from jaxae.config import Config
@@ -14,7 +17,7 @@ from jaxae.errors import InputError
 from jaxae.names import SPLITS
 from jaxae.schedules import at_step
 from jaxae.setup import Setup
-from jaxae.types import Objective
+from jaxae.types import Batch, Keys, Likelihood, LogWeight, Net, Normal, Objective, PyTree, Variables
 
 LOOKED_AT = 33  # steps of all schedules together, from the first to the last
 SEARCHED = 10_000  # steps of each, for its least and its greatest value
@@ -86,10 +89,35 @@ def check_labels(setup: Setup) -> None:
             )
 
 
+def check_net(net: Net) -> None:
+    """It is a Net of linen modules and a likelihood."""
+    if not isinstance(net, Net):
+        raise InputError(f"net: a {type(net).__name__}: expected a jaxae.types.Net")
+    if not isinstance(net.likelihood, Likelihood):
+        raise InputError("net: its likelihood is none: expected one such as jaxae.likelihoods.bernoulli()")
+    if not isinstance(net.decoder, nn.Module):
+        raise InputError("net: its decoder is no linen module: expected one that is made, such as Decoder()")
+    if isinstance(net.encoder, nn.Module) or not callable(net.encoder):
+        raise InputError("net: its encoder is made already: expected what makes it, outputs -> module, such as Encoder")
+    if not isinstance(net.encoder(net.latent), nn.Module):
+        raise InputError("net: its encoder makes no linen module: expected outputs -> module")
+
+
 def check_parts(setup: Setup) -> None:
-    """Modules or a method of the user's own make images of the data's shape, an Objective, and a number an example."""
+    """Modules or a method of the user's own make what training and its closing evaluation take."""
+    try:
+        _check_parts(setup)
+    except (FlaxError, TypeError) as error:
+        if isinstance(error, TypeError) and "__call__()" not in str(error):
+            raise
+        said = " ".join(str(error).split("\n")[0].split(" (https")[0].split())
+        raise InputError(f"the networks: {said}: expected modules that take one array, and nothing random") from error
+
+
+def _check_parts(setup: Setup) -> None:
+    variables = setup.shapes().variables
     batch, method, name = next(setup.view("train").batches()), setup.method, own.short(setup.config.method)
-    variables, keys = setup.shapes().variables, setup.view("train").keys(batch, "noise")
+    keys = setup.view("train").keys(batch, "noise")
     made = jax.eval_shape(method.reconstruct, variables, batch)
     if made.shape != batch.x.shape:
         raise InputError(
@@ -103,6 +131,35 @@ def check_parts(setup: Setup) -> None:
             raise InputError(
                 f"{name}: {metric} has shape {list(value.shape)}: expected one number an example, [{len(batch.x)}] here"
             )
+    if (kept := _form(objective.state)) != (was := _form(variables.state)):
+        raise InputError(f"{name}: its loss leaves the state {kept}: expected the form that `init` gave it, {was}")
+    _check_functions(setup, variables, keys, batch)
     taken = LOGGED | set(setup.weights) | (MEASURED if method.log_weight is None else set())
     if clash := taken & set(objective.metrics):
         raise InputError(f"{name}: a metric {min(clash)}: jaxae has a number of that name: rename it")
+
+
+def _form(tree: PyTree) -> PyTree:
+    """Its shapes and types."""
+    return jax.tree.map(lambda leaf: f"{jnp.dtype(leaf.dtype).name}{list(leaf.shape)}", tree)
+
+
+def _check_functions(setup: Setup, variables: Variables, keys: Keys, batch: Batch) -> None:
+    """What the method has besides its loss gives what it says, an example each."""
+    method, name, n = setup.method, own.short(setup.config.method), len(batch.x)
+    z = jax.eval_shape(method.embed, variables, batch)
+    if len(z.shape) != 2 or z.shape[0] != n:
+        raise InputError(f"{name}: embed gives shape {list(z.shape)}: expected codes, [{n}, ...] here")
+    given: dict[str, tuple] = {
+        "decode": (variables, z), "sample": (variables, keys), "log_weight": (variables, keys, batch),
+        "posterior": (variables, batch),
+    }  # fmt: skip
+    kinds: dict[str, type] = {"log_weight": LogWeight, "posterior": Normal}
+    for what, arguments in given.items():
+        if (function := getattr(method, what)) is None:
+            continue
+        made: Any = jax.eval_shape(function, *arguments)
+        if what in kinds and not isinstance(made, kinds[what]):
+            raise InputError(f"{name}: {what} gives a {type(made).__name__}: expected a {kinds[what].__name__}")
+        if what not in kinds and getattr(made, "shape", None) != batch.x.shape:
+            raise InputError(f"{name}: {what} gives {_form(made)}: expected images of shape {list(batch.x.shape)}")

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import math
 import os
 import re
 import shutil
@@ -27,6 +28,7 @@ LEFTOVER = re.compile(r"\.lock|\.(config|record|sweep)\.json\w{8}")
 """The lock, and what `write_json` writes beside the file to come."""
 FORMAT = 1  # of sweep.json
 SHOWN = 4  # of what differs
+ROUNDING = 5e-3  # of what modules compute, on whatever device
 SWEEP = {
     "base": dict, "seeds": list, "grid": dict, "members": list, "shared_batches": bool, "lanes": str, "block": int,
     "exact": bool,
@@ -35,7 +37,8 @@ SWEEP = {
 CONFIG = {"method": str, "hyperparameters": dict}
 RECORD = {
     "command": str, "network": str, "versions": dict, "device": str, "data": {"sha256": str, "sizes": {"train": int}},
-    "method_sha256": str, "modules": {"encoder": str, "decoder": str, "likelihood": str}, "earlier": list,
+    "method_sha256": str, "modules": {"encoder": str, "decoder": str, "likelihood": str, "computes": list},
+    "earlier": list,
 }  # fmt: skip
 WHERE = ("versions", "device", "threads")
 """Of a record, what decides bits and may change while a run goes on."""
@@ -128,7 +131,7 @@ class RunFolder:
         the user's own (None: jaxae's networks); empty where nothing does."""
         record, mine = self.record(), modules or {}
         began = record.get("modules", {})
-        names = [name for name in began | mine if began.get(name) != mine.get(name)] if record else []
+        names = [name for name in began | mine if not _alike(began.get(name), mine.get(name))] if record else []
         if not names:
             return ""
         if not began or not mine:
@@ -147,6 +150,14 @@ class RunFolder:
             earlier = [*earlier, {"until_step": step, **where}]
         write_json(self.config_file, config.to_dict())
         write_json(self.record_file, record | ({"earlier": earlier} if earlier else {}))
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Equal, lists of numbers to the rounding of other devices and versions."""
+    lists = isinstance(one, list) and isinstance(other, list) and len(one) == len(other)
+    if lists and all(isinstance(value, float) for value in [*one, *other]):
+        return all(math.isclose(a, b, rel_tol=ROUNDING, abs_tol=ROUNDING) for a, b in zip(one, other))
+    return one == other
 
 
 class SweepFolder:

@@ -39,8 +39,11 @@ TFDS = {
 DATA_SUFFIXES = (".npy", ".npz", ".gz", ".idx", "-ubyte")
 
 
+IN_MEMORY = "arrays:"  # begins the name of a data set that no file holds
+
+
 def is_path(name: str) -> bool:
     """Whether `name` means the user's files. The catalogue's names never do: write ./mnist for a folder."""
-    if name in BUILT_IN or name in TFDS or name.startswith("tfds:"):
+    if name in BUILT_IN or name in TFDS or name.startswith(("tfds:", IN_MEMORY)):
         return False
     return "/" in name or os.sep in name or name.endswith(DATA_SUFFIXES) or os.path.exists(name)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 import optax.contrib
 
-from jaxae.errors import unknown
+from jaxae.errors import known, unknown
 from jaxae.names import MOMENTS
 from jaxae.types import PyTree, TrainState, Variables, Weight
 
@@ -83,6 +83,8 @@ def make(
     settings = {"learning_rate": learning_rate, **moments, "eps": eps, "weight_decay": weight_decay}
 
     def rule(**changes: Any) -> list[optax.GradientTransformation]:
+        for setting in changes:
+            known("setting of an optimiser", setting, settings)
         clipped = [] if clip_norm is None else [optax.clip_by_global_norm(clip_norm)]
         return [*clipped, RULES[name](*{**settings, **changes}.values())]
 
@@ -96,6 +98,8 @@ def _partition(rule: Rule, own: Mapping[str, Mapping[str, Any]]) -> optax.Gradie
     rules, rest = {key: optax.chain(*rule(**changes)) for key, changes in own.items()}, "the rest"
 
     def labels(params: dict[str, PyTree]) -> dict[str, PyTree]:
+        if unknown_names := own.keys() - params.keys():
+            raise unknown("entry of the parameters with an optimiser of its own", min(unknown_names), params)
         return {key: jax.tree.map(lambda _, k=key: k if k in own else rest, tree) for key, tree in params.items()}
 
     return optax.partition({**rules, rest: optax.chain(*rule())}, labels)

@@ -139,5 +139,6 @@ def of_likelihood(parts: Parts, variables: Variables, z: Latents, batch: Batch) 
 def only_params(collections: Any) -> PyTree:
     """A linen module's parameters. Other collections (batch statistics) would make one example depend on another."""
     if others := set(collections) - {"params"}:
-        raise InputError(f"the network keeps {', '.join(sorted(others))}: expected a linen module with params alone")
+        kept = ", ".join(sorted(others))
+        raise InputError(f"the network keeps {kept}: expected params alone, as LayerNorm and GroupNorm have")
     return collections.get("params", {})

@@ -78,7 +78,7 @@ class Plan:
         """Members that differ in their seed and in real numbers alone: one compiled program each."""
         found: dict[str, list[Member]] = {}
         for member in self.members:
-            found.setdefault(_structure(member.config), []).append(member)
+            found.setdefault(structure(member.config), []).append(member)
         return tuple(tuple(group) for group in found.values())
 
     def to_dict(self) -> dict[str, Any]:
@@ -121,7 +121,7 @@ class How:
 _FIELDS = {f.name: f for f in fields(Config) if f.name != "hyperparameters"}
 
 
-def _structure(config: Config) -> str:
+def structure(config: Config) -> str:
     """What a compiled program is made for: all but the seeds and the real numbers that it takes as arguments."""
     values = config.result()
     scheduled = {h.name for h in methods.entry(config.method).hyperparameters if h.scheduled}

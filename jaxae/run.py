@@ -1,26 +1,29 @@
 """A run in its folder: train or resume it, load it, measure it."""
 
 import contextlib
+import dataclasses
 import errno
 import math
-import re
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Shaped
 
-from jaxae import files, hosts, memory, methods, optim, own
+from jaxae import files, hosts, log, memory, methods, optim, own
+from jaxae import folder as folders
 from jaxae import record as records
-from jaxae.build import build, of_net
+from jaxae.build import build, of_net, of_source
 from jaxae.checkpoint import Checkpoints, Restored
 from jaxae.config import Config
-from jaxae.digest import digest, named_leaves
+from jaxae.data.in_memory import split as split_of
+from jaxae.data.source import Source
+from jaxae.digest import digest
 from jaxae.errors import Diverged, InputError, Interrupted
 from jaxae.evaluate.bench import USUAL, Bench, Model, Settings
 from jaxae.evaluate.measures import GREY
@@ -28,10 +31,14 @@ from jaxae.folder import RunFolder
 from jaxae.log import Log, NoLog, import_wandb
 from jaxae.loop import Lane, Loop, Watch
 from jaxae.parallel import Layout, make_mesh
+from jaxae.plan import structure
 from jaxae.programs import make_programs
 from jaxae.progress import Progress
 from jaxae.setup import Setup
 from jaxae.types import Net, TrainState, Variables
+
+if TYPE_CHECKING:
+    import pandas
 
 AGAIN = 1.0  # seconds in which the same signal is the same request
 
@@ -45,28 +52,38 @@ class Trained(NamedTuple):
     state: TrainState
     variables: Variables
 
+    def __repr__(self) -> str:
+        config = self.setup.config
+        return f"<{own.short(config.method)} on {self.setup.source.name}, step {self.step:,}: {self.folder.path}>"
+
 
 def train(
-    config: Config, path: str | Path | None = None, *, net: Net | None = None, progress: Progress | None = None
+    config: Config,
+    path: str | Path | None = None,
+    *,
+    net: Net | None = None,
+    source: Source | None = None,
+    progress: Progress | None = None,
 ) -> Trained:
     """Trains `config` in the folder `path`, or resumes it there, to its end; then returns the trained run.
 
     The result is a function of the config alone: not of where it was cut off, nor of any cadence. `net` is for your
-    own linen modules. Of several processes (`jaxae.join`) all call it, and process 0 alone touches the folder. Raises
+    own linen modules, `source` for your own arrays (`jaxae.data.arrays`): such a run is read from Python alone, with
+    the same. Of several processes (`jaxae.join`) all call it, and process 0 alone touches the folder. Raises
     InputError, Diverged (a loss that is not finite) or Interrupted (SIGINT, SIGTERM: saved).
     """
     own.remember(config.method)
-    config = of_net(config, net)
+    config = of_source(of_net(config, net), source)
     name = methods.entry(config.method).name
     folder = RunFolder(path or Path("runs") / f"{Path(config.data).name}-{name}-{config.identity()}")
     hosts.first(lambda: folder.check(config))
     if config.wandb:
         import_wandb(config.wandb)
-    setup = build(config, net)
+    setup = build(config, net, source)
     _must_fit(setup.shapes())
     layout = layout_of(setup.config)
     progress = progress or Progress(quiet=True)
-    record = records.made(config, folder.path, setup.source, net and _modules(net, setup.shapes()))
+    record = records.made(config, folder.path, setup.source, setup.modules)
     with _claimed(folder, config, record), _checkpoints(setup, folder, progress) as checkpoints, signals() as asked:
         state, watch = _start(setup, checkpoints, progress)
         hosts.first(lambda: folder.outcome_file.unlink(missing_ok=True))
@@ -85,15 +102,7 @@ def train(
         if number := int(hosts.agree(np.array(next(iter(asked), 0))).max()):  # came after the last step
             name = signal.Signals(number).name
             raise Interrupted(number, f"stopped by {name} at the end, saved: the same command measures the run")
-    return load(folder.path, net=net, setup=setup)
-
-
-def _modules(net: Net, shapes: TrainState) -> dict[str, Any]:
-    """What tells a net of the user's own from another: what its modules say of themselves, and their parameters."""
-    parts = {"encoder": net.encoder(2), "decoder": net.decoder}  # an encoder is made for so many outputs
-    said = {name: re.sub(r" at 0x[0-9a-f]+", "", repr(module)) for name, module in parts.items()}
-    parameters = {name: list(leaf.shape) for name, leaf in named_leaves(shapes.variables.params).items()}
-    return {**said, "parameters": parameters, "likelihood": net.likelihood.name, "latent": net.latent}
+    return load(folder.path, setup=setup)
 
 
 def layout_of(config: Config) -> Layout:
@@ -191,15 +200,25 @@ def signals() -> Iterator[list[int]]:
 
 
 def load(
-    path: str | Path, checkpoint: str | int = "auto", *, net: Net | None = None, setup: Setup | None = None
+    path: str | Path,
+    checkpoint: str | int = "auto",
+    *,
+    member: str | None = None,
+    net: Net | None = None,
+    source: Source | None = None,
+    setup: Setup | None = None,
 ) -> Trained:
-    """The run in the folder `path`. checkpoint: "last", "best" (lowest validation loss), a step, or "auto": the best
-    where the run stops early (it has a patience), else the last. Nothing that a checkpoint holds is executed."""
-    folder, checkpoint = RunFolder(path), str(checkpoint)
-    setup = setup or build(folder.config(), net)
+    """The run in the folder `path`, or that `member` of the sweep there ("seed=2,beta=4"). checkpoint: "last", "best"
+    (lowest validation loss), a step, or "auto": the best where the run stops early (it has a patience), else the last.
+    `net` and `source` are those that it was trained with, where they are your own; `setup` saves building it anew.
+    Nothing that a checkpoint holds is executed."""
+    folder, checkpoint = RunFolder(folders.member_path(path, member)), str(checkpoint)
+    if setup and (differing := folder.config().difference(setup.config)):
+        raise InputError(f"{folder.path} is a run of another setup: {'; '.join(differing)}")
+    setup = setup or build(of_source(folder.config(), source), net, source)
     folder.check_code(setup.config)
-    if other := folder.other_net(net and _modules(net, setup.shapes())):
-        if net is None or "modules" not in folder.record():
+    if other := folder.other_net(setup.modules):
+        if setup.modules is None or "modules" not in folder.record():
             raise InputError(other)
         Progress().warn(other)  # no more: another version of flax may say the same of itself in other words
     if checkpoint not in ("auto", "last", "best") and not checkpoint.isdecimal():
@@ -225,6 +244,24 @@ def load(
     return Trained(setup, folder, found.step, found.state, optim.evaluated(found.state))
 
 
+def on(trained: Trained, x: np.ndarray, y: np.ndarray | None = None) -> Trained:
+    """The same run, with other images in place of its test split: what `evaluate_run`, `scores` and `jaxae.artifacts`
+    make of it is of them. x: [n, height, width] or [n, height, width, channels], as the run's data; y: labels [n].
+    Their measures are not kept in the run's folder."""
+    source = trained.setup.source
+    other = dataclasses.replace(source, test=split_of(source, x, y))
+    return trained._replace(setup=dataclasses.replace(trained.setup, source=other))
+
+
+def history(run: Trained | str | Path) -> "pandas.DataFrame":
+    """What metrics.jsonl tells, a row a step: training means since the row before, and validation_* where it was."""
+    import pandas
+
+    folder = run.folder if isinstance(run, Trained) else RunFolder(run)
+    rows = pandas.DataFrame(log.read(folder.metrics_file), columns=None)
+    return rows.groupby("step").first().reset_index() if len(rows) else rows
+
+
 def bench(setup: Setup, split: str = "test", settings: Settings = USUAL, lanes: str = "map", block: int = 8) -> Bench:
     """What measures runs that differ in their seeds and numbers alone, compiled once."""
     view = partial(setup.view, seed=settings.seed)
@@ -234,11 +271,31 @@ def bench(setup: Setup, split: str = "test", settings: Settings = USUAL, lanes: 
 def evaluate_runs(
     runs: Sequence[Trained], names: Sequence[str] = ("likelihood",), on: Bench | None = None
 ) -> list[dict[str, Any]]:
-    """The held-out measures of runs that share a `bench` (of the first run, unless given), with what identifies them.
+    """The held-out measures of runs, with what identifies them. Those that differ in seeds and numbers alone are
+    measured by one compiled program.
 
     names: groups of `jaxae.names.METRICS`, or "all". Every number's meaning is told where it is made: `jaxae.evaluate`.
+    on: their `bench`, where it is not the usual one: then all of them must share it.
     """
-    return evaluator(on or bench(runs[0].setup), names)(runs)
+    if isinstance(runs, Trained) or not runs:
+        raise InputError("runs: expected a list of at least one: [trained]")
+    alike: dict[str, list[int]] = {}
+    for n, of in enumerate(runs):
+        alike.setdefault(_kind(of), []).append(n)
+    if on is not None and len(alike) > 1:
+        other = runs[list(alike.values())[1][0]]
+        raise InputError(f"{other.folder.path} differs from {runs[0].folder.path} in more than seeds and numbers")
+    found: dict[int, dict[str, Any]] = {}
+    for places in alike.values():
+        measure = evaluator(on or bench(runs[places[0]].setup), names)
+        found |= dict(zip(places, measure([runs[n] for n in places])))
+    return [found[n] for n in range(len(runs))]
+
+
+def _kind(of: Trained) -> str:
+    """The same for runs that one program measures."""
+    setup = of.setup
+    return repr((structure(setup.config), id(setup.factory), setup.source.digest, setup.modules))
 
 
 def evaluator(on: Bench, names: Sequence[str] = ("likelihood",)) -> Callable[[Sequence[Trained]], list[dict[str, Any]]]:
@@ -320,6 +377,11 @@ def store(trained: Trained, measures: dict[str, Any]) -> dict[str, Any]:
     a warning. Raises InputError for measures of another split, or by other noise."""
     if not kept(measures):
         raise InputError(f"measures of {measures['split']}, seed {measures['evaluation_seed']}: only test, 0 are kept")
+    if (
+        trained.folder.record().get("data", {}).get("sha256", trained.setup.source.digest)
+        != trained.setup.source.digest
+    ):
+        raise InputError(f"measures of other data than {trained.folder.path} has: they are not kept there")
     file = trained.folder.evaluation_file
     there = _read_or_set_aside(trained.folder)
     if any(there.get(name) != measures[name] for name in ("digest", "step", "split", "evaluation_seed")):

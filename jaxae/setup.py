@@ -11,12 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxae import likelihoods, methods, optim, own, random, schedules
+from jaxae import likelihoods, methods, modules, optim, own, random, schedules
 from jaxae.config import Config
 from jaxae.data.feed import Feed, fits
 from jaxae.data.source import Source
 from jaxae.data.view import View
 from jaxae.errors import InputError
+from jaxae.plan import structure
 from jaxae.train import init_state
 from jaxae.types import Batch, Likelihood, Method, Net, TrainState
 
@@ -28,6 +29,9 @@ class Setup:
     """Everything a run is made of."""
 
     config: Config
+    entry: methods.Entry
+    factory: Callable[..., Method]
+    """Read once: a file of the user's own that is edited afterwards changes nothing here."""
     source: Source
     net: Net
     pixels: Callable
@@ -37,12 +41,19 @@ class Setup:
     epoch: float
     """Steps in an epoch, a fraction too: epochs follow each other without a gap."""
     key: jax.Array
+    own_net: bool = False
+    """Whether the modules are the user's own."""
+
+    @cached_property
+    def modules(self) -> dict[str, Any] | None:
+        """What tells the user's own modules from others."""
+        return modules.told(self.net, self.shapes(), self.source.shape) if self.own_net else None
 
     def make(self, numbers: dict[str, Any]) -> tuple[Method, optax.GradientTransformation]:
         """The method and its optimiser, with `numbers` (tracers, perhaps) for the weights of those names."""
         weights, config = {**self.weights, **numbers}, self.config
         of_method = {name: weights[name] for name in config.hyperparameters}
-        method = methods.factory(config.method)(self.net, **of_method)
+        method = self.factory(self.net, **of_method)
         if not isinstance(method, Method):
             name = own.short(config.method)
             raise InputError(f"{name}: it returns a {type(method).__name__}: expected a jaxae.types.Method")
@@ -61,7 +72,7 @@ class Setup:
 
     def numbers(self) -> dict[str, np.float32]:
         """The real weights that are no schedules: what a compiled step takes as arguments."""
-        own = {h.name for h in methods.entry(self.config.method).hyperparameters if h.scheduled}
+        own = {h.name for h in self.entry.hyperparameters if h.scheduled}
         found = {name: w for name, w in self.weights.items() if name in own | {"learning_rate"}}
         return {name: np.float32(w) for name, w in found.items() if isinstance(w, float)}
 
@@ -76,9 +87,13 @@ class Setup:
         return dataclasses.replace(self, net=net).make(numbers)[0]
 
     def like(self, config: Config) -> "Setup":
-        """The setup of a config that differs in its seeds and numbers alone: the data and the network are shared."""
+        """The setup of a config that differs in its seeds and numbers alone: the data and the network are shared.
+        Raises InputError for one that differs in more."""
         config = config.resolved()
-        numbers = weights(config, self.total, self.epoch)
+        if structure(config) != structure(self.config):
+            differing = "; ".join(self.config.difference(config))
+            raise InputError(f"{differing}: expected a config that differs in its seeds and numbers alone")
+        numbers = weights(config, self.entry, self.total, self.epoch)
         made = dataclasses.replace(self, config=config, weights=numbers, key=jax.random.key(config.seed))
         vars(made)["_first"] = self._first  # compiled once for all of them
         return made
@@ -145,8 +160,8 @@ class Setup:
         return partial(jax.jit(first), batch)
 
 
-def weights(config: Config, total: int, epoch: float) -> dict[str, Any]:
-    scheduled = {h.name: h.scheduled for h in methods.entry(config.method).hyperparameters}
+def weights(config: Config, entry: methods.Entry, total: int, epoch: float) -> dict[str, Any]:
+    scheduled = {h.name: h.scheduled for h in entry.hyperparameters}
     own = {
         name: schedules.make(value, total, epoch) if scheduled[name] else value
         for name, value in config.hyperparameters.items()

@@ -177,6 +177,12 @@ SLIPS = {
     ("RESULT", "Objective(value.mean(), state, {})"): r"mine.py:mine: loss has shape \[\]: expected one number an",
     ("RESULT", "Objective(value, state, {'beta_now': step})"): r"mine.py:mine: beta_now has shape \[\]: expected one",
     ("RESULT", "Objective(value, state, {'loss': value})"): "mine.py:mine: a metric loss: jaxae has a number of that",
+    ("RESULT", "Objective(value, {}, {})"): r"mine.py:mine: its loss leaves the state \{\}: expected the form that",
+    ("METHOD", "Method(parts.init, loss, parts.encode, reconstruct, lambda v, z: z)"): r"decode gives float32\[500, 16\]",
+    (
+        "METHOD",
+        GOOD["METHOD"].replace(")", ", log_weight=lambda v, k, b: b.x.sum((1, 2, 3)))"),
+    ): "mine.py:mine: log_weight gives a ShapeDtypeStruct: expected a LogWeight",
     ("RESULT", "Objective(value, state, {'step': value})"): "mine.py:mine: a metric step: jaxae has a number of that",
     ("RESULT", "Objective(value, state, {'nll': value})"): "mine.py:mine: a metric nll: jaxae has a number of that",
 }

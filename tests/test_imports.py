@@ -23,6 +23,7 @@ memory compiler
 train parallel
 data
 facts store checkpoint record folder evaluate log progress
+modules
 setup
 fits
 build compare

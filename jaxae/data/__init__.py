@@ -3,12 +3,14 @@
 from typing import TYPE_CHECKING, Any
 
 from jaxae.data.names import catalogue
-from jaxae.names import is_path
+from jaxae.errors import InputError
+from jaxae.names import IN_MEMORY, is_path
 
 if TYPE_CHECKING:
+    from jaxae.data.in_memory import arrays
     from jaxae.data.source import Source, Split, hold_out
 
-__all__ = ["Source", "Split", "catalogue", "hold_out", "load"]
+__all__ = ["Source", "Split", "arrays", "catalogue", "hold_out", "load"]
 
 
 def load(name: str, validation: int | None = None) -> "Source":
@@ -18,6 +20,11 @@ def load(name: str, validation: int | None = None) -> "Source":
     file or a folder of images (`./mnist` where a folder has a data set's name). `validation` is how many
     training examples to hold out, where the source has no validation split of its own.
     """
+    if name.startswith(IN_MEMORY):
+        raise InputError(
+            f"data {name!r}: arrays that were in memory: from Python, source= them (jaxae.data.arrays); or train on a "
+            'file, np.savez("mine.npz", x=x), which every command reads'
+        )
     if name == "digits":
         from jaxae.data import digits
 
@@ -36,6 +43,10 @@ def load(name: str, validation: int | None = None) -> "Source":
 
 
 def __getattr__(name: str) -> Any:
+    if name == "arrays":
+        from jaxae.data.in_memory import arrays
+
+        return arrays
     if name in ("Source", "Split", "hold_out"):  # these annotate with jax's types: imported on first use
         from jaxae.data import source
 

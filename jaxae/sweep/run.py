@@ -66,7 +66,7 @@ class Swept(NamedTuple):
             whole = tuple(m for m in group if (ended[m.name] or {}).get("outcome") not in (None, "diverged"))
             if whole:
                 setup = build(whole[0].config)
-                states = [_load(self.folder, m, setup, "last").state for m in whole]
+                states = [_load(self.folder, m, setup.like(m.config), "last").state for m in whole]
                 found.append(Group(whole, jax.tree.map(lambda *x: np.stack(x), *jax.device_get(states))))
         return found
 

@@ -1,0 +1,48 @@
+"""The user's own arrays, in memory. What is trained on them can be read from Python alone, with the same arrays."""
+
+import re
+
+import numpy as np
+
+from jaxae.data.checks import Raw, class_numbers, images, to_source
+from jaxae.data.source import Source, Split
+from jaxae.errors import InputError
+from jaxae.names import IN_MEMORY
+
+Pair = tuple[np.ndarray, np.ndarray]
+
+
+def arrays(
+    x: np.ndarray,
+    y: np.ndarray | None = None,
+    *,
+    test: np.ndarray | Pair | None = None,
+    validation: np.ndarray | Pair | int | None = None,
+    name: str = "mine",
+) -> Source:
+    """A data set of arrays, for `source=`.
+
+    x: [n, height, width] or [n, height, width, channels], uint8 or floats in [0, 1]. y: [n] whole numbers, -1 where
+    there is no label. test, validation: the like, x or (x, y); else a fifth of the examples is held out for the one, a
+    sixth of the rest, or as many as you say, for the other, by a fixed permutation.
+    """
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise InputError(f"name {name!r}: expected letters, digits, dots, dashes and underscores")
+    splits = {"train": (x, y), "test": test, "validation": None if isinstance(validation, int) else validation}
+    raw = {split: _raw(of, split) for split, of in splits.items() if of is not None}
+    held_out = validation if isinstance(validation, int) else None
+    return to_source(f"{IN_MEMORY}{name}", raw, "the user's arrays", held_out)
+
+
+def split(source: Source, x: np.ndarray, y: np.ndarray | None = None) -> Split:
+    """Other images, as a split of `source`. Raises InputError unless they have the shape of its images."""
+    rows, labels, where = _raw((x, y), "x")
+    rows = images(rows, where)
+    if rows.shape[1:] != source.shape:
+        raise InputError(f"x: images of shape {rows.shape[1:]}: expected {source.shape}, those of {source.name}")
+    return Split(rows, class_numbers(labels, len(rows), where))
+
+
+def _raw(of: np.ndarray | tuple, split: str) -> Raw:
+    x, y = of if isinstance(of, tuple) else (of, None)
+    return Raw(np.asarray(x), None if y is None else np.asarray(y), split)

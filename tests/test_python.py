@@ -1,0 +1,250 @@
+"""jaxae from Python, as a notebook uses it: what is one's own, and what does not fit together."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from jaxae import data, likelihoods, optim, run, sweep
+from jaxae.build import build
+from jaxae.config import Config
+from jaxae.errors import InputError
+from jaxae.types import Net
+
+SIZE: dict = {"steps": 3, "latent": 2, "width": 8, "batch_size": 8, "samples": 4}
+
+
+class Encoder(nn.Module):
+    outputs: int
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(self.outputs)(nn.tanh(nn.Dense(8)(x.reshape(len(x), -1))))
+
+
+class Decoder(nn.Module):
+    @nn.compact
+    def __call__(self, z):
+        return nn.Dense(64)(z).reshape(-1, 8, 8, 1)
+
+
+Tanh = Encoder
+
+
+class Encoder(nn.Module):  # of the same name, as where a cell of a notebook is changed and run again
+    outputs: int
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(self.outputs)(nn.relu(nn.Dense(8)(x.reshape(len(x), -1))))
+
+
+def net(encoder=Tanh, likelihood=None):
+    return Net(encoder, Decoder(), likelihood or likelihoods.bernoulli(), latent=2)
+
+
+@pytest.fixture(scope="module")
+def images():
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (60, 6, 5), np.uint8), rng.integers(0, 3, 60)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return run.train(Config(**SIZE), tmp_path_factory.mktemp("python") / "run")
+
+
+@pytest.mark.parametrize(
+    "other", [net(Encoder), net(likelihood=likelihoods.gaussian(0.5))], ids=["activation", "likelihood"]
+)
+def test_a_net_that_computes_otherwise_is_another(tmp_path, other):
+    config = Config(steps=2, batch_size=8, samples=4)
+    run.train(config, tmp_path / "run", net=net())
+    longer = dataclasses.replace(config, steps=4)
+    with pytest.raises(InputError, match=r"another (net|config)"):
+        run.train(longer, tmp_path / "run", net=other)
+    assert run.train(longer, tmp_path / "run", net=net()).step == 4
+
+
+def test_the_scale_of_a_fixed_likelihood_is_the_nets(tmp_path):
+    of = net(likelihood=likelihoods.gaussian(0.3))
+    run.train(Config(steps=2, batch_size=8, samples=4), tmp_path / "run", net=of)
+    assert run.load(tmp_path / "run", net=of).setup.config.scale == 0.3
+    with pytest.raises(InputError, match=r"scale 0\.3: net= takes its place"):
+        run.load(tmp_path / "run", net=net(likelihood=likelihoods.gaussian(0.5)))
+
+
+def test_runs_of_several_kinds_are_measured_each_by_its_own(tmp_path, trained):
+    other = run.train(Config(**{**SIZE, "likelihood": "gaussian", "scale": 0.3}), tmp_path / "a")
+    seed = run.train(Config(**SIZE, seed=1), tmp_path / "b")
+    together = run.evaluate_runs([trained, other, seed])
+    for of, found in zip((trained, other, seed), together):
+        alone = run.evaluate_runs([of])[0]
+        assert found["digest"] == alone["digest"] and found["nll"] == pytest.approx(alone["nll"], rel=1e-6)
+    with pytest.raises(InputError, match=r"differs from .* in more than seeds and numbers"):
+        run.evaluate_runs([trained, other], on=run.bench(trained.setup))
+    with pytest.raises(InputError, match=r"expected a list of at least one: \[trained\]"):
+        run.evaluate_runs([])
+
+
+MINE = """
+import jax.numpy as jnp
+from jaxae.methods.vae import vae
+def mine(net):
+    '''Mine.'''
+    of = vae(net)
+    return of._replace(reconstruct=lambda variables, batch: jnp.full_like(batch.x, VALUE))
+"""
+
+
+def test_a_method_file_that_is_edited_changes_nothing_that_is_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXAE_CACHE", str(tmp_path / "cache"))
+    file = tmp_path / "mine.py"
+    file.write_text(MINE.replace("VALUE", "0.5"))
+    of = run.train(Config(**SIZE, method=f"{file}:mine"), tmp_path / "run")
+    before = run.evaluate_run(of, samples=4)["mse"]
+    file.write_text(MINE.replace("VALUE", "0.1"))
+    assert run.evaluate_run(of, samples=4)["mse"] == before
+    with pytest.raises(InputError, match=r"mine\.py has changed|which has changed"):
+        run.load(tmp_path / "run")
+
+
+def test_a_setup_is_another_configs_where_seeds_and_numbers_differ_alone(trained):
+    setup = trained.setup
+    assert setup.like(dataclasses.replace(setup.config, seed=3, learning_rate=0.1)).config.seed == 3
+    with pytest.raises(InputError, match="latent: 2 -> 4: expected a config that differs in its seeds"):
+        setup.like(dataclasses.replace(setup.config, latent=4))
+    with pytest.raises(InputError, match="is a run of another setup: seed: 0 -> 1"):
+        run.load(trained.folder.path, setup=setup.like(dataclasses.replace(setup.config, seed=1)))
+
+
+def test_a_run_says_what_it_is_in_a_line(trained):
+    assert repr(trained) == f"<vae on digits, step 3: {trained.folder.path}>"
+
+
+def test_a_sweeps_member_is_loaded_by_its_name(tmp_path):
+    swept = sweep.sweep(sweep.Plan(Config(**SIZE), (0,), {"beta": (1.0, 2.0)}), tmp_path / "s")
+    of = run.load(swept.folder.path, member="beta=2,seed=0")
+    assert of.setup.config.hyperparameters["beta"] == 2.0
+    with pytest.raises(InputError, match="holds a sweep of 2 runs: say which"):
+        run.load(swept.folder.path)
+
+
+def test_arrays_in_memory_are_trained_on_as_a_file_of_them(tmp_path, images):
+    x, y = images
+    np.savez(tmp_path / "mine.npz", x=x, y=y)
+    filed = run.train(Config(**SIZE, data=str(tmp_path / "mine.npz")), tmp_path / "filed")
+    source = data.arrays(x, y)
+    here = run.train(Config(**SIZE), tmp_path / "here", source=source)
+    assert run.final_digest(here) == run.final_digest(filed) and here.setup.config.data == "arrays:mine"
+    assert run.load(tmp_path / "here", source=source).step == 3
+    with pytest.raises(InputError, match="arrays that were in memory: from Python, source= them"):
+        run.load(tmp_path / "here")
+    with pytest.raises(InputError, match="has changed since step 3 of this run"):
+        run.load(tmp_path / "here", source=data.arrays(255 - x, y))
+    with pytest.raises(InputError, match=r"data 'sprites', validation None: source= is 'arrays:mine'"):
+        run.train(Config(**SIZE, data="sprites"), tmp_path / "other", source=source)
+
+
+def test_arrays_come_in_splits_and_are_checked(images):
+    x, y = images
+    source = data.arrays(x[:40], y[:40], test=(x[40:], y[40:]), validation=7, name="a-1")
+    assert source.sizes() == {"train": 33, "validation": 7, "test": 20} and source.name == "arrays:a-1"
+    np.testing.assert_array_equal(source.test.labels, y[40:])
+    assert data.arrays(x, validation=x[:5]).sizes()["validation"] == 5
+    with pytest.raises(InputError, match=r"train: value 255\.0 at image .*floats lie in \[0, 1\]: divide by 255"):
+        data.arrays(np.full((9, 4, 4), 255.0))
+    with pytest.raises(InputError, match="name 'a/b': expected letters"):
+        data.arrays(x, name="a/b")
+
+
+def test_other_images_are_measured_in_place_of_the_test_split(trained, digits):
+    whole = run.scores(trained, samples=4)
+    same = run.on(trained, digits.test.rows[..., 0], digits.test.labels)
+    assert run.scores(same, samples=4)["nll"].tolist() == whole["nll"].tolist()
+    dark = run.on(trained, np.zeros((5, 8, 8), np.uint8))
+    found = run.evaluate_run(dark, samples=4)
+    assert found["examples"] == 5 and found["reconstruction"] != run.evaluate_run(trained, samples=4)["reconstruction"]
+    with pytest.raises(InputError, match="measures of other data"):
+        run.store(dark, found)
+    with pytest.raises(InputError, match=r"images of shape \(9, 9, 1\): expected \(8, 8, 1\), those of digits"):
+        run.on(trained, np.zeros((5, 9, 9), np.uint8))
+
+
+def test_the_history_of_a_run_is_a_table_of_its_log(tmp_path):
+    of = run.train(Config(**{**SIZE, "steps": 4}, log_every=1, validate_every=2), tmp_path / "run")
+    table = run.history(of)
+    assert table["step"].tolist() == [1, 2, 3, 4] and table["loss"].notna().all()
+    assert table["validation_loss"].notna().tolist() == [False, True, False, True]
+    assert run.history(tmp_path / "run").equals(table)
+
+
+NETS = {
+    "its likelihood is none": net()._replace(likelihood=likelihoods.bernoulli),
+    "its decoder is no linen module": net()._replace(decoder=Decoder),
+    "its encoder is made already": net()._replace(encoder=Tanh(4)),
+    "its encoder makes no linen module": net()._replace(encoder=lambda outputs: None),
+}
+
+
+@pytest.mark.parametrize("message", NETS)
+def test_a_net_that_is_none_is_told_at_once(digits, message):
+    with pytest.raises(InputError, match=f"net: {message}"):
+        build(Config(), NETS[message], digits)
+
+
+class Dropping(nn.Module):
+    outputs: int
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dropout(0.5, deterministic=False)(nn.Dense(self.outputs)(x.reshape(len(x), -1)))
+
+
+class Training(nn.Module):
+    outputs: int
+
+    @nn.compact
+    def __call__(self, x, train):
+        return nn.Dense(self.outputs)(x.reshape(len(x), -1))
+
+
+class Normed(nn.Module):
+    outputs: int
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.BatchNorm(use_running_average=False)(nn.Dense(self.outputs)(x.reshape(len(x), -1)))
+
+
+@pytest.mark.parametrize(
+    ("encoder", "message"),
+    [
+        (
+            Dropping,
+            'the networks: Dropout_0 needs PRNG for "dropout": expected modules that take one array, and nothing',
+        ),
+        (Training, "the networks: .*missing 1 required positional argument: 'train': expected modules"),
+        (Normed, "the network keeps batch_stats: expected params alone, as LayerNorm and GroupNorm have"),
+    ],
+)
+def test_modules_that_keep_or_take_more_than_parameters_are_told_what_to_use(digits, encoder, message):
+    with pytest.raises(InputError, match=message):
+        build(Config(), net(encoder), digits)
+
+
+def test_a_latent_that_the_net_contradicts_is_refused(digits):
+    with pytest.raises(InputError, match="latent 3: the net's is 2"):
+        build(Config(latent=3), net(), digits)
+
+
+def test_entries_with_an_optimiser_of_their_own_are_there():
+    params = {"encoder": jnp.ones(2), "critic": jnp.ones(2)}
+    with pytest.raises(InputError, match=r"optimiser of its own 'crittic'.*critic"):
+        optim.make("adam", 1e-3, own={"crittic": {"learning_rate": 0.0}}).init(params)
+    with pytest.raises(InputError, match="setting of an optimiser 'lr'"):
+        optim.make("adam", 1e-3, own={"critic": {"lr": 0.0}})
+    assert jax.tree.leaves(optim.make("adam", 1e-3, own={"critic": {"learning_rate": 0.0}}).init(params))
