@@ -178,7 +178,10 @@ SLIPS = {
     ("RESULT", "Objective(value, state, {'beta_now': step})"): r"mine.py:mine: beta_now has shape \[\]: expected one",
     ("RESULT", "Objective(value, state, {'loss': value})"): "mine.py:mine: a metric loss: jaxae has a number of that",
     ("RESULT", "Objective(value, {}, {})"): r"mine.py:mine: its loss leaves the state \{\}: expected the form that",
-    ("METHOD", "Method(parts.init, loss, parts.encode, reconstruct, lambda v, z: z)"): r"decode gives float32\[500, 16\]",
+    (
+        "METHOD",
+        "Method(parts.init, loss, parts.encode, reconstruct, lambda v, z: z)",
+    ): r"decode gives float32\[500, 16",
     (
         "METHOD",
         GOOD["METHOD"].replace(")", ", log_weight=lambda v, k, b: b.x.sum((1, 2, 3)))"),

@@ -125,12 +125,23 @@ def test_a_run_says_what_it_is_in_a_line(trained):
     assert repr(trained) == f"<vae on digits, step 3: {trained.folder.path}>"
 
 
-def test_a_sweeps_member_is_loaded_by_its_name(tmp_path):
-    swept = sweep.sweep(sweep.Plan(Config(**SIZE), (0,), {"beta": (1.0, 2.0)}), tmp_path / "s")
-    of = run.load(swept.folder.path, member="beta=2,seed=0")
-    assert of.setup.config.hyperparameters["beta"] == 2.0
+def test_a_sweep_of_ones_own_net_and_arrays_is_runs_of_them(tmp_path, images):
+    x, y = images
+    of, source = net(), data.arrays(np.pad(x, ((0, 0), (1, 1), (1, 2))), y)
+    plan = sweep.Plan(Config(steps=3, batch_size=8, samples=4), (0, 1), {"beta": (1.0,)})
+    swept = sweep.sweep(plan, tmp_path / "s", net=of, source=source)
+    alone = run.train(Config(steps=3, batch_size=8, samples=4, seed=1), tmp_path / "run", net=of, source=source)
+    member = run.load(tmp_path / "s", member="seed=1,beta=1", net=of, source=source)
+    assert run.final_digest(member) == run.final_digest(alone) and swept.table["nll"].notna().all()
+    again = sweep.load(tmp_path / "s", net=of, source=source)
+    assert again.table.equals(swept.table) and len(again.groups()[0].members) == 2
+    assert len(sweep.evaluate(tmp_path / "s", net=of, source=source)) == 2
+    with pytest.raises(InputError, match=r"is a run of another net .*computes"):
+        sweep.sweep(dataclasses.replace(plan, seeds=(0, 1, 2)), tmp_path / "s", net=net(Encoder), source=source)
     with pytest.raises(InputError, match="holds a sweep of 2 runs: say which"):
-        run.load(swept.folder.path)
+        run.load(tmp_path / "s")
+    with pytest.raises(InputError, match="grid latent: net= or source= decides it"):
+        sweep.sweep(sweep.Plan(Config(), (0,), {"latent": (2, 4)}), tmp_path / "t", net=of)
 
 
 def test_arrays_in_memory_are_trained_on_as_a_file_of_them(tmp_path, images):

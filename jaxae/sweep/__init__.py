@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from jaxae.plan import How, Member, Plan
 
 if TYPE_CHECKING:
-    from jaxae.sweep.run import Group, Swept, Unread, evaluate, sweep
+    from jaxae.sweep.run import Group, Swept, Unread, evaluate, load, sweep
 
-__all__ = ["Group", "How", "Member", "Plan", "Swept", "Unread", "evaluate", "sweep"]
+__all__ = ["Group", "How", "Member", "Plan", "Swept", "Unread", "evaluate", "load", "sweep"]
 
 
 def __getattr__(name: str) -> Any:

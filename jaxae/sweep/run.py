@@ -1,5 +1,6 @@
 """A sweep in its folder: wave after wave of members trained as one compiled program, each then a run of its own."""
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -12,11 +13,13 @@ import numpy as np
 
 from jaxae import command, fits, own, run
 from jaxae import folder as folders
-from jaxae.build import build
+from jaxae.build import build, of_net, of_source
 from jaxae.checkpoint import Checkpoints
+from jaxae.data.source import Source
 from jaxae.errors import InputError, Interrupted
 from jaxae.evaluate.bench import USUAL, Settings
 from jaxae.folder import SweepFolder
+from jaxae.names import OF_NETWORKS
 from jaxae.parallel import Layout, make_mesh
 from jaxae.plan import MOST, How, Member, Plan
 from jaxae.programs import Programs, make_programs
@@ -24,7 +27,7 @@ from jaxae.progress import Bar, Progress
 from jaxae.setup import Setup
 from jaxae.sweep import lanes as lane_rules
 from jaxae.sweep.wave import Wave
-from jaxae.types import TrainState
+from jaxae.types import Net, TrainState
 
 if TYPE_CHECKING:
     import pandas
@@ -57,6 +60,8 @@ class Swept(NamedTuple):
     table: "pandas.DataFrame"
     """One row a member: its axes, how it ended, its test measures."""
     plan: Plan
+    net: Net | None = None
+    source: Source | None = None
 
     def groups(self) -> list[Group]:
         """The final states, stacked; members that diverged are left out."""
@@ -65,28 +70,47 @@ class Swept(NamedTuple):
             ended = {m.name: self.folder.outcome(m.name) for m in group}
             whole = tuple(m for m in group if (ended[m.name] or {}).get("outcome") not in (None, "diverged"))
             if whole:
-                setup = build(whole[0].config)
+                setup = build(whole[0].config, self.net, self.source)
                 states = [_load(self.folder, m, setup.like(m.config), "last").state for m in whole]
                 found.append(Group(whole, jax.tree.map(lambda *x: np.stack(x), *jax.device_get(states))))
         return found
 
 
-def _setups(plan: Plan) -> list[Setup]:
+def _setups(plan: Plan, net: Net | None, source: Source | None) -> list[Setup]:
     """One for each group; groups of the same data read it once."""
     made: list[Setup] = []
     for group in plan.groups:
         config = group[0].config
         same = [s.source for s in made if (s.config.data, s.config.validation) == (config.data, config.validation)]
-        made.append(build(config, source=same[0] if same else None))
+        made.append(build(config, net, same[0] if same else source))
     return made
 
 
-def sweep(plan: Plan, path: str | Path, how: How = USUALLY, progress: Progress | None = None) -> Swept:
+def _own(plan: Plan, net: Net | None, source: Source | None) -> Plan:
+    """The plan of a sweep with the user's own modules or arrays, which decide what no axis may vary then."""
+    decided = {"network", "latent", "dtype", *OF_NETWORKS} if net else set()
+    decided |= {"data", "validation"} if source else set()
+    if axes := [axis for axis in plan.grid if axis in decided]:
+        raise InputError(f"grid {axes[0]}: net= or source= decides it: leave it out")
+    return dataclasses.replace(plan, base=of_source(of_net(plan.base, net), source))
+
+
+def sweep(
+    plan: Plan,
+    path: str | Path,
+    how: How = USUALLY,
+    progress: Progress | None = None,
+    *,
+    net: Net | None = None,
+    source: Source | None = None,
+) -> Swept:
     """Trains every member of `plan` in the folder `path`, or goes on there, and measures each on the test split.
 
-    A member's folder is a run's: `jaxae.run.load(folder.member(name).path)`. Raises InputError, or Interrupted (SIGINT,
+    A member is a run: `jaxae.run.load(path, member="seed=2,beta=4")`. `net` and `source` are your own modules and
+    arrays, for all members: see `jaxae.run.train`. Raises InputError, or Interrupted (SIGINT,
     SIGTERM: saved). A member that meets a value that is not finite ends at its step; the others go on.
     """
+    plan = _own(plan, net, source)
     how.check(plan.base)
     folder, progress = SweepFolder(path), progress or Progress(quiet=True)
     wanted: dict[str, Any] = {"lanes": None if how.lanes == "auto" else how.lanes}
@@ -97,20 +121,28 @@ def sweep(plan: Plan, path: str | Path, how: How = USUALLY, progress: Progress |
     folder.check(plan, {**wanted, "exact": plan.base.exact})
     with folders.locked(folder.path), run.signals() as asked:
         folder.check(plan, {**wanted, "exact": plan.base.exact})  # another process may have made it meanwhile
-        Sweep(plan, folder, how, progress, asked).run()
+        Sweep(plan, folder, how, progress, asked, _setups(plan, net, source)).run()
+    return load(folder.path, net=net, source=source)
+
+
+def load(path: str | Path, *, net: Net | None = None, source: Source | None = None) -> Swept:
+    """The sweep in the folder `path`, as far as it has come; `net` and `source` are those that it was trained with."""
     from jaxae import compare  # pandas and scipy's statistics: not before all is trained
 
-    return Swept(folder, compare.table([folder.path]), plan)
+    folder = SweepFolder(path)
+    return Swept(folder, compare.table([folder.path]), folder.plan(), net, source)
 
 
 class Sweep:
     """The work of `sweep`, in order."""
 
-    def __init__(self, plan: Plan, folder: SweepFolder, how: How, progress: Progress, asked: list[int]):
+    def __init__(
+        self, plan: Plan, folder: SweepFolder, how: How, progress: Progress, asked: list[int], setups: list[Setup]
+    ):
         self.plan, self.folder, self.how, self.progress, self.asked = plan, folder, how, progress, asked
-        self.setups = _setups(plan)
+        self.setups = setups
         self.check_weights()
-        self.check_data()
+        self.check_members()
         self.mesh = make_mesh(how.seed_devices, plan.base.devices)
         self.made: dict[tuple[Setup, Layout], Programs] = {}
         self.kind, self.block = self._lanes()
@@ -122,11 +154,14 @@ class Sweep:
             for _, members in itertools.groupby(group, key=lambda member: member.config.hyperparameters):
                 fits.check_weights(setup.like(next(members).config))
 
-    def check_data(self) -> None:
-        """Raises InputError unless the data is what the members that have begun are trained on."""
+    def check_members(self) -> None:
+        """Raises InputError unless the data and the net are those of the members that have begun."""
         for setup, group in zip(self.setups, self.plan.groups):
             for member in group:
-                begun = self.folder.member(member.name).record().get("data", {}).get("sha256")
+                there = self.folder.member(member.name)
+                if other := there.other_net(setup.modules):
+                    raise InputError(other)
+                begun = there.record().get("data", {}).get("sha256")
                 if begun not in (None, setup.source.digest):
                     raise InputError(
                         f"{setup.source.name} has changed since {member.name} of this sweep began, and its digest "
@@ -312,6 +347,9 @@ def evaluate(
     split: str = "test",
     settings: Settings = USUAL,
     progress: Progress | None = None,
+    *,
+    net: Net | None = None,
+    source: Source | None = None,
 ) -> dict[str, dict[str, Any]]:
     """The measures of every trained member of the sweep in `path`, by its name: see `jaxae.run.evaluate_runs`. Those of
     the test split are kept in the members' folders, as they come. Raises Unread, when all others are measured, where
@@ -321,7 +359,7 @@ def evaluate(
     unread: list[str] = []
     lanes: dict[str, Any] = {"lanes": kept["lanes"], "block": kept["block"]}
     found: dict[str, dict[str, Any]] = {}
-    for setup, group in zip(_setups(plan), plan.groups):
+    for setup, group in zip(_setups(plan, net, source), plan.groups):
         for name, measures in measured(folder, setup, group, names, split, settings, unread=unread, **lanes):
             found[name] = measures
             progress.say(f"measured {name}, {len(found):,} of up to {len(plan.members):,}")
