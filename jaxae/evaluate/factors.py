@@ -1,6 +1,5 @@
-"""Data with known factors of variation, and tables of their codes: what the disentanglement scores are taken from."""
+"""Tables of codes and the known factors of what they are codes of: what the disentanglement scores are taken from."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -9,61 +8,11 @@ from jaxtyping import Bool, Float, Int
 from jaxae.errors import InputError, at_least_one
 
 
-class Factors(NamedTuple):
-    """Independent factors with finitely many values, and the encoder to be scored."""
-
-    names: tuple[str, ...]
-    sizes: tuple[int, ...]
-    """How many values each factor has: 0 to size - 1, all equally likely."""
-    encode: Callable[[np.ndarray], np.ndarray]
-    """Values [n, k] int64 -> codes [n, latent], the posterior means. A row's code may depend on that row only."""
-
-
 class Table(NamedTuple):
     """Codes, and the values of the factors that they are codes of."""
 
     codes: Float[np.ndarray, "n latent"]
     factors: Int[np.ndarray, "n k"]
-
-
-def draw(factors: Factors, rng: np.random.Generator, count: int) -> Int[np.ndarray, "count k"]:
-    """`count` independent draws, uniform over every factor's values."""
-    return np.stack([rng.integers(size, size=count) for size in factors.sizes], axis=1)
-
-
-def encode(factors: Factors, wanted: Int[np.ndarray, "n k"], batch: int = 1000) -> Table:
-    """The codes of these values. Every call of `encode` has the same number of rows, `batch` or n where that is less,
-    so that a jitted one compiles once; the rows that fill up the last are dropped. Raises InputError for codes that are
-    no finite table."""
-    at_least_one(batch=batch)
-    batch = min(batch, len(wanted))
-    parts = []
-    for first in range(0, len(wanted), batch):
-        rows = wanted[first : first + batch]
-        found = np.asarray(factors.encode(np.pad(rows, ((0, batch - len(rows)), (0, 0)), mode="edge")))
-        if found.ndim != 2 or len(found) != batch or found.shape[1] == 0:
-            raise InputError(f"encode gave shape {list(found.shape)} for {batch} rows: expected [{batch}, latent]")
-        parts.append(found[: len(rows)].astype(np.float32))
-    codes = np.concatenate(parts)
-    if not np.isfinite(codes).all():
-        raise InputError(f"encode gave {np.sum(~np.isfinite(codes))} codes that are not finite")
-    return Table(codes, wanted)
-
-
-def every(factors: Factors, batch: int = 1000) -> Table:
-    """All combinations of the factors, in the order of np.ravel_multi_index."""
-    return encode(factors, np.indices(factors.sizes).reshape(len(factors.sizes), -1).T, batch)
-
-
-def check(factors: Factors) -> None:
-    """Raises InputError for factors that cannot be scored."""
-    if len(factors.names) != len(factors.sizes):
-        raise InputError(f"{len(factors.names)} names and {len(factors.sizes)} sizes of factors: expected one of each")
-    for name, size in zip(factors.names, factors.sizes):
-        if size < 1:
-            raise InputError(f"factor {name} has {size} values: expected at least 1")
-    if sum(size > 1 for size in factors.sizes) < 2:
-        raise InputError(f"factors of sizes {list(factors.sizes)}: expected at least 2 with more than one value")
 
 
 def usable(*tables: Table, least: int = 1) -> tuple[Table, ...]:

@@ -182,27 +182,23 @@ def _use(codes: np.ndarray, size: int) -> dict[str, Any]:
 def disentangled(bench: Bench) -> Measure:
     """The disentanglement scores, on the data's whole grid of factors."""
     from jaxae.evaluate import disentanglement  # scikit-learn, a second: not for whoever asks for another group
+    from jaxae.evaluate.factors import Table
 
-    names, sizes = bench.source.factor_names, bench.source.factor_sizes
-    if not names or bench.source.decode is None:
+    sizes = bench.source.factor_sizes
+    if not sizes or bench.source.decode is None:
         raise InputError(f"{bench.source.name} has no known factors: choose data that has, such as sprites")
-    codes = bench.over(lambda method, variables, keys, batch, step: method.embed(variables, batch))
-
-    def scores(table: np.ndarray) -> dict[str, Any]:
-        factors = disentanglement.Factors(names, sizes, partial(_looked_up, table, sizes))
-        return disentanglement.scores(factors, bench.settings.seed, grid=True)
+    embed = bench.over(lambda method, variables, keys, batch, step: method.embed(variables, batch))
 
     def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
         grid = np.indices(sizes, dtype=np.uint8).reshape(len(sizes), -1).T
-        labels = np.full(len(grid), -1, np.int32)
-        view = bench.view(bench.split).like(Split(grid, labels))
-        return [_if_finite(scores, table) for table in codes(models, view)]
+        view = bench.view(bench.split).like(Split(grid, np.full(len(grid), -1, np.int32)))
+
+        def scores(codes: np.ndarray) -> dict[str, Any]:
+            return disentanglement.scores(Table(codes, grid), sizes, bench.settings.seed)
+
+        return [_if_finite(scores, codes) for codes in embed(models, view)]
 
     return measure
-
-
-def _looked_up(table: np.ndarray, sizes: tuple[int, ...], factors: np.ndarray) -> np.ndarray:
-    return table[np.ravel_multi_index(tuple(factors.T), sizes)]
 
 
 def sampled(bench: Bench) -> Measure:
