@@ -20,13 +20,13 @@ from jaxtyping import Array, Float
 from jaxae import random
 from jaxae.evaluate import chains as chains_of
 from jaxae.evaluate.chains import Walked
-from jaxae.types import Batch, Generative, Keys, PyTree, Variables
+from jaxae.types import Batch, Generative, Keys, Variables
 
 Estimates = dict[str, Float[Array, " batch"]]
 
 
 def annealed(
-    generative: Generative, steps: int, chains: int, leapfrog: int = 10, schedule: str = "sigmoid"
+    generative: Generative, steps: int, chains: int, leapfrog: int = 10
 ) -> Callable[[Variables, Keys, Batch], Estimates]:
     """(variables, keys, batch) -> per-example estimates of log p(x) in nats.
 
@@ -34,14 +34,14 @@ def annealed(
     variance by the delta method; too small where ess, (sum w)^2 / sum w^2, is near 1, and NaN for one chain.
     acceptance: the mean probability of the chains' moves.
 
-    steps: in which beta goes from 0 to 1; one is importance sampling from the prior, with a move that changes nothing
+    steps: in which beta goes from 0 to 1, finer near both (`chains.betas`); one is importance sampling from the prior,
+    with a move that changes nothing
     leapfrog: steps of a trajectory, each with the gradients of log p(x|z) and log p(z)
-    schedule: of beta: linear, or sigmoid (Grosse et al. 2015), which is finer near 0 and 1
 
     Memory is that of decoding the batch `chains` times, with its gradient, whatever the number of steps. The tuning
-    costs what 4 more chains of at most 500 steps cost. Raises InputError for a number below 1, an unknown schedule.
+    costs what 4 more chains of at most 500 steps cost. Raises InputError for a number below 1.
     """
-    plan = chains_of.plan(generative, steps, chains, leapfrog, schedule)
+    plan = chains_of.plan(generative, steps, chains, leapfrog)
 
     def estimate(variables, keys, batch):
         for_sizes, for_chains = random.split(keys)
@@ -51,36 +51,18 @@ def annealed(
     return estimate
 
 
-def reverse(
-    generative: Generative, steps: int, chains: int, leapfrog: int = 10, schedule: str = "sigmoid"
-) -> Callable[[Variables, Keys, PyTree, Batch], Estimates]:
-    """(variables, keys, latents, batch) -> as `annealed`, but on average above log p(x), where the latents are exact
-    draws of p(z|x): what x was simulated from.
-
-    log_p: -log (1/k) sum 1/w. All k chains start at the same latents: log_p_var leaves out what another draw of them
-    would change, and only the spread over examples holds all of the error.
-    """
-    plan = chains_of.plan(generative, steps, chains, leapfrog, schedule)
-
-    def estimate(variables, keys, latents, batch):
-        for_sizes, for_chains = random.split(keys)
-        sizes = chains_of.step_sizes(plan, variables, for_sizes, batch)
-        return _average(chains_of.backward(plan, variables, for_chains, latents, batch, sizes), back=True)
-
-    return estimate
-
-
 def bdmc(
-    generative: Generative, steps: int, chains: int, leapfrog: int = 10, schedule: str = "sigmoid"
+    generative: Generative, steps: int, chains: int, leapfrog: int = 10
 ) -> Callable[[Variables, Keys, Batch], Estimates]:
     """(variables, keys, batch) -> both bounds of log p(x) in nats, for images that the model makes: of `batch` the
     labels alone are read.
 
-    lower, upper: log_p of `annealed` and of `reverse` for the same image, by the same step sizes; beside each its _var,
-    _ess and _acceptance. gap: upper - lower, on average above 0. It is how far `annealed` may be off on real images, as
+    lower: log_p of `annealed`. upper: -log (1/k) sum 1/w of k chains that go back, by the same step sizes, all from the
+    latents that x was simulated from: upper_var leaves out what other latents would change. Beside each its _var, _ess
+    and _acceptance. gap: upper - lower, on average above 0. It is how far `annealed` may be off on real images, as
     far as those are like the simulated ones. For means over examples, and their errors: `summary`.
     """
-    plan = chains_of.plan(generative, steps, chains, leapfrog, schedule)
+    plan = chains_of.plan(generative, steps, chains, leapfrog)
 
     def estimate(variables, keys, batch):
         for_z, for_x, for_sizes, up, down = random.split(keys, 5)

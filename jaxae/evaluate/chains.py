@@ -6,7 +6,6 @@ the chains that count. The pilot sees x and no draw of p(z|x): given it, their w
 """
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -15,14 +14,10 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxae import random
-from jaxae.errors import at_least_one, known
+from jaxae.errors import at_least_one
 from jaxae.evaluate.hamiltonian import Locate, Point, locate, transition
 from jaxae.types import Batch, Generative, Keys, PyTree, Variables
 
-SCHEDULES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "linear": lambda t: t,
-    "sigmoid": lambda t: 1 / (1 + np.exp(4 - 8 * t)),
-}
 PILOTS = 4  # chains an example
 PILOT_STEPS = 500  # at most: on a longer way a step size is the one at the same fraction of the pilot's
 START = 0.5  # the pilot's first step size
@@ -37,7 +32,6 @@ class Plan(NamedTuple):
     steps: int
     chains: int
     leapfrog: int
-    schedule: str
 
 
 class Level(NamedTuple):
@@ -58,22 +52,21 @@ class Walked(NamedTuple):
     acceptance: Float[Array, "*chains batch"]
 
 
-def plan(generative: Generative, steps: int, chains: int, leapfrog: int, schedule: str) -> Plan:
+def plan(generative: Generative, steps: int, chains: int, leapfrog: int) -> Plan:
     at_least_one(steps=steps, chains=chains, leapfrog=leapfrog)
-    known("schedule", schedule, SCHEDULES)
-    return Plan(generative, steps, chains, leapfrog, schedule)
+    return Plan(generative, steps, chains, leapfrog)
 
 
-def betas(schedule: str, steps: int) -> Float[np.ndarray, " ends"]:
-    """From 0 to 1, both among them: steps + 1 numbers."""
-    raw = SCHEDULES[schedule](np.arange(steps + 1) / steps)
+def betas(steps: int) -> Float[np.ndarray, " ends"]:
+    """From 0 to 1, both among them, steps + 1 numbers: a sigmoid, finer near its ends (Grosse et al. 2015)."""
+    raw = 1 / (1 + np.exp(4 - 8 * (np.arange(steps + 1) / steps)))
     return (raw - raw[0]) / (raw[-1] - raw[0])
 
 
 def step_sizes(plan: Plan, variables: Variables, keys: Keys, batch: Batch) -> Sizes:
     """Of every step of the pilot: the geometric mean over its chains, each of which adapts its own."""
     at = locate(plan.generative, variables, batch)
-    levels = _levels(plan.schedule, min(plan.steps, PILOT_STEPS))
+    levels = _levels(min(plan.steps, PILOT_STEPS))
 
     def chain(keys):
         for_start, for_moves = random.split(keys)
@@ -97,7 +90,7 @@ def forward(plan: Plan, variables: Variables, keys: Keys, batch: Batch, sizes: S
     def chain(keys):
         for_start, for_moves = random.split(keys)
         start = at(plan.generative.draw(variables, for_start))
-        return _walk(plan, at, for_moves, start, _levels(plan.schedule, plan.steps), sizes)
+        return _walk(plan, at, for_moves, start, _levels(plan.steps), sizes)
 
     return jax.vmap(chain)(_chain_keys(keys, plan.chains))
 
@@ -105,7 +98,7 @@ def forward(plan: Plan, variables: Variables, keys: Keys, batch: Batch, sizes: S
 def backward(plan: Plan, variables: Variables, keys: Keys, latents: PyTree, batch: Batch, sizes: Sizes) -> Walked:
     """From latents that are drawn from p(z|x), by the same transitions in reverse order: E[1/w] = 1 / p(x)."""
     at = locate(plan.generative, variables, batch)
-    start, levels = at(latents), _levels(plan.schedule, plan.steps, back=True)
+    start, levels = at(latents), _levels(plan.steps, back=True)
     return jax.vmap(lambda keys: _walk(plan, at, keys, start, levels, sizes))(_chain_keys(keys, plan.chains))
 
 
@@ -122,8 +115,8 @@ def _walk(plan: Plan, at: Locate, keys: Keys, start: Point, levels: Level, sizes
     return Walked(log_w, accepted / plan.steps)
 
 
-def _levels(schedule: str, steps: int, back: bool = False) -> Level:
-    beta, number, none = betas(schedule, steps), np.arange(steps), np.zeros(steps)
+def _levels(steps: int, back: bool = False) -> Level:
+    beta, number, none = betas(steps), np.arange(steps), np.zeros(steps)
     changes = (none, np.diff(beta)) if back else (np.diff(beta), none)
     rows = (beta[1:], *changes, number, number * min(steps, PILOT_STEPS) // steps)
     return Level(*(jnp.asarray(row[:: -1 if back else 1]) for row in rows))

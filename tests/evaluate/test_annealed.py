@@ -65,9 +65,9 @@ def compiled(name, latent, *settings):
     return small.jit(getattr(annealed, name)(linear(latent).model, *settings))
 
 
-def estimates(name, latent, *settings, seed=0, latents=(), order=slice(None)):
+def estimates(name, latent, *settings, seed=0, order=slice(None)):
     batch = small.part(small.batch(N)._replace(x=images(latent)[1]), np.arange(N)[order])
-    of = compiled(name, latent, *settings)(linear(latent).variables, keys(seed, N, order), *latents, batch)
+    of = compiled(name, latent, *settings)(linear(latent).variables, keys(seed, N, order), batch)
     return jax.device_get(of)
 
 
@@ -80,9 +80,9 @@ def assert_within_its_error(of, exact, largest):
 # --- the estimates
 
 
-@pytest.mark.parametrize(("latent", "steps", "schedule", "largest"), [(1, 60, "linear", 0.1), (4, 300, "sigmoid", 0.2)])
-def test_annealing_is_right_within_its_own_error(latent, steps, schedule, largest):
-    of = estimates("annealed", latent, steps, 24, 5, schedule)
+@pytest.mark.parametrize(("latent", "steps", "largest"), [(1, 100, 0.1), (4, 300, 0.2)])
+def test_annealing_is_right_within_its_own_error(latent, steps, largest):
+    of = estimates("annealed", latent, steps, 24, 5)
     assert_within_its_error(of, linear(latent).log_p(images(latent)[1]), largest)
     assert (of["ess"] > 8).all() and (of["ess"] < 24).all()
     assert (np.abs(of["acceptance"] - 0.7) < 0.2).all()
@@ -90,14 +90,14 @@ def test_annealing_is_right_within_its_own_error(latent, steps, schedule, larges
 
 @pytest.mark.slow
 def test_the_stated_error_is_what_repetition_shows():
-    of = [estimates("annealed", 1, 60, 24, 5, "linear", seed=seed) for seed in range(60)]
+    of = [estimates("annealed", 1, 100, 24, 5, seed=seed) for seed in range(60)]
     repeated = np.std([each["log_p"].mean() for each in of], ddof=1)
     stated = [np.sqrt(each["log_p_var"].sum()) / N for each in of]
     assert np.median(stated) == pytest.approx(repeated, rel=0.3)
 
 
 def test_an_examples_estimate_goes_with_its_key_wherever_it_stands():
-    whole, turned = (estimates("annealed", 1, 60, 24, 5, "linear", order=slice(None, None, by)) for by in (1, -1))
+    whole, turned = (estimates("annealed", 1, 100, 24, 5, order=slice(None, None, by)) for by in (1, -1))
     small.assert_close(turned, {name: value[::-1] for name, value in whole.items()}, rtol=1e-3, atol=1e-3)
 
 
@@ -151,15 +151,6 @@ def test_with_many_steps_the_bounds_close_on_the_exact_value():
     assert (of["lower_ess"] > 2).all() and (of["upper_var"] < 0.3).all()
 
 
-def test_reverse_is_the_upper_bound_of_images_whose_latents_are_given():
-    z, x = images(4)
-    exact = linear(4).log_p(x)
-    error = estimates("reverse", 4, 40, 8, 5, latents=[z])["log_p"] - exact
-    assert 0 < error.mean() < 1.5
-    wrong = estimates("reverse", 4, 40, 8, 5, latents=[z + 3.0])["log_p"] - exact
-    assert wrong.mean() < -3, "from latents of low p(z|x) it is no upper bound"
-
-
 @pytest.mark.slow
 def test_latents_of_several_layers_are_annealed_together():
     """h2 ~ N(0, 1), h1 = h2 a + noise, x = h1 w + b + noise: hvae2 with linear maps."""
@@ -200,30 +191,26 @@ def test_labels_reach_the_likelihood_and_the_simulation():
 
 
 @pytest.mark.parametrize("steps", [1, 7, 1000])
-def test_schedules_go_from_zero_to_one(steps):
-    straight, sigmoid = (chains.betas(name, steps) for name in ("linear", "sigmoid"))
-    np.testing.assert_allclose(straight, np.linspace(0, 1, steps + 1))
-    raw = scipy.special.expit(np.linspace(-4, 4, steps + 1))
-    np.testing.assert_allclose(sigmoid, (raw - raw[0]) / (raw[-1] - raw[0]), atol=1e-12)
-    for betas in (straight, sigmoid):
-        assert (betas[0], betas[-1]) == (0, 1) and (np.diff(betas) > 0).all()
+def test_beta_goes_from_zero_to_one(steps):
+    betas, raw = chains.betas(steps), scipy.special.expit(np.linspace(-4, 4, steps + 1))
+    np.testing.assert_allclose(betas, (raw - raw[0]) / (raw[-1] - raw[0]), atol=1e-12)
+    assert (betas[0], betas[-1]) == (0, 1) and (np.diff(betas) > 0).all()
 
 
 def test_the_pilot_finds_step_sizes_that_shrink_as_the_likelihood_comes_in():
-    plan = chains.plan(linear(4).model, 200, 1, 5, "sigmoid")
+    plan = chains.plan(linear(4).model, 200, 1, 5)
     sizes = small.jit(lambda keys, batch: chains.step_sizes(plan, linear(4).variables, keys, batch))
     found = np.asarray(sizes(keys(0), small.batch(N)._replace(x=images(4)[1])))
     assert found.shape == (200, N) and (found > 0).all()
     assert (found[20] > 2 * found[-1]).all()
 
 
-@pytest.mark.parametrize("make", [annealed.annealed, annealed.reverse, annealed.bdmc])
+@pytest.mark.parametrize("make", [annealed.annealed, annealed.bdmc])
 def test_bad_input_is_refused_by_value(make):
     for settings, message in (
         ((0, 4), "^steps 0: expected a whole number of at least 1$"),
         ((10, 0), "^chains 0: expected"),
         ((10, 4, 0), "^leapfrog 0: expected"),
-        ((10, 4, 5, "cubic"), "^unknown schedule 'cubic': known: linear, sigmoid$"),
     ):
         with pytest.raises(InputError, match=message):
             make(linear(1).model, *settings)
