@@ -29,11 +29,6 @@ def log_area(m: int) -> float:
     return math.log(2) + m / 2 * math.log(math.pi) - math.lgamma(m / 2)
 
 
-def log_normaliser(kappa: Float[Array, " batch"], m: int) -> Float[Array, " batch"]:
-    """log C_m(kappa): Davidson et al. 2018 (arXiv:1804.00891), section 3. Its derivative is -A_m(kappa)."""
-    return -kappa - _log_integral(kappa, m) - log_area(m - 1)
-
-
 def log_prob(
     z: Float[Array, "batch m"], mu: Float[Array, "batch m"], kappa: Float[Array, " batch"]
 ) -> Float[Array, " batch"]:
@@ -41,12 +36,6 @@ def log_prob(
     m = z.shape[-1]
     versine = jnp.sum(jnp.square(z - mu), axis=-1) / 2  # 1 - mu.z, with all its digits
     return -kappa * versine - _log_integral(kappa, m) - log_area(m - 1)
-
-
-def mean_resultant(kappa: Float[Array, " batch"], m: int) -> Float[Array, " batch"]:
-    """A_m(kappa) = I_{m/2}(kappa) / I_{m/2-1}(kappa), for which E[z] = A mu; its derivative is the variance of mu.z."""
-    few, small, terms = _series(kappa, m)
-    return jnp.where(few, small / m * sum(terms), 1 - _mean_versine(kappa, m))
 
 
 def kl_to_uniform(kappa: Float[Array, " batch"], m: int) -> Float[Array, " batch"]:

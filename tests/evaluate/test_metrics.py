@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 import small
 
 from jaxae import methods, sphere
@@ -219,7 +220,7 @@ def _of_svae(variables, batch):
 
 def _mean_of_svae(variables, batch):
     mu, kappa = _of_svae(variables, batch)
-    return sphere.mean_resultant(kappa, LATENT)[:, None] * mu
+    return scipy.special.ive(LATENT / 2, kappa)[:, None] / scipy.special.ive(LATENT / 2 - 1, kappa)[:, None] * mu
 
 
 def test_a_posterior_that_is_its_prior_has_collapsed_whatever_its_form():
