@@ -326,3 +326,13 @@ def test_the_report_is_written_where_asked(finished, tmp_path, capsys):
     code, out, _ = jaxae(capsys, "report", finished, "--out", tmp_path / "page.html")
     assert (code, out) == (0, f"{tmp_path / 'page.html'}\n")
     assert run.final_digest(run.load(finished)) in (tmp_path / "page.html").read_text()
+
+
+def test_a_folder_in_the_home_folder_may_be_named_by_a_tilde(finished, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HOME", str(finished.parent))
+    code, out, err = jaxae(capsys, "sample", f"~/{finished.name}", "--count", "2")
+    assert (code, out) == (0, f"{finished / 'samples.png'}\n"), err
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "r").symlink_to(finished)
+    code, out, err = jaxae(capsys, "report", "~/r")
+    assert (code, out) == (0, f"{tmp_path / 'r' / 'report.html'}\n"), err

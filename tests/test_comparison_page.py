@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from jaxae import cli
 from jaxae.compare import contrast, table
 from jaxae.report import contrasts, rows, trajectories, write_comparison
 from tests import compared
@@ -43,6 +44,15 @@ def page(sweep, tmp_path_factory):
 
 def test_written_twice_it_is_the_same(sweep, page, tmp_path):
     assert page_of([sweep], tmp_path / "again.html")[1] == page[1]
+
+
+def test_a_sweep_in_the_home_folder_may_be_named_by_a_tilde(sweep, page, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(sweep.parent))
+    assert cli.status(["report", "~/s"]) == 0
+    assert capsys.readouterr().out == f"{sweep / 'report.html'}\n"
+    assert (sweep / "report.html").read_text() == page[1]
+    assert cli.status(["compare", "~/s", "--csv", str(tmp_path / "t.csv")]) == 0
+    assert str(sweep / "members" / "seed=0,beta=1") in (tmp_path / "t.csv").read_text()
 
 
 def test_what_was_compared_and_what_is_not_in_it(page):

@@ -29,9 +29,10 @@ def _seed(what: str) -> Callable:
 def _load(run_dir: str, checkpoint: str, out: str | None, name: str, suffixes: tuple[str, ...]) -> tuple[Any, Path]:
     """(the trained run, where to write), after what can be refused without jax has been."""
     from jaxae import files
+    from jaxae.folder import RunFolder
 
     must_be_there(run_dir)
-    path = Path(out) if out else Path(run_dir) / name
+    path = Path(out) if out else RunFolder(run_dir).path / name
     files.check_out(path, suffixes)
     from jaxae import run
 
@@ -219,9 +220,10 @@ def report(run_dir: str, checkpoint: str, out: str | None) -> None:
     """Write the report of a run or a whole sweep again: one page, for which no network is needed."""
     if is_sweep(run_dir):
         from jaxae import files
+        from jaxae.folder import SweepFolder
         from jaxae.report import write_comparison
 
-        path = Path(out) if out else Path(run_dir) / "report.html"
+        path = Path(out) if out else SweepFolder(run_dir).report
         files.check_out(path, (".html",))
         click.echo(write_comparison([run_dir], path))
         return

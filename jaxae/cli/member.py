@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
@@ -35,7 +34,9 @@ def run_argument(whole: bool = False) -> Callable[[Callable], Callable]:
 
 
 def is_sweep(path: str) -> bool:
-    return (Path(path) / "sweep.json").is_file()
+    from jaxae.folder import SweepFolder
+
+    return SweepFolder(path).exists()
 
 
 def must_be_there(path: str) -> None:

@@ -65,7 +65,7 @@ def read(paths: str | os.PathLike | Iterable[str | os.PathLike]) -> list[Run]:
     each = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     if not each:
         raise InputError("no runs given: expected folders of runs or sweeps")
-    runs = [run for path in each for run in _found(Path(path))]
+    runs = [run for path in each for run in _found(path)]
     seen: set[Path] = set()
     for run in runs:
         if (place := run.path.resolve()) in seen:
@@ -74,36 +74,35 @@ def read(paths: str | os.PathLike | Iterable[str | os.PathLike]) -> list[Run]:
     return runs
 
 
-def _found(path: Path) -> list[Run]:
-    folder = SweepFolder(path)
-    if folder.exists():
-        return _members(folder)
-    run = _run(path, path.name)
+def _found(path: str | os.PathLike) -> list[Run]:
+    sweep, folder = SweepFolder(path), RunFolder(path)
+    if sweep.exists():
+        return _members(sweep)
+    run = _run(folder, folder.path.name)
     if run.outcome == UNEVALUATED:
         raise InputError(
-            f"{path}: not evaluated yet: `jaxae evaluate {path}` does it, once training has come to its end "
+            f"{run.path}: not evaluated yet: `jaxae evaluate {run.path}` does it, once training has come to its end "
             f"(steps={run.config['steps']})"
         )
     return [run]
 
 
 def _members(folder: SweepFolder) -> list[Run]:
-    places = [(member, folder.member(member.name).path) for member in folder.listed()]
+    places = [(member, folder.member(member.name)) for member in folder.listed()]
     return [
-        _run(place, member.name) if (place / "config.json").is_file() else _untrained(place, member)
+        _run(place, member.name) if place.config_file.is_file() else _untrained(place, member)
         for member, place in places
     ]
 
 
-def _untrained(place: Path, member: Member) -> Run:
+def _untrained(place: RunFolder, member: Member) -> Run:
     """A member without a folder yet."""
     method = member.config.method
     code = own.sha256(method) if own.is_own(method) else None
-    return Run(place, member.name, _deciding(member.config, code), UNTRAINED, None, {}, None)
+    return Run(place.path, member.name, _deciding(member.config, code), UNTRAINED, None, {}, None)
 
 
-def _run(path: Path, member: str) -> Run:
-    folder = RunFolder(path)
+def _run(folder: RunFolder, member: str) -> Run:
     config, record, said = folder.config(), folder.record(), folder.outcome() or {}
     found = folder.evaluation() if said.get("outcome") != DIVERGED else {}
     measures = {} if _too_early(found.get("step"), config, record, "outcome" in said) else _columns(found)
@@ -111,7 +110,7 @@ def _run(path: Path, member: str) -> Run:
     data = record.get("data") or {}
     step = measures.pop("step", said.get("step"))
     deciding = _deciding(config, record.get("method_sha256"), record.get("modules"))
-    return Run(path, member, deciding, outcome, step, measures, data.get("sha256"))
+    return Run(folder.path, member, deciding, outcome, step, measures, data.get("sha256"))
 
 
 def _too_early(step: int | None, config: Config, record: dict[str, Any], ended: bool) -> bool:

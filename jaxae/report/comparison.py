@@ -12,6 +12,7 @@ from jaxae.compare.collect import DIVERGED, MISSING, table
 from jaxae.compare.contrast import FEW
 from jaxae.compare.varied import Group, fields, groups
 from jaxae.evaluate import measures
+from jaxae.folder import RunFolder
 from jaxae.report import contrasts, origin, rows, trajectories
 from jaxae.report.plots import colours as hues
 from jaxae.report.templates import fill
@@ -132,7 +133,7 @@ def plane(every: Sequence[Group], colours: Sequence[str]) -> dict[str, Any]:
 
 def curves(frame: pandas.DataFrame, every: Sequence[Group], colours: Sequence[str]) -> dict[str, Any] | None:
     """The validation curves of every run that logged any."""
-    logged = {run: log.read(Path(run) / "metrics.jsonl") for run in frame["run"]}
+    logged = {run: log.read(RunFolder(run).metrics_file) for run in frame["run"]}
     logs = trajectories.logs_of(logged, every)
     if not (names := trajectories.shown(logs)):
         return None

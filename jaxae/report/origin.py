@@ -14,7 +14,7 @@ from jaxae.folder import RunFolder, SweepFolder
 
 def origin(paths: Sequence[Path], frame: pandas.DataFrame) -> dict[str, Any]:
     """The parts of the page that say what the runs are and how to make them again."""
-    there = [RunFolder(run) for run in frame["run"] if (Path(run) / "config.json").is_file()]
+    there = [folder for folder in map(RunFolder, frame["run"]) if folder.config_file.is_file()]
     configs = [flat(folder.config().result()) for folder in there]
     first = configs[0]
     shared = {

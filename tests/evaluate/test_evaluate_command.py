@@ -51,6 +51,12 @@ def test_a_member_is_measured_as_it_is_in_its_sweep(swept, capsys):
     assert json.loads(say(capsys, swept.path, "--member", "seed=1", *words)[1]) == whole
 
 
+def test_a_sweep_in_the_home_folder_may_be_named_by_a_tilde(swept, capsys, monkeypatch):
+    monkeypatch.setenv("HOME", str(swept.path.parent))
+    code, out, err = say(capsys, f"~/{swept.path.name}", "--metrics", "latents", "--json")
+    assert code == 0 and list(json.loads(out)["members"]) == ["seed=0", "seed=1"], err
+
+
 def test_measures_of_other_parameters_are_not_kept_beside_new_ones(swept, tmp_path):
     trained = run.load(swept.member("seed=0").path)
     trained = trained._replace(folder=type(trained.folder)(tmp_path))
