@@ -253,6 +253,19 @@ def test_every_class_has_a_colour_of_its_own(n):
     assert len(set(found)) == n and all(re.fullmatch("#[0-9a-f]{6}", colour) for colour in found)
 
 
+def test_the_unlabelled_look_like_no_class_on_white_and_on_black():
+    rgb = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in (*plots.TEN, plots.UNLABELLED)]) / 255
+    *classes, unlabelled = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    luminance = unlabelled @ [0.2126, 0.7152, 0.0722]
+    assert 1.05 / (luminance + 0.05) > 3 and (luminance + 0.05) / 0.05 > 3  # WCAG 2.1, 1.4.11
+    assert np.linalg.norm(classes - unlabelled, axis=1).min() > 0.5
+    labels = np.array([*range(10), -1], np.int32)
+    drawn = plots.scatter(np.eye(11)[:, :2], labels, (), ("a", "b"), "")
+    assert plots.TEN[9] in drawn and plots.UNLABELLED in drawn and ">unlabelled<" in drawn
+    drawn = plots.scatter(np.eye(11)[:, :2], np.full(11, -1, np.int32), (), ("a", "b"), "")
+    assert plots.ONE_COLOUR in drawn and plots.UNLABELLED not in drawn and ">unlabelled<" not in drawn
+
+
 @pytest.mark.parametrize(("shape", "mode"), [((8, 8, 1), "LA"), ((8, 8, 3), "RGBA"), ((8, 8, 5), "LA")])
 def test_a_picture_shows_its_tiles(shape, mode):
     tiles = np.zeros((2, 3, *shape))

@@ -28,7 +28,8 @@ TEN = (
     "#edc948",
     "#8f8a84",
 )
-ONE_COLOUR = "#4e79a7"
+ONE_COLOUR = TEN[0]  # where nothing has a label
+UNLABELLED = "#9600ff"  # where some have
 BOX: dict[str, Any] = {"boxstyle": "round,pad=0.2", "facecolor": PAPER, "edgecolor": "none", "alpha": 0.75}
 
 
@@ -76,14 +77,14 @@ def scatter(
     alt: str,
     circle: bool = False,
 ) -> Markup:
-    """Points coloured by label, each label's name at the median of its points."""
+    """Points coloured by label, each label's name at the median of its points; no name where none has a label."""
     with style():
         figure = new_figure(PAGE / 2 - 10, PAGE / 2 - 10)
         axes = figure.add_subplot()
         _points(axes, points, labels)
         if circle:
             axes.add_patch(Circle((0, 0), 2, fill=False, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3))))
-        found = np.unique(labels[labels >= 0]).tolist()
+        found = np.unique(labels).tolist() if (labels >= 0).any() else []
         middles = [np.median(points[labels == label], axis=0) for label in found]
         size = 9 if len(found) <= 20 else 7
         for box in (BOX, None):  # all boxes under all names
@@ -115,7 +116,7 @@ def strip(codes: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"], names: 
 
 def _points(axes: Axes, points: np.ndarray, labels: np.ndarray, marker: str = "o", size: float = 13) -> None:
     classes = max(10, int(labels.max(initial=-1)) + 1)
-    of_class = np.array([*colours(classes), ONE_COLOUR if (labels < 0).all() else "#8f8a84"])
+    of_class = np.array([*colours(classes), ONE_COLOUR if (labels < 0).all() else UNLABELLED])
     alpha = 0.85 if len(points) < MANY else 0.55
     width = 0.8 if marker == "|" else 0
     axes.scatter(
