@@ -6,8 +6,8 @@ import re
 import pytest
 
 from jaxae import cli
-from jaxae.compare import contrast, table
-from jaxae.report import contrasts, rows, trajectories, write_comparison
+from jaxae.compare import contrast, rows, table
+from jaxae.report import contrasts, trajectories, write_comparison
 from tests import compared
 from tests.test_report import Page
 

@@ -11,7 +11,7 @@ from jaxae.cli.member import must_be_there
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from jaxae.compare import Comparison, Pair
+    from jaxae.compare import Comparison
 
 EPILOG = "Intervals are over seeds: how far the values would move if training were repeated with new ones."
 
@@ -82,7 +82,7 @@ def show(found: "Comparison") -> None:
     """Prints the comparison as tables."""
     from rich.console import Console
 
-    from jaxae.compare import words
+    from jaxae.compare import rows, words
 
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
@@ -93,12 +93,9 @@ def show(found: "Comparison") -> None:
     for caveat in found.caveats:
         console.print(caveat)
     console.print(_settings(found))
-    families = [(f"against {found.baseline}", found.against), ("each against each", found.pairs)]
-    for title, pairs in families:
-        if pairs:
-            tested = sum(pair.difference.p is not None for pair in pairs)
-            console.print(f"{title}; Holm's correction over {words.counted(tested, 'test')}")
-            console.print(_pairs(found, pairs))
+    for family in rows.families(found):
+        console.print(f"{family['title']}; Holm's correction over {words.counted(family['tests'], 'test')}")
+        console.print(_pairs(found, family["rows"]))
     for setting in found.settings:
         left_out = {
             "diverged": setting.diverged,
@@ -111,46 +108,29 @@ def show(found: "Comparison") -> None:
 
 
 def _settings(found: "Comparison") -> "Table":
-    from jaxae.compare import words
+    from jaxae.compare import rows, words
 
-    summaries = [setting.summary for setting in found.settings]
-    of = words.places([s.sd for s in summaries if s], [s.mean for s in summaries if s])
-    resampled = any(s.iqm_low is not None for s in summaries if s)
-    table = _table("setting", "n", "mean", f"{words.percent(found.level)} interval", "sd", "median", "IQM")
-    if resampled:
-        table.add_column(f"{words.percent(found.level)} interval", justify="right")
-    for setting, s in zip(found.settings, summaries):
-        cells = ["0"] + ["–"] * 5
-        if s:
-            cells = [str(s.n), words.number(s.mean, of), words.interval(s.low, s.high, of)]
-            cells += [words.number(x, of) for x in (s.sd, s.median, s.iqm)]
-        if resampled:
-            cells.append(words.interval(s.iqm_low, s.iqm_high, of) if s else "–")
-        table.add_row(setting.label, *cells)
+    level = f"{words.percent(found.level)} interval"
+    heads = ["n", "mean", level, "sd", "median", "IQM"]
+    cells = ["n", "mean", "interval", "sd", "median", "iqm"]
+    if rows.resampled(found):
+        heads, cells = [*heads, level], [*cells, "iqm_interval"]
+    table = _table("setting", *heads)
+    for row in rows.setting_rows(found):
+        table.add_row(row["label"], *(str(row[name]) for name in cells))
     return table
 
 
-def _pairs(found: "Comparison", pairs: "tuple[Pair, ...]") -> "Table":
+def _pairs(found: "Comparison", rows: list[dict[str, Any]]) -> "Table":
     from jaxae.compare import words
 
     level = f"{words.percent(found.level)} interval"
     chance = "P(better)" if found.better else "P(lower)"
     table = _table("setting", "n", "difference", level, "p", "Holm p", chance, level, "n, m", "seeds needed")
-    of = words.places([pair.difference.sd for pair in pairs], [pair.difference.mean for pair in pairs])
-    for pair in pairs:
-        d, i = pair.difference, pair.improvement
-        table.add_row(
-            f"{pair.setting} − {pair.other}",
-            str(d.n),
-            words.number(d.mean, of, sign=True),
-            words.interval(d.low, d.high, of, sign=True),
-            words.p_value(d.p),
-            words.p_value(pair.p_holm),
-            words.number(i.probability if i else None, 2),
-            words.interval(i.low, i.high, 2) if i else "–",
-            f"{i.n}, {i.m}" if i else "–",
-            "–" if pair.seeds_needed is None else f"{pair.seeds_needed:,}",
-        )
+    cells = ("n", "difference", "interval", "p", "p_holm", "better", "better_interval")
+    for row in rows:
+        n_m = ", ".join(row["better_n"]) or "–"
+        table.add_row(f"{row['setting']} − {row['other']}", *(str(row[name]) for name in cells), n_m, row["needed"])
     return table
 
 

@@ -7,13 +7,13 @@ from typing import Any
 import pandas
 
 from jaxae import log
-from jaxae.compare import Comparison, Pair, checks, compare, words
+from jaxae.compare import Comparison, checks, compare, rows, words
 from jaxae.compare.collect import DIVERGED, MISSING, table
 from jaxae.compare.contrast import FEW
 from jaxae.compare.varied import Group, fields, groups
 from jaxae.evaluate import measures
 from jaxae.folder import RunFolder
-from jaxae.report import contrasts, origin, rows, trajectories
+from jaxae.report import contrasts, origin, trajectories
 from jaxae.report.plots import colours as hues
 from jaxae.report.templates import fill
 
@@ -38,7 +38,7 @@ def render(paths: Iterable[str | Path], measure: str | None, baseline: str | Non
         "evaluation": _first(checks.evaluated(frame), ("split", "examples", "samples")),
         "headline": headline(found),
         "settings": rows.setting_rows(found),
-        "resampled": any(s.summary and s.summary.iqm_low is not None for s in found.settings),
+        "resampled": rows.resampled(found),
         "numbers": contrasts.axis_of(found.settings) is not None,
         "strip": contrasts.strip(found, colours, f"{found.words} of every seed, by setting"),
         "carlo": carlo(frame, found.measure),
@@ -86,8 +86,7 @@ def headline(found: Comparison) -> dict[str, Any] | None:
     if found.better is None or len(there) < 2:
         return None
     best = (min if found.better == "lower" else max)(there, key=lambda s: s.summary.mean if s.summary else 0.0)
-    decimals = words.places([s.summary.sd for s in there if s.summary], [s.summary.mean for s in there if s.summary])
-    s = best.summary
+    s, decimals = best.summary, rows.decimals_of(found)
     assert s is not None
     return {
         "label": best.label,
@@ -105,24 +104,18 @@ def carlo(frame: pandas.DataFrame, measure: str) -> str | None:
 
 
 def families(found: Comparison) -> list[dict[str, Any]]:
-    """The pairs that are tested together, with their figure."""
-    every = [(f"against {found.baseline}", found.against), ("of each against each", found.pairs)]
-    return [_family(found, title, pairs) for title, pairs in every if pairs]
-
-
-def _family(found: Comparison, title: str, pairs: Sequence[Pair]) -> dict[str, Any]:
+    """The pairs that are tested together, those against the baseline with their figure."""
     of = f"difference in {found.words}" + (f", {found.unit}" if found.unit else "")
-    of_baseline = pairs is found.against
-    drawn = of_baseline and any(pair.seeds for pair in pairs)
-    decimals = words.places([pair.difference.sd for pair in pairs], [pair.difference.mean for pair in pairs])
-    return {
-        "title": title,
-        "of_baseline": of_baseline,
-        "tests": sum(pair.difference.p is not None for pair in pairs),
-        "plot": contrasts.differences(pairs, of, f"Differences {title}, of every seed") if drawn else None,
-        "rows": [rows.pair_row(pair, decimals) for pair in pairs],
-        "unpaired": [pair for pair in pairs if not pair.seeds],
-    }
+    every = rows.families(found)
+    for family in every:
+        pairs, title = family["pairs"], family["title"]
+        drawn = family["of_baseline"] and any(pair.seeds for pair in pairs)
+        family |= {
+            "title": title if family["of_baseline"] else f"of {title}",
+            "plot": contrasts.differences(pairs, of, f"Differences {title}, of every seed") if drawn else None,
+            "unpaired": [pair for pair in pairs if not pair.seeds],
+        }
+    return every
 
 
 def plane(every: Sequence[Group], colours: Sequence[str]) -> dict[str, Any]:

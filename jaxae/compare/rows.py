@@ -1,19 +1,30 @@
-"""The rows of a comparison's tables, as text."""
+"""The rows of a comparison's tables as text, for the terminal and the page."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas
 
-from jaxae.compare import Comparison, Pair, Setting, checks, words
+from jaxae.compare import checks, words
 from jaxae.compare.collect import DIVERGED, MISSING
+from jaxae.compare.contrast import Comparison, Pair, Setting
 from jaxae.compare.varied import groups
 from jaxae.evaluate import measures
 
 
-def setting_rows(found: Comparison) -> list[dict[str, Any]]:
+def decimals_of(found: Comparison) -> int:
+    """Of the settings' means."""
     there = [s.summary for s in found.settings if s.summary]
-    decimals = words.places([s.sd for s in there], [s.mean for s in there])
-    rows = []
+    return words.places([s.sd for s in there], [s.mean for s in there])
+
+
+def resampled(found: Comparison) -> bool:
+    """Whether a setting has enough seeds for an interval of its IQM."""
+    return any(s.summary and s.summary.iqm_low is not None for s in found.settings)
+
+
+def setting_rows(found: Comparison) -> list[dict[str, Any]]:
+    rows, decimals = [], decimals_of(found)
     for setting in found.settings:
         s = setting.summary
         numbers = dict.fromkeys(("mean", "sd", "median", "iqm"), "–") | {"interval": "–", "iqm_interval": "–"}
@@ -60,7 +71,28 @@ def other_measures(frame: pandas.DataFrame) -> dict[str, Any]:
     return {"names": [(name, measures.about(name), why.get(name)) for name in names], "rows": rows}
 
 
-def pair_row(pair: Pair, decimals: int) -> dict[str, Any]:
+def families(found: Comparison) -> list[dict[str, Any]]:
+    """The pairs that are tested together, where there are any."""
+    every = [(f"against {found.baseline}", found.against), ("each against each", found.pairs)]
+    return [
+        {
+            "title": title,
+            "of_baseline": pairs is found.against,
+            "tests": sum(pair.difference.p is not None for pair in pairs),
+            "pairs": pairs,
+            "rows": pair_rows(pairs),
+        }
+        for title, pairs in every
+        if pairs
+    ]
+
+
+def pair_rows(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
+    decimals = words.places([pair.difference.sd for pair in pairs], [pair.difference.mean for pair in pairs])
+    return [_pair_row(pair, decimals) for pair in pairs]
+
+
+def _pair_row(pair: Pair, decimals: int) -> dict[str, Any]:
     d, i = pair.difference, pair.improvement
     return {
         "setting": pair.setting,
@@ -71,8 +103,8 @@ def pair_row(pair: Pair, decimals: int) -> dict[str, Any]:
         "p": words.p_value(d.p),
         "p_holm": words.p_value(pair.p_holm),
         "better": words.number(i.probability if i else None, 2),
-        "better_interval": words.interval(i.low, i.high, 2) if i and i.low is not None else "",
-        "better_n": f"{i.n} × {i.m}" if i else "",
+        "better_interval": words.interval(i.low, i.high, 2) if i else "–",
+        "better_n": (str(i.n), str(i.m)) if i else (),
         "needed": "–" if pair.seeds_needed is None else f"{pair.seeds_needed:,}",
     }
 
