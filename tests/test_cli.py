@@ -156,6 +156,7 @@ BAD = {
     "evaluate nowhere --samples 1": "samples 1: expected 2 to 2147483647",
     "evaluate nowhere --samples 10000000000": "samples 10000000000: expected 2 to 2147483647",
     "evaluate nowhere --split tset": "unknown split 'tset': did you mean 'test'? known: test, train, validation",
+    "traverse nowhere --seed -1": "seed -1: expected 0 to 4294967295",
     "evalute x": "unknown command 'evalute': did you mean 'evaluate'?",
     "evaluate": "missing argument 'RUN'",
 }

@@ -7,9 +7,8 @@ from typing import Any
 import click
 
 from jaxae import samplers
-from jaxae.cli.member import checkpoint_option, is_sweep, must_be_there, run_argument, split_option
-from jaxae.errors import InputError, a_seed, known
-from jaxae.names import SPLITS
+from jaxae.cli.member import checkpoint_option, is_sweep, must_be_there, run_argument, seed_option, split_option
+from jaxae.errors import InputError
 
 PICTURE = (".png", ".npz")
 
@@ -20,10 +19,6 @@ def _out(name: str) -> Callable:
 
 def _count(default: str, what: str) -> Callable:
     return click.option("--count", type=int, default=None, help=f"{what} [{default}]")
-
-
-def _seed(what: str) -> Callable:
-    return click.option("--seed", type=int, default=0, help=f"of {what} [0]")
 
 
 def _load(run_dir: str, checkpoint: str, out: str | None, name: str, suffixes: tuple[str, ...]) -> tuple[Any, Path]:
@@ -57,12 +52,11 @@ def _write(path: Path, arrays: dict[str, Any], tiles: Callable[[], Any]) -> None
 @run_argument()
 @_count("64, or all", "examples, evenly spread through the split")
 @split_option
-@_seed("held-out pixels, where binarisation is dynamic")
+@seed_option("held-out pixels, where binarisation is dynamic")
 @checkpoint_option
 @_out("reconstructions.png")
 def reconstruct(run_dir: str, count: int | None, split: str, seed: int, checkpoint: str, out: str | None) -> None:
     """Examples, and under each its reconstruction."""
-    known("split", split, SPLITS)
     trained, path = _load(run_dir, checkpoint, out, "reconstructions.png", PICTURE)
     from jaxae import artifacts
     from jaxae.artifacts.images import beside
@@ -77,7 +71,7 @@ def reconstruct(run_dir: str, count: int | None, split: str, seed: int, checkpoi
 @click.option("--sampler", metavar="NAME", default="prior", help=f"{', '.join(samplers.entries())} [prior]")
 @click.option("--label", type=int, default=None, help="the class of all samples, for methods with labels [drawn]")
 @click.option("--count", type=int, default=64, help="draws [64]")
-@_seed("the draws, and of what the sampler fits")
+@seed_option("the draws, and of what the sampler fits")
 @checkpoint_option
 @_out("samples.png")
 def sample(
@@ -109,7 +103,7 @@ def sample(
 @click.option("--steps", type=int, default=11, help="codes on a path, its ends included [11]")
 @click.option("--how", default="linear", help="linear or spherical [linear]")
 @split_option
-@_seed("held-out pixels, where binarisation is dynamic")
+@seed_option("held-out pixels, where binarisation is dynamic")
 @checkpoint_option
 @_out("interpolations.png")
 def interpolate(
@@ -124,7 +118,6 @@ def interpolate(
     out: str | None,
 ) -> None:
     """Decoded paths from the code of one example to that of another, one a row."""
-    known("split", split, SPLITS)
     trained, path = _load(run_dir, checkpoint, out, "interpolations.png", PICTURE)
     from jaxae import artifacts
 
@@ -140,7 +133,7 @@ def interpolate(
 @click.option("--steps", type=int, default=11, help="codes a row, odd: the middle one is the example's [11]")
 @click.option("--count", type=int, default=None, help="latent units, the busiest first [all]")
 @split_option
-@_seed("held-out pixels, where binarisation is dynamic")
+@seed_option("held-out pixels, where binarisation is dynamic")
 @checkpoint_option
 @_out("traversals.png")
 def traverse(
@@ -148,7 +141,6 @@ def traverse(
     checkpoint: str, out: str | None,
 ) -> None:  # fmt: skip
     """One latent unit moved at a time, one a row, the busiest first."""
-    known("split", split, SPLITS)
     trained, path = _load(run_dir, checkpoint, out, "traversals.png", PICTURE)
     from jaxae import artifacts
 
@@ -160,12 +152,11 @@ def traverse(
 @run_argument()
 @click.option("--count", type=int, default=None, help="examples, evenly spread through the split [all]")
 @split_option
-@_seed("held-out pixels, where binarisation is dynamic")
+@seed_option("held-out pixels, where binarisation is dynamic")
 @checkpoint_option
 @click.option("--out", metavar="PATH", help="a .npz [RUN/codes.npz]")
 def encode(run_dir: str, count: int | None, split: str, seed: int, checkpoint: str, out: str | None) -> None:
     """The codes of a split as arrays: z, label, index; mean and log_var where there is a posterior."""
-    known("split", split, SPLITS)
     trained, path = _load(run_dir, checkpoint, out, "codes.npz", (".npz",))
     from jaxae import artifacts, files
 
@@ -177,13 +168,11 @@ def encode(run_dir: str, count: int | None, split: str, seed: int, checkpoint: s
 @run_argument()
 @split_option
 @click.option("--samples", type=int, default=128, help="importance samples an example [128]")
-@_seed("the held-out pixels' and samples' noise")
+@seed_option("the held-out pixels' and samples' noise")
 @checkpoint_option
 @click.option("--out", metavar="PATH", help="a .npz [RUN/scores.npz]")
 def score(run_dir: str, split: str, samples: int, seed: int, checkpoint: str, out: str | None) -> None:
     """Each example's NLL, ELBO and errors as arrays: which are unlikely, and which are badly reconstructed."""
-    known("split", split, SPLITS)
-    a_seed(seed)
     trained, path = _load(run_dir, checkpoint, out, "scores.npz", (".npz",))
     from jaxae import files, run
 

@@ -6,8 +6,8 @@ from typing import Any
 import click
 
 from jaxae import names
-from jaxae.cli.member import checkpoint_option, is_sweep, must_be_there, run_argument, split_option
-from jaxae.errors import InputError, a_seed, known
+from jaxae.cli.member import checkpoint_option, is_sweep, must_be_there, run_argument, seed_option, split_option
+from jaxae.errors import InputError, known
 from jaxae.evaluate.measures import shown
 
 
@@ -17,7 +17,7 @@ from jaxae.evaluate.measures import shown
 @split_option
 @click.option("--samples", type=int, default=128, help="importance samples an example [128]")
 @checkpoint_option
-@click.option("--seed", type=int, default=0, help="of the held-out pixels' and samples' noise [0]")
+@seed_option("the held-out pixels' and samples' noise")
 @click.option("--features", default="classifier", metavar="SPACE", help="of the samples' scores: classifier (jaxae's "
               "own, of the data's labels), pixels, or your FILE.py:FUNCTION [classifier]")  # fmt: skip
 @click.option("--ais-examples", type=int, default=100, help="images that annealing takes, evenly spread [100]")
@@ -34,7 +34,7 @@ def evaluate(run_dir: str, metrics: str, split: str, checkpoint: str, json: bool
     groups = [name.strip() for name in metrics.split(",")]
     for name in groups:
         known("metrics", name, ["all", *names.METRICS])
-    _check(split, settings)
+    _check(settings)
     must_be_there(run_dir)
     from jaxae.evaluate.bench import Settings
 
@@ -85,12 +85,10 @@ def _sweep(
     return found, unread
 
 
-def _check(split: str, settings: dict[str, Any]) -> None:
-    known("split", split, names.SPLITS)
+def _check(settings: dict[str, Any]) -> None:
     for name, least in (("samples", 2), ("ais_examples", 1), ("ais_chains", 2), ("ais_steps", 1)):
         if not least <= settings[name] < 2**31:
             raise InputError(f"{name.replace('_', '-')} {settings[name]}: expected {least} to {2**31 - 1}")
-    a_seed(settings["seed"])
 
 
 def _show(measures: dict[str, Any]) -> None:

@@ -6,12 +6,34 @@ from typing import Any
 
 import click
 
+from jaxae.errors import a_seed, known
 from jaxae.names import SPLITS
 
 checkpoint_option = click.option(
     "--checkpoint", default="auto", help="last, best or a step [last; best where the run has a patience]"
 )
-split_option = click.option("--split", default="test", help=f"{', '.join(SPLITS)} [test]")
+
+
+def _checked(check: Callable[[Any], None]) -> Callable[[Any, Any, Any], Any]:
+    """A callback that refuses as `check` does."""
+
+    def callback(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+        check(value)
+        return value
+
+    return callback
+
+
+split_option = click.option(
+    "--split",
+    default="test",
+    help=f"{', '.join(SPLITS)} [test]",
+    callback=_checked(lambda split: known("split", split, SPLITS)),
+)
+
+
+def seed_option(what: str) -> Callable:
+    return click.option("--seed", type=int, default=0, help=f"of {what} [0]", callback=_checked(a_seed))
 
 
 def run_argument(whole: bool = False) -> Callable[[Callable], Callable]:
