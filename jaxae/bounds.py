@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxae.errors import unknown
+from jaxae.errors import known
 from jaxae.types import LogWeight, Metrics, Normal, PyTree, Variables
 
 ESTIMATORS = ("plain", "stl", "dreg")
@@ -43,8 +43,7 @@ def estimate(
 ) -> tuple[LogWeight, PyTree]:
     """weigh(variables, z, q), such that `importance_weighted` of its total has that estimator's gradient. z: a tree of
     samples [*groups, samples, batch, latent] reparameterised from q."""
-    if estimator not in ESTIMATORS:
-        raise unknown("estimator", estimator, ESTIMATORS)
+    known("estimator", estimator, ESTIMATORS)
     if estimator == "plain":
         return weigh(variables, z, q)
     q = jax.lax.stop_gradient(q)

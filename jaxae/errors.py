@@ -38,7 +38,7 @@ def a_share(**numbers: object) -> None:
             raise InputError(f"{name} {number}: expected a number from 0 to 1")
 
 
-def known(what: str, choice: str, allowed: Collection[str]) -> None:
+def known(what: str, choice: object, allowed: Collection[str]) -> None:
     """Raises InputError where there is no such choice: now, and not when the loss is first traced."""
     if choice not in allowed:
         raise unknown(what, choice, allowed)

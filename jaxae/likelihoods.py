@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxae import axis, densities, random
-from jaxae.errors import InputError, unknown
+from jaxae.errors import InputError, known
 from jaxae.names import LIKELIHOODS as NAMES
 from jaxae.types import Likelihood, Variables
 
@@ -17,8 +17,7 @@ LEAST = 1e-12  # its smallest: where every pixel is met exactly the optimum is z
 
 def make(name: str, scale: float = 0.1) -> Likelihood:
     """The likelihood of that name; `scale` is the standard deviation of `gaussian` and the learned ones' start."""
-    if name not in NAMES:
-        raise unknown("likelihood", name, NAMES)
+    known("likelihood", name, NAMES)
     return bernoulli() if name == "bernoulli" else globals()[name](scale)
 
 

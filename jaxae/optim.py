@@ -77,8 +77,7 @@ def make(
     """The chain. `b1` and `b2` are the rule's own (`names.MOMENTS`) unless given, `b1` the momentum of sgd and rmsprop;
     `average` is the decay of the averaged weights. `own` names entries of the parameters that have an optimiser of
     their own, and what differs there: learning_rate, b1, b2, ... Each is clipped by its own gradient's norm."""
-    if name not in RULES:
-        raise unknown("optimizer", name, RULES)
+    known("optimizer", name, RULES)
     moments = {**MOMENTS[name], **{key: value for key, value in (("b1", b1), ("b2", b2)) if value is not None}}
     settings = {"learning_rate": learning_rate, **moments, "eps": eps, "weight_decay": weight_decay}
 

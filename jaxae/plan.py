@@ -13,7 +13,7 @@ from typing import Any
 
 from jaxae import methods
 from jaxae.config import Config
-from jaxae.errors import InputError, unknown
+from jaxae.errors import InputError, known, unknown
 from jaxae.values import plain
 
 MOST = 100_000  # members: more are a slip of the keyboard
@@ -105,8 +105,7 @@ class How:
     """Members trained at once; None: as many as fit in memory."""
 
     def __post_init__(self) -> None:
-        if self.lanes not in LANES:
-            raise unknown("lanes", self.lanes, LANES)
+        known("lanes", self.lanes, LANES)
         at_least = (("block", self.block, 2), ("wave", self.wave, 1), ("seed_devices", self.seed_devices, 1))
         for name, number, least in at_least:
             if number is not None and number < least:

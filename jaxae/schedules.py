@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jaxae.errors import InputError, unknown
+from jaxae.errors import InputError, known
 
 Number = Any  # float or array
 MOST = 2**31  # steps are counted in 32 bits
@@ -71,8 +71,7 @@ def make(text: str | float, total: int, epoch: float, trust: bool = False) -> fl
     if not found:
         raise InputError(f"{text!r}: expected a number or a schedule such as linear(0, 1, 20e)")
     name, parts = found[1], [part.strip() for part in found[2].split(",")]
-    if name not in KINDS:
-        raise unknown("schedule", name, KINDS)
+    known("schedule", name, KINDS)
     if name == "piecewise":
         return _piecewise(str(text), parts, total, epoch, trust)
     return _bind(str(text), KINDS[name], parts, total, epoch)

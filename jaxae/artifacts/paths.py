@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-from jaxae.errors import unknown
+from jaxae.errors import known
 
 
 def linear(
@@ -38,8 +38,7 @@ PATHS = {"linear": linear, "spherical": spherical}
 
 def between(a: np.ndarray, b: np.ndarray, steps: int, how: str) -> Float[np.ndarray, "pairs steps latent"]:
     """`steps` codes on the path from each a to its b, the first a and the last b to the bit."""
-    if how not in PATHS:
-        raise unknown("path", how, PATHS)
+    known("path", how, PATHS)
     z = PATHS[how](a.astype(np.float64), b.astype(np.float64), np.linspace(0, 1, steps)).astype(a.dtype)
     z[:, 0], z[:, -1] = a, b
     return z

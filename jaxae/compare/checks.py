@@ -8,7 +8,7 @@ import pandas
 
 from jaxae.compare.collect import DIVERGED, MISSING, WITHOUT
 from jaxae.compare.varied import Group
-from jaxae.errors import InputError, unknown
+from jaxae.errors import InputError, known
 from jaxae.evaluate import measures
 
 SAME = {
@@ -58,16 +58,15 @@ def measure_names(frame: pandas.DataFrame) -> list[str]:
 
 def choose_measure(frame: pandas.DataFrame, wanted: str | None) -> str:
     """The measure asked for, or the first usual one that every evaluated run has, or that any of them has."""
-    there, known = evaluated(frame), measure_names(frame)
+    there, names = evaluated(frame), measure_names(frame)
     if there.empty:
         raise InputError("no evaluated runs: expected at least one: `jaxae evaluate RUN`")
     if wanted is None:
-        found = [name for name in measures.DEFAULTS if name in known and not _apart(frame, name)]
+        found = [name for name in measures.DEFAULTS if name in names and not _apart(frame, name)]
         if not found:
             raise InputError(f"no measure that the runs share: expected one of {', '.join(measures.DEFAULTS)}")
         return next((name for name in found if there[name].notna().all()), found[0])
-    if wanted not in known:
-        raise unknown("measure", wanted, known)
+    known("measure", wanted, names)
     return wanted
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxae.errors import unknown
+from jaxae.errors import known
 from jaxae.names import BINARIZE
 from jaxae.types import Images, Keys
 
@@ -24,8 +24,7 @@ def make(binarize: str, decode: Callable[[Array], Array] | None = None) -> Calla
     none keeps grey levels; threshold cuts at one half; dynamic draws each pixel afresh with its grey level as the
     probability (Burda et al. 2015); fixed draws it once.
     """
-    if binarize not in BINARIZE:
-        raise unknown("binarisation", binarize, BINARIZE)
+    known("binarisation", binarize, BINARIZE)
 
     def pixels(keys, rows, index):
         raw = rows if decode is None else decode(rows)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxae import own
-from jaxae.errors import InputError, unknown
+from jaxae.errors import InputError, known
 
 DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
 
@@ -58,8 +58,7 @@ def entries() -> dict[str, Entry]:
 def entry(name: str) -> Entry:
     if own.is_own(name):
         return read(*own.split(name))
-    if name not in entries():
-        raise unknown("method", name, entries())
+    known("method", name, entries())
     return entries()[name]
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxae import random
-from jaxae.errors import a_share, unknown
+from jaxae.errors import a_share, known
 from jaxae.parts import bind
 from jaxae.schedules import at_step
 from jaxae.types import Images, Keys, Method, Net, Objective, Weight
@@ -26,8 +26,7 @@ def denoising_ae(net: Net, *, noise: str = "mask", level: Weight = 0.25) -> Meth
     noise: mask (pixels to 0), salt (salt and pepper: pixels to 0 or 1 by a fair coin) or gaussian (added)
     level: share of the pixels that mask and salt replace; the standard deviation of gaussian
     """
-    if noise not in NOISES:
-        raise unknown("noise", noise, NOISES)
+    known("noise", noise, NOISES)
     if noise != "gaussian":
         a_share(level=level)
     parts, corrupt = bind(net, outputs=net.latent), NOISES[noise]

@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import Any
 
-from jaxae.errors import InputError, unknown
+from jaxae.errors import InputError, known
 from jaxae.networks.catalogue import ACTIVATIONS, NAMES, NETWORKS
 
 __all__ = ["ACTIVATIONS", "NAMES", "NETWORKS", "make"]
@@ -28,8 +28,7 @@ def make(
     None is the network's default. `dtype` is the computation's: parameters and outputs are float32.
     Raises InputError.
     """
-    if name not in NETWORKS:
-        raise unknown("network", name, NAMES)
+    known("network", name, NETWORKS)
     given = {"width": width, "depth": depth, "activation": activation}
     _check(name, tuple(shape), mean, given)
     defaults = NETWORKS[name]
@@ -53,7 +52,7 @@ def _check(name: str, shape: tuple[int, ...], mean: Any, given: dict[str, Any]) 
             continue
         if name == "linear":
             raise InputError(f"{what} {value!r}: the linear network has none: leave it out, or choose mlp")
-        if what == "activation" and value not in ACTIVATIONS:
-            raise unknown("activation", value, ACTIVATIONS)
-        if what != "activation" and value < 1:
+        if what == "activation":
+            known("activation", value, ACTIVATIONS)
+        elif value < 1:
             raise InputError(f"{what} {value!r}: expected at least 1")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxae import methods
-from jaxae.errors import InputError, a_seed, unknown
+from jaxae.errors import InputError, a_seed, known
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,7 @@ def entries() -> dict[str, Entry]:
 
 
 def entry(name: str) -> Entry:
-    if name not in entries():
-        raise unknown("sampler", name, entries())
+    known("sampler", name, entries())
     return entries()[name]
 
 
