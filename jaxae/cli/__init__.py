@@ -30,7 +30,7 @@ VERBS = {
     "decode": "jaxae.cli.artifacts",
     "report": "jaxae.cli.artifacts",
     "methods": "jaxae.cli.methods",
-    "data": "jaxae.data.command",
+    "data": "jaxae.cli.data",
 }
 
 

@@ -3,7 +3,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from jaxae.data.command import data
+from jaxae.cli.data import data
 from jaxae.errors import InputError
 
 
