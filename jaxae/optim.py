@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 import optax.contrib
 
-from jaxae.errors import known, unknown
+from jaxae.errors import known
 from jaxae.names import MOMENTS
 from jaxae.types import PyTree, TrainState, Variables, Weight
 
@@ -97,8 +97,8 @@ def _partition(rule: Rule, own: Mapping[str, Mapping[str, Any]]) -> optax.Gradie
     rules, rest = {key: optax.chain(*rule(**changes)) for key, changes in own.items()}, "the rest"
 
     def labels(params: dict[str, PyTree]) -> dict[str, PyTree]:
-        if unknown_names := own.keys() - params.keys():
-            raise unknown("entry of the parameters with an optimiser of its own", min(unknown_names), params)
+        for entry in own:
+            known("entry of the parameters with an optimiser of its own", entry, params)
         return {key: jax.tree.map(lambda _, k=key: k if k in own else rest, tree) for key, tree in params.items()}
 
     return optax.partition({**rules, rest: optax.chain(*rule())}, labels)

@@ -97,13 +97,14 @@ def likelihood(bench: Bench) -> Measure:
     """
     samples, dense = bench.settings.samples, bench.method.log_weight is not None
     settings, each = density_of(bench.method), examples(bench)
+    batches = math.ceil(len(bench.source.split(bench.split)) / bench.view(bench.split).chunk)
 
     def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
         found = []
         for of, model in zip(each(models), models):
             squared = of.pop("mse")
             result: dict[str, Any] = {"elbo": None, "nll": None, "kl": None}
-            result |= _density(of, samples) if dense else _means(of)
+            result |= _density(of, samples) if dense else _means(of, batches)
             result |= _means({"mse": squared}) | {"step": model.step}
             found.append({**result, "notes": _warnings(result), "settings": settings})
         return found
@@ -153,13 +154,15 @@ def _warnings(of: dict[str, Any]) -> list[str]:
     ]
 
 
-def _means(of: dict[str, np.ndarray]) -> dict[str, float | None]:
-    """Over the examples, each with the standard error that comes from their choice."""
+def _means(of: dict[str, np.ndarray], batches: int = 0) -> dict[str, float | None]:
+    """Over the examples, each with the standard error that comes from their choice; none of what is one number a batch,
+    such as MMD."""
     found: dict[str, float | None] = {}
     for name, values in of.items():
         values = np.asarray(values, np.float64)
         found[name] = float(values.mean())
-        found[f"{name}_data_se"] = float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
+        alone = len(values) > 1 and len(np.unique(values)) > batches
+        found[f"{name}_data_se"] = float(values.std(ddof=1) / math.sqrt(len(values))) if alone else None
     return found
 
 

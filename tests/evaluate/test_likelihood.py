@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import small
 
-from jaxae import random
+from jaxae import random, run
 from jaxae.data import pixels
 from jaxae.data.source import Source, Split
 from jaxae.data.view import View
 from jaxae.evaluate.bench import Bench, Model, Settings
-from jaxae.evaluate.likelihood import importance, likelihood
+from jaxae.evaluate.likelihood import _means, importance, likelihood
 from jaxae.types import LogWeight, Variables
+from tests import made
 
 N, SCALE = 23, 0.5
 ROWS = np.random.default_rng(1).random((N, *small.SHAPE)).astype(np.float32)
@@ -231,3 +232,18 @@ def test_a_method_without_a_density_has_its_losses_and_no_likelihood():
     assert measures["mse"] == pytest.approx(error.mean(), rel=1e-4)
     nats = 0.5 * (small.D * np.log(2 * np.pi * SCALE**2) + error.sum(1) / SCALE**2)
     assert measures["reconstruction"] == pytest.approx(nats.mean(), rel=1e-4)
+
+
+def test_what_is_one_number_a_batch_has_no_error_of_its_examples():
+    """MMD, say: of 1,200 examples in three batches there are three values, and their scatter is not that of a mean."""
+    mmd, error = np.repeat([1.0, 1.2, 1.1], 400), np.arange(1200.0)
+    found = _means({"mmd": mmd, "reconstruction": error}, batches=3)
+    assert found["mmd"] == pytest.approx(1.1) and found["mmd_data_se"] is None
+    assert found["reconstruction_data_se"] == pytest.approx(error.std(ddof=1) / np.sqrt(1200))
+
+
+@pytest.mark.parametrize("name", ["wae_mmd", "vae"])
+def test_only_means_over_examples_have_the_error_of_one(name, tmp_path):
+    trained = made.trained(tmp_path / "run", name=name, likelihood="gaussian")
+    found = run.evaluate_run(trained, samples=3)
+    assert found["reconstruction_data_se"] > 0 and found["mse_data_se"] > 0 and found.get("mmd_data_se") is None
