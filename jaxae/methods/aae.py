@@ -13,7 +13,7 @@ from jaxae.parts import Init, bind, frozen, with_params
 from jaxae.schedules import at_step
 from jaxae.types import Codes, Method, Net, Objective, Variables, Weight
 
-DEFAULTS = {"network": "mlp", "likelihood": "gaussian", "binarize": "none"}
+DEFAULTS = {"likelihood": "gaussian", "binarize": "none"}
 
 
 def aae(

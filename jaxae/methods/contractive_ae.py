@@ -10,7 +10,7 @@ from jaxae.parts import bind
 from jaxae.schedules import at_step
 from jaxae.types import Images, Method, Net, Objective, Weight
 
-DEFAULTS = {"network": "mlp", "likelihood": "gaussian", "binarize": "none"}
+DEFAULTS = {"likelihood": "gaussian", "binarize": "none"}
 
 
 def contractive_ae(net: Net, *, weight: Weight = 0.1, probes: int = 0) -> Method:

@@ -10,7 +10,7 @@ from jaxae.parts import bind
 from jaxae.schedules import at_step
 from jaxae.types import Images, Keys, Method, Net, Objective, Weight
 
-DEFAULTS = {"network": "mlp", "likelihood": "gaussian", "binarize": "none"}
+DEFAULTS = {"likelihood": "gaussian", "binarize": "none"}
 
 
 def denoising_ae(net: Net, *, noise: str = "mask", level: Weight = 0.25) -> Method:

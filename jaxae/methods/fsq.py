@@ -5,7 +5,7 @@ from jaxae.errors import InputError
 from jaxae.parts import bind
 from jaxae.types import Discrete, Method, Net, Objective
 
-DEFAULTS = {"network": "mlp", "likelihood": "gaussian", "binarize": "none"}
+DEFAULTS = {"likelihood": "gaussian", "binarize": "none"}
 
 
 def fsq(net: Net, *, levels: str = "8,5,5,5") -> Method:

@@ -7,7 +7,7 @@ from jaxae.parts import frozen, of_likelihood, with_state
 from jaxae.schedules import at_step
 from jaxae.types import Method, Net, Objective, Weight
 
-DEFAULTS = {"network": "mlp", "likelihood": "gaussian", "binarize": "none"}
+DEFAULTS = {"likelihood": "gaussian", "binarize": "none"}
 DECAY = 0.99  # of the constraint's moving average
 LIMIT = 14.0  # of the multiplier's logarithm, about a million: a constraint out of reach must not overflow
 

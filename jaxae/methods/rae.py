@@ -7,7 +7,7 @@ from jaxae.parts import Parts, bind
 from jaxae.schedules import at_step
 from jaxae.types import Method, Net, Objective, Weight
 
-DEFAULTS = {"network": "mlp", "likelihood": "gaussian", "binarize": "none"}
+DEFAULTS = {"likelihood": "gaussian", "binarize": "none"}
 
 
 def rae(net: Net, *, beta: Weight = 0.1, weight: Weight = 0.001) -> Method:

@@ -7,7 +7,7 @@ from jaxae.methods.rae import regularised
 from jaxae.parts import bind, frozen
 from jaxae.types import Method, Net, Weight
 
-DEFAULTS = {"network": "mlp", "likelihood": "gaussian", "binarize": "none"}
+DEFAULTS = {"likelihood": "gaussian", "binarize": "none"}
 
 
 def rae_gp(net: Net, *, beta: Weight = 0.1, weight: Weight = 0.1, probes: int = 0) -> Method:

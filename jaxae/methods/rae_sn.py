@@ -11,7 +11,7 @@ from jaxae.methods.rae import regularised
 from jaxae.parts import bind
 from jaxae.types import Method, Net, PyTree, Variables, Weight
 
-DEFAULTS = {"network": "mlp", "likelihood": "gaussian", "binarize": "none"}
+DEFAULTS = {"likelihood": "gaussian", "binarize": "none"}
 Path = tuple[str, ...]
 
 

@@ -5,7 +5,7 @@ from jaxae.parts import bind
 from jaxae.schedules import at_step
 from jaxae.types import Method, Net, Objective, Weight
 
-DEFAULTS = {"network": "mlp", "likelihood": "gaussian", "binarize": "none"}
+DEFAULTS = {"likelihood": "gaussian", "binarize": "none"}
 
 
 def sparse_ae(net: Net, *, weight: Weight = 3.0) -> Method:

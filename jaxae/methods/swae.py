@@ -2,7 +2,7 @@ from jaxae import axis, divergences, random
 from jaxae.methods.wae_mmd import matched
 from jaxae.types import Method, Net, Weight
 
-DEFAULTS = {"network": "mlp", "likelihood": "gaussian", "binarize": "none"}
+DEFAULTS = {"likelihood": "gaussian", "binarize": "none"}
 
 
 def swae(net: Net, *, weight: Weight = 100.0) -> Method:

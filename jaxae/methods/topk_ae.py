@@ -7,7 +7,7 @@ from jaxae.errors import InputError
 from jaxae.parts import bind, frozen, with_state
 from jaxae.types import Codes, Method, Net, Objective
 
-DEFAULTS = {"network": "mlp", "likelihood": "gaussian", "binarize": "none"}
+DEFAULTS = {"likelihood": "gaussian", "binarize": "none"}
 AUXILIARY = 1 / 32  # the weight of the auxiliary loss, as in the paper
 
 

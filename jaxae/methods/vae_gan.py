@@ -11,7 +11,7 @@ from jaxae.parts import frozen, of_likelihood, only_params, with_params
 from jaxae.schedules import at_step
 from jaxae.types import Method, Net, Objective, Weight
 
-DEFAULTS = {"network": "mlp", "likelihood": "gaussian", "binarize": "none"}
+DEFAULTS = {"likelihood": "gaussian", "binarize": "none"}
 
 
 def vae_gan(net: Net, *, features: int = 64, gamma: Weight = 1.0, discriminator_learning_rate: Weight = 3e-4) -> Method:

@@ -9,7 +9,7 @@ from jaxae.parts import Parts, bind
 from jaxae.schedules import at_step
 from jaxae.types import Codes, Keys, Method, Net, Objective, Weight
 
-DEFAULTS = {"network": "mlp", "likelihood": "gaussian", "binarize": "none"}
+DEFAULTS = {"likelihood": "gaussian", "binarize": "none"}
 KERNELS = {"imq": divergences.imq, "rbf": divergences.rbf}
 
 
