@@ -1,6 +1,7 @@
 """Metrics of a run: one JSON object a line, TensorBoard event files, and Weights & Biases where asked for."""
 
 import contextlib
+import hashlib
 import json
 import math
 import shutil
@@ -162,7 +163,7 @@ def import_wandb(project: str) -> Any:
 
 
 def _wandb(project: str, folder: Path, config: dict[str, Any]) -> Any:
-    name = folder.name
+    place = hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:16]  # of two folders of one name
     return import_wandb(project).init(
-        project=project, dir=str(folder), config=config, name=name, id=name, resume="allow"
+        project=project, dir=str(folder), config=config, name=folder.name, id=place, resume="allow"
     )

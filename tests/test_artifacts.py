@@ -1,5 +1,7 @@
 """What a trained run makes, by value: against the method's own functions, and where each pixel goes."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -244,10 +246,12 @@ def jaxae(capsys, *words):
 
 
 VERBS = {
-    "reconstruct": ["--count", "5"],
+    "reconstruct": ["--count", "5", "--split", "validation", "--seed", "4"],
     "sample": ["--count", "5", "--seed", "3"],
-    "interpolate": ["--pair", "0", "1", "--how", "spherical"],
-    "traverse": ["--example", "2", "--count", "2"],
+    "interpolate": ["--pair", "0", "1", "--how", "spherical", "--steps", "5", "--split", "train", "--seed", "4"],
+    "traverse": [
+        *["--example", "2", "--count", "2", "--span", "1.5", "--steps", "5", "--split", "validation", "--seed", "4"]
+    ],
 }
 
 
@@ -260,10 +264,10 @@ def test_every_verb_writes_a_picture_or_arrays_and_prints_where(finished, tmp_pa
     assert (code, out) == (0, f"{tmp_path / 'arrays.npz'}\n")
     trained = run.load(finished)
     expected = {
-        "reconstruct": lambda: artifacts.reconstruct(trained, count=5).reconstructions,
+        "reconstruct": lambda: artifacts.reconstruct(trained, "validation", 5, 4).reconstructions,
         "sample": lambda: artifacts.sample(trained, 5, seed=3),
-        "interpolate": lambda: artifacts.interpolate(trained, [(0, 1)], how="spherical").images,
-        "traverse": lambda: artifacts.traverse(trained, 2, most=2).images,
+        "interpolate": lambda: artifacts.interpolate(trained, [(0, 1)], 5, "spherical", "train", 4).images,
+        "traverse": lambda: artifacts.traverse(trained, 2, 1.5, 5, split="validation", seed=4, most=2).images,
     }[verb]()
     with np.load(tmp_path / "arrays.npz") as arrays:
         name = {"reconstruct": "reconstructions", "sample": "samples"}.get(verb, "images")
@@ -336,3 +340,31 @@ def test_a_folder_in_the_home_folder_may_be_named_by_a_tilde(finished, tmp_path,
     (tmp_path / "r").symlink_to(finished)
     code, out, err = jaxae(capsys, "report", "~/r")
     assert (code, out) == (0, f"{tmp_path / 'r' / 'report.html'}\n"), err
+
+
+def test_encode_and_score_are_of_the_split_the_seed_and_the_samples_asked_for(finished, tmp_path, capsys):
+    trained = run.load(finished)
+    flags = ["--split", "validation", "--seed", "4", "--out", tmp_path / "a.npz"]
+    expected = {
+        "encode": (["--count", "7"], artifacts.encode(trained, "validation", 4, 7)),
+        "score": (["--samples", "3"], run.scores(trained, "validation", 3, 4)),
+    }
+    for verb, (more, arrays) in expected.items():
+        assert jaxae(capsys, verb, finished, *flags, *more)[0] == 0
+        with np.load(tmp_path / "a.npz") as found:
+            assert found.keys() == {name for name, value in arrays.items() if value is not None}
+            for name in found:
+                np.testing.assert_array_equal(found[name], arrays[name])
+
+
+def test_the_table_of_methods_has_what_was_measured(tmp_path, capsys):
+    file = tmp_path / "found.json"
+    values = {"vae": {"nll": [100.0, 102.0], "reconstruction": [80.0, 80.0], "mse": [0.01, 0.01]}}
+    file.write_text(json.dumps({"about": "Of two seeds.", "command": "python -m mine", "methods": values}))
+    code, out, _ = jaxae(capsys, "methods", "vae", "ae", "--table", "--measured", file)
+    assert code == 0 and "Of two seeds." in out and "    python -m mine" in out
+    (vae,) = (line for line in out.splitlines() if line.startswith("| **vae**"))
+    assert "| 101.00 ± 1.41 | 80.00 ± 0.00 | 0.01000 ± 0.00000 |" in vae
+    file.write_text("{}")
+    code, _, err = jaxae(capsys, "methods", "vae", "--table", "--measured", file)
+    assert code == 2 and err.endswith("found.json: it has no about: expected what experiments/methods.py writes\n")

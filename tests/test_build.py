@@ -11,7 +11,7 @@ import small
 from flax import linen as nn
 
 from jaxae import likelihoods, optim, random, run, sweep
-from jaxae.build import build
+from jaxae.build import build, training_mean
 from jaxae.config import Config
 from jaxae.data import load
 from jaxae.data.source import Split
@@ -289,3 +289,58 @@ def test_batches_of_data_that_does_not_fit_the_device_are_the_same(digits, monke
         small.assert_close(setup.batch_at(13), here, rtol=0)
     with pytest.raises(InputError, match="step -1: expected at least 0"):
         setup.batch_at(-1)
+
+
+@pytest.mark.parametrize(("binarize", "expected"), [("none", "grey"), ("threshold", "bits"), ("dynamic", "grey")])
+def test_the_first_bias_is_of_the_mean_of_what_is_seen(binarize, expected):
+    rows = np.random.default_rng(0).integers(0, 256, (37, 4, 3, 1)).astype(np.uint8)
+    source = dataclasses.replace(made.source(shape=(4, 3, 1)), train=Split(rows, np.zeros(37, np.int32)))
+    of = {"grey": rows / 255, "bits": rows > 127}[expected]
+    np.testing.assert_allclose(training_mean(source, binarize), of.mean(axis=0), rtol=1e-5)
+
+
+def test_of_many_examples_the_mean_is_of_evenly_spread_ones(monkeypatch):
+    monkeypatch.setattr("jaxae.build.MEAN_EXAMPLES", 5)
+    rows = np.arange(41, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 1), np.uint8)
+    source = dataclasses.replace(made.source(shape=(2, 2, 1)), train=Split(rows, np.zeros(41, np.int32)))
+    np.testing.assert_allclose(training_mean(source, "none"), np.mean([0, 10, 20, 30, 40]) / 255, rtol=1e-5)
+
+
+def test_a_batch_in_pieces_is_the_batch(tmp_path):
+    config = Config(latent=2, width=8, steps=4, batch_size=24, samples=2)
+    whole, pieces = (
+        run.train(dataclasses.replace(config, accumulate=n), tmp_path / str(n)).state.variables.params for n in (1, 3)
+    )
+    small.assert_close(whole, pieces, rtol=2e-4, atol=1e-5)
+
+
+def test_the_log_tells_where_in_the_run_and_by_what_weights(tmp_path):
+    config = Config(
+        latent=2, width=8, steps=4, batch_size=419, log_every=1, samples=2, validate_every=4,
+        learning_rate="linear(0.1, 0, 4)", hyperparameters={"beta": "linear(0, 1, 2)"},
+    )  # fmt: skip
+    of = run.train(config, tmp_path / "run")
+    table = run.history(of)
+    np.testing.assert_allclose(table["epoch"], np.arange(1, 5) * 419 / 1257, rtol=1e-6)
+    np.testing.assert_allclose(table["learning_rate"], [0.1, 0.075, 0.05, 0.025], rtol=1e-5)
+    np.testing.assert_allclose(table["beta"], [0, 0.5, 1, 1], rtol=1e-6)
+    np.testing.assert_allclose(table["loss"], table["reconstruction"] + table["beta"] * table["kl"], rtol=1e-5)
+
+
+def test_held_out_losses_are_by_the_weights_of_the_last_step(tmp_path):
+    """So that those of different steps compare, whatever the schedule has come to."""
+    config = Config(
+        latent=2, width=8, steps=4, batch_size=419, samples=2, validate_every=1,
+        hyperparameters={"beta": "linear(0, 8, 4)"},
+    )  # fmt: skip
+    table = run.history(run.train(config, tmp_path / "run"))
+    beta = (table["validation_loss"] - table["validation_reconstruction"]) / table["validation_kl"]
+    np.testing.assert_allclose(beta, 6.0, rtol=1e-3)
+
+
+def test_the_record_says_what_decides_the_bits(tmp_path):
+    of = run.train(Config(latent=2, width=8, steps=1, samples=2), tmp_path / "run")
+    record = of.folder.record()
+    assert record["versions"]["jax"] == jax.__version__ and record["versions"]["numpy"] == np.__version__
+    assert record["device"] == f"{len(jax.devices())} x cpu (cpu)" and record["prng"] == "threefry2x32"
+    assert record["data"]["sha256"] == of.setup.source.digest and record["data"]["sizes"] == of.setup.source.sizes()

@@ -4,6 +4,7 @@ import json
 import resource
 import subprocess
 import sys
+import types
 
 import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
@@ -64,3 +65,29 @@ except OSError as error:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("told: File too large\n", "")
+
+
+def test_rows_go_to_wandb_under_a_name_of_the_folder_alone(tmp_path, monkeypatch):
+    """As a module of that name has it: two folders of one name are two runs there, and one that goes on is one."""
+    said = []
+
+    class Run:
+        def log(self, row, step):
+            said.append((step, row))
+
+        def finish(self):
+            said.append("finished")
+
+    fake = types.SimpleNamespace(init=lambda **of: said.append(of) or Run())
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    for place, step in (("a", 0), ("b", 0), ("a", 1)):
+        folder = tmp_path / place / "run"
+        folder.mkdir(parents=True, exist_ok=True)
+        of = log.Log(folder / "metrics.jsonl", folder / "tensorboard", step, "project", {"latent": 2})
+        of.write(step + 1, {"loss": 0.5})
+        of.close()
+    begun = [entry for entry in said if isinstance(entry, dict)]
+    assert said[1:3] == [(1, {"loss": 0.5}), "finished"]
+    assert {(of["project"], of["name"], of["resume"]) for of in begun} == {("project", "run", "allow")}
+    assert begun[0]["config"] == {"latent": 2} and begun[0]["dir"] == str(tmp_path / "a" / "run")
+    assert begun[0]["id"] == begun[2]["id"] != begun[1]["id"]

@@ -8,21 +8,30 @@ import jax
 import numpy as np
 
 from jaxae import axis, likelihoods, methods, networks, random
+from jaxae.errors import InputError
 from jaxae.files import read_json
 from jaxae.types import Batch
 
 HEAD = ("method", "loss, in nats an example", "state", "what couples the batch")
+MEASURED = {"about": str, "command": str, "methods": dict}
 COLUMNS = {"nll": "test NLL", "reconstruction": "reconstruction", "mse": "MSE a dimension"}
 
 
 def page(names: Sequence[str], measured: Path | None = None) -> str:
     """A row for each of `names`; with the columns of `measured`, the file that experiments/methods.py writes."""
-    found = read_json(measured) if measured else None
+    found = _measured(measured) if measured else None
     head = [*HEAD, *(COLUMNS.values() if found else ())]
     rows = [_row(name, found) for name in names]
     lines = [_line(head), _line("---" for _ in head), *(_line(row) for row in rows)]
     about = [found["about"], "", f"    {found['command']}", ""] if found else []
     return "\n".join([*about, *lines])
+
+
+def _measured(file: Path) -> dict[str, Any]:
+    found = read_json(file, MEASURED)
+    if missing := MEASURED.keys() - found.keys():
+        raise InputError(f"{file}: it has no {min(missing)}: expected what experiments/methods.py writes")
+    return found
 
 
 def _row(name: str, found: dict[str, Any] | None) -> list[str]:
