@@ -37,7 +37,7 @@ SWEEP = {
 CONFIG = {"method": str, "hyperparameters": dict}
 RECORD = {
     "command": str, "network": str, "versions": dict, "device": str, "data": {"sha256": str, "sizes": {"train": int}},
-    "method_sha256": str, "modules": {"encoder": str, "decoder": str, "likelihood": str, "computes": list},
+    "method_sha256": str, "modules": {"encoder": str, "decoder": str, "likelihood": str, "what they compute": list},
     "earlier": list,
 }  # fmt: skip
 WHERE = ("versions", "device", "threads")

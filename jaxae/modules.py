@@ -22,7 +22,7 @@ def told(net: Net, shapes: TrainState, image: tuple[int, int, int]) -> dict[str,
     said = {name: re.sub(r" at 0x[0-9a-f]+", "", repr(module)) for name, module in parts.items()}
     parameters = {name: list(leaf.shape) for name, leaf in named_leaves(shapes.variables.params).items()}
     of_net = {"likelihood": net.likelihood.name, "scale": net.likelihood.scale, "latent": net.latent}
-    return {**said, "parameters": parameters, **of_net, "computes": _computes(net, image)}
+    return {**said, "parameters": parameters, **of_net, "what they compute": _computes(net, image)}
 
 
 def _computes(net: Net, image: tuple[int, int, int]) -> list[float]:

@@ -136,7 +136,7 @@ def test_a_sweep_of_ones_own_net_and_arrays_is_runs_of_them(tmp_path, images):
     again = sweep.load(tmp_path / "s", net=of, source=source)
     assert again.table.equals(swept.table) and len(again.groups()[0].members) == 2
     assert len(sweep.evaluate(tmp_path / "s", net=of, source=source)) == 2
-    with pytest.raises(InputError, match=r"is a run of another net .*computes"):
+    with pytest.raises(InputError, match=r"is a run of another net .*what they compute"):
         sweep.sweep(dataclasses.replace(plan, seeds=(0, 1, 2)), tmp_path / "s", net=net(Encoder), source=source)
     with pytest.raises(InputError, match="holds a sweep of 2 runs: say which"):
         run.load(tmp_path / "s")

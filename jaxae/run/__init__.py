@@ -1,0 +1,20 @@
+"""A run in its folder: train or resume it, load it, measure it."""
+
+from jaxae.run.loading import Trained, check_data, final_digest, history, load, on
+from jaxae.run.measuring import (
+    bench,
+    evaluate_run,
+    evaluate_runs,
+    evaluator,
+    is_measured,
+    kept,
+    measured,
+    scores,
+    store,
+)
+from jaxae.run.training import layout_of, signals, train
+
+__all__ = [
+    "Trained", "bench", "check_data", "evaluate_run", "evaluate_runs", "evaluator", "final_digest", "history",
+    "is_measured", "kept", "layout_of", "load", "measured", "on", "scores", "signals", "store", "train",
+]  # fmt: skip

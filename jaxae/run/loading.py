@@ -1,0 +1,114 @@
+"""A trained run, as it lies in its folder: read it, and what it has logged."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from jaxae import folder as folders
+from jaxae import log, optim, own
+from jaxae.build import build, of_source
+from jaxae.checkpoint import Checkpoints, Restored
+from jaxae.data.in_memory import split as split_of
+from jaxae.data.source import Source
+from jaxae.digest import digest
+from jaxae.errors import InputError
+from jaxae.folder import RunFolder
+from jaxae.progress import Progress
+from jaxae.setup import Setup
+from jaxae.types import Net, TrainState, Variables
+
+if TYPE_CHECKING:
+    import pandas
+
+
+class Trained(NamedTuple):
+    """A run as it lies in its folder, ready to use. `variables` are the ones to evaluate."""
+
+    setup: Setup
+    folder: RunFolder
+    step: int
+    state: TrainState
+    variables: Variables
+
+    def __repr__(self) -> str:
+        config = self.setup.config
+        return f"<{own.short(config.method)} on {self.setup.source.name}, step {self.step:,}: {self.folder.path}>"
+
+
+def load(
+    path: str | Path,
+    checkpoint: str | int = "auto",
+    *,
+    member: str | None = None,
+    net: Net | None = None,
+    source: Source | None = None,
+    setup: Setup | None = None,
+) -> Trained:
+    """The run in the folder `path`, or that `member` of the sweep there ("seed=2,beta=4"). checkpoint: "last", "best"
+    (lowest validation loss), a step, or "auto": the best where the run stops early (it has a patience), else the last.
+    `net` and `source` are those that it was trained with, where they are your own; `setup` saves building it anew.
+    Nothing that a checkpoint holds is executed."""
+    folder, checkpoint = RunFolder(folders.member_path(path, member)), str(checkpoint)
+    if setup and (differing := folder.config().difference(setup.config)):
+        raise InputError(f"{folder.path} is a run of another setup: {'; '.join(differing)}")
+    setup = setup or build(of_source(folder.config(), source), net, source)
+    folder.check_code(setup.config)
+    if other := folder.other_net(setup.modules):
+        if setup.modules is None or "modules" not in folder.record():
+            raise InputError(other)
+        Progress().warn(other)  # no more: another version of flax may say the same of itself in other words
+    if checkpoint not in ("auto", "last", "best") and not checkpoint.isdecimal():
+        raise InputError(f"checkpoint {checkpoint!r}: expected last, best or the number of a step")
+    if checkpoint == "auto":
+        checkpoint = "last" if setup.config.patience is None else "best"
+    with Checkpoints(folder.checkpoints, warn=Progress().warn, write=False) as checkpoints:
+        step = checkpoints.best_step() if checkpoint == "best" else None if checkpoint == "last" else checkpoint
+        if step is None and checkpoint == "best" and checkpoints.steps():
+            raise InputError(
+                f"checkpoint best: {folder.path} has none: no validation ranked one, or it is a member of a sweep "
+                "without --patience, which keeps its last alone: choose last"
+            )
+        found = checkpoints.restore(setup.shapes(), None if step is None else int(step))
+    if found is None:
+        outcome = folder.outcome() or {}
+        if outcome.get("outcome") == "diverged":
+            raise InputError(
+                f"{folder.path}: it diverged at step {outcome['step']:,}: {outcome['why']}: nothing was kept"
+            )
+        raise InputError(f"{folder.path}: no checkpoint yet: `jaxae train --run {folder.path}` makes one")
+    check_data(setup, found)
+    return Trained(setup, folder, found.step, found.state, optim.evaluated(found.state))
+
+
+def on(trained: Trained, x: np.ndarray, y: np.ndarray | None = None) -> Trained:
+    """The same run, with other images in place of its test split: what `evaluate_run`, `scores` and `jaxae.artifacts`
+    make of it is of them. x: [n, height, width] or [n, height, width, channels], as the run's data; y: labels [n].
+    Their measures are not kept in the run's folder."""
+    source = trained.setup.source
+    other = dataclasses.replace(source, test=split_of(source, x, y))
+    return trained._replace(setup=dataclasses.replace(trained.setup, source=other))
+
+
+def history(run: Trained | str | Path) -> "pandas.DataFrame":
+    """What metrics.jsonl tells, a row a step: training means since the row before, and validation_* where it was."""
+    import pandas
+
+    folder = run.folder if isinstance(run, Trained) else RunFolder(run)
+    rows = pandas.DataFrame(log.read(folder.metrics_file), columns=None)
+    return rows.groupby("step").first().reset_index() if len(rows) else rows
+
+
+def check_data(setup: Setup, found: Restored) -> None:
+    """Raises InputError unless the data is what the run has read so far."""
+    if found.meta["data"] != setup.source.digest:
+        raise InputError(
+            f"{setup.source.name} has changed since step {found.step} of this run, and its digest differs: "
+            "expected the data as it was, or another --run for other data"
+        )
+
+
+def final_digest(trained: Trained) -> str:
+    """SHA-256 over the parameters of the loaded step: the line two people compare."""
+    return digest({"params": trained.state.variables.params})

@@ -1,0 +1,169 @@
+"""Measure trained runs on held-out data, and keep what was measured."""
+
+import contextlib
+import errno
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from jaxtyping import Shaped
+
+from jaxae import files, methods
+from jaxae.errors import InputError
+from jaxae.evaluate.bench import USUAL, Bench, Model, Settings
+from jaxae.evaluate.measures import GREY
+from jaxae.folder import RunFolder
+from jaxae.plan import structure
+from jaxae.progress import Progress
+from jaxae.run.loading import Trained, final_digest
+from jaxae.setup import Setup
+
+
+def bench(setup: Setup, split: str = "test", settings: Settings = USUAL, lanes: str = "map", block: int = 8) -> Bench:
+    """What measures runs that differ in their seeds and numbers alone, compiled once."""
+    view = partial(setup.view, seed=settings.seed)
+    return Bench(setup.config.method, setup.held_out, setup.source, view, split, settings, lanes, block)
+
+
+def evaluate_runs(
+    runs: Sequence[Trained], names: Sequence[str] = ("likelihood",), on: Bench | None = None
+) -> list[dict[str, Any]]:
+    """The held-out measures of runs, with what identifies them. Those that differ in seeds and numbers alone are
+    measured by one compiled program.
+
+    names: groups of `jaxae.names.METRICS`, or "all". Every number's meaning is told where it is made: `jaxae.evaluate`.
+    on: their `bench`, where it is not the usual one: then all of them must share it.
+    """
+    if isinstance(runs, Trained) or not runs:
+        raise InputError("runs: expected a list of at least one: [trained]")
+    alike: dict[str, list[int]] = {}
+    for n, of in enumerate(runs):
+        alike.setdefault(_kind(of), []).append(n)
+    if on is not None and len(alike) > 1:
+        other = runs[list(alike.values())[1][0]]
+        raise InputError(f"{other.folder.path} differs from {runs[0].folder.path} in more than seeds and numbers")
+    found: dict[int, dict[str, Any]] = {}
+    for places in alike.values():
+        measure = evaluator(on or bench(runs[places[0]].setup), names)
+        found |= dict(zip(places, measure([runs[n] for n in places])))
+    return [found[n] for n in range(len(runs))]
+
+
+def _kind(of: Trained) -> str:
+    """The same for runs that one program measures."""
+    setup = of.setup
+    return repr((structure(setup.config), id(setup.factory), setup.source.digest, setup.modules))
+
+
+def evaluator(on: Bench, names: Sequence[str] = ("likelihood",)) -> Callable[[Sequence[Trained]], list[dict[str, Any]]]:
+    """`evaluate_runs`, compiled once for as many calls as are wanted."""
+    from jaxae.evaluate import metrics  # not before a run is trained
+
+    measure = metrics.measures([names] if isinstance(names, str) else names, on)
+
+    def evaluate(runs: Sequence[Trained]) -> list[dict[str, Any]]:
+        found = measure([Model(of.setup.numbers(), of.variables, of.step) for of in runs])
+        grey = runs[0].setup.likelihood.name == "bernoulli" and not _binary(on)
+        of_what = methods.entry(runs[0].setup.config.method).reconstruction
+        for measures, of in zip(found, runs):
+            if of_what and "reconstruction" in measures:
+                measures["notes"]["likelihood"].append(f"reconstruction: {of_what}")
+            for group, name in (("likelihood", "nll"), ("ais", "ais_nll")):
+                if measures.get(name) is not None and grey:
+                    measures["notes"][group].append(GREY)
+            if measures.get("nll") is not None and of.setup.likelihood.discrete and not grey:
+                measures["bits_per_dim"] = measures["nll"] / int(np.prod(of.setup.source.shape)) / float(np.log(2))
+            examples = len(of.setup.source.split(on.split))
+            measures |= {"step": of.step, "split": on.split, "examples": examples, "evaluation_seed": on.settings.seed}
+            measures["digest"] = final_digest(of)
+        return found
+
+    return evaluate
+
+
+def _binary(on: Bench) -> bool:
+    """Whether pixels, by a batch of them, are bits."""
+    return bool(np.isin(np.asarray(next(on.view(on.split).batches()).x), (0.0, 1.0)).all())
+
+
+def evaluate_run(trained: Trained, split: str = "test", samples: int = 128, seed: int = 0) -> dict[str, Any]:
+    """ELBO and its terms, NLL and MSE of one run: see `jaxae.evaluate.likelihood.likelihood`."""
+    return evaluate_runs([trained], on=bench(trained.setup, split, Settings(samples, seed=seed)))[0]
+
+
+def scores(
+    trained: Trained, split: str = "test", samples: int = 128, seed: int = 0
+) -> dict[str, Shaped[np.ndarray, " n"]]:
+    """Of each example of a split, in its order, in nats: nll and elbo, with their Monte Carlo variances nll_var and
+    elbo_var, and effective_samples; reconstruction; mse, a number of the image; label. Of a method without a density:
+    its metrics in place of the first. What `evaluate_run` gives are their means."""
+    from jaxae.evaluate.likelihood import examples
+
+    on = bench(trained.setup, split, Settings(samples, seed=seed))
+    (of,) = examples(on)([Model(trained.setup.numbers(), trained.variables, trained.step)])
+    if "log_p" in of:
+        of |= {"nll": -of.pop("log_p"), "nll_var": of.pop("log_p_var"), "effective_samples": of.pop("ess")}
+    return of | {"label": trained.setup.source.split(split).labels}
+
+
+def measured(trained: Trained, samples: int) -> dict[str, Any] | None:
+    """The measures that evaluation.json has of these very parameters, by at least so many importance samples."""
+    try:
+        there = trained.folder.evaluation()
+    except InputError:
+        return None
+    mine = {"digest": final_digest(trained), "step": trained.step, "split": "test", "evaluation_seed": 0}
+    if any(there.get(name) != value for name, value in mine.items()) or not is_measured(there, samples):
+        return None
+    return there
+
+
+def is_measured(there: dict[str, Any], samples: int) -> bool:
+    """Whether evaluation.json has the likelihood, by at least so many importance samples where it takes any."""
+    return "mse" in there and there.get("samples", samples) >= samples
+
+
+def kept(measures: dict[str, Any]) -> bool:
+    """Whether these measures are what a run's evaluation.json holds: of the test split, by the usual noise."""
+    return (measures["split"], measures["evaluation_seed"]) == ("test", 0)
+
+
+def store(trained: Trained, measures: dict[str, Any]) -> dict[str, Any]:
+    """Keeps measures of the test split in the run's evaluation.json, for its report: beside those that are there, where
+    they are of the same parameters. All that there is now. A file that cannot be written, in somebody else's run, costs
+    a warning. Raises InputError for measures of another split, or by other noise."""
+    if not kept(measures):
+        raise InputError(f"measures of {measures['split']}, seed {measures['evaluation_seed']}: only test, 0 are kept")
+    if (
+        trained.folder.record().get("data", {}).get("sha256", trained.setup.source.digest)
+        != trained.setup.source.digest
+    ):
+        raise InputError(f"measures of other data than {trained.folder.path} has: they are not kept there")
+    file = trained.folder.evaluation_file
+    there = _read_or_set_aside(trained.folder)
+    if any(there.get(name) != measures[name] for name in ("digest", "step", "split", "evaluation_seed")):
+        there = {}
+    by_group = {kind: there.get(kind, {}) | measures.get(kind, {}) for kind in ("notes", "settings")}
+    for group in there.get("settings", {}).keys() - measures.get("settings", {}).keys():  # it was possible before
+        by_group["notes"][group] = there["notes"].get(group, [])
+    whole = there | measures | by_group
+    try:
+        files.write_json(file, whole)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        Progress().warn(f"{file} is not written: {error.strerror}")
+    return whole
+
+
+def _read_or_set_aside(folder: RunFolder) -> dict[str, Any]:
+    file = folder.evaluation_file
+    try:
+        return folder.evaluation()
+    except InputError as error:
+        Progress().warn(str(error))
+        with contextlib.suppress(OSError):  # where it cannot be moved it cannot be overwritten either
+            aside = file.replace(file.with_name(f"{file.name}.damaged"))
+            Progress().warn(f"set aside as {aside.name}")
+        return {}

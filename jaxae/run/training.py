@@ -1,0 +1,164 @@
+"""Train a run in its folder, or resume it there."""
+
+import contextlib
+import math
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxae import files, hosts, memory, methods, own
+from jaxae import record as records
+from jaxae.build import build, of_net, of_source
+from jaxae.checkpoint import Checkpoints
+from jaxae.config import Config
+from jaxae.data.source import Source
+from jaxae.errors import Diverged, InputError, Interrupted
+from jaxae.folder import RunFolder
+from jaxae.log import Log, NoLog, import_wandb
+from jaxae.loop import Lane, Loop, Watch
+from jaxae.parallel import Layout, make_mesh
+from jaxae.programs import make_programs
+from jaxae.progress import Progress
+from jaxae.run.loading import Trained, check_data, load
+from jaxae.setup import Setup
+from jaxae.types import Net, TrainState
+
+AGAIN = 1.0  # seconds in which the same signal is the same request
+
+
+def train(
+    config: Config,
+    path: str | Path | None = None,
+    *,
+    net: Net | None = None,
+    source: Source | None = None,
+    progress: Progress | None = None,
+) -> Trained:
+    """Trains `config` in the folder `path`, or resumes it there, to its end; then returns the trained run.
+
+    The result is a function of the config alone: not of where it was cut off, nor of any cadence. `net` is for your
+    own linen modules, `source` for your own arrays (`jaxae.data.arrays`): such a run is read from Python alone, with
+    the same. Of several processes (`jaxae.join`) all call it, and process 0 alone touches the folder. Raises
+    InputError, Diverged (a loss that is not finite) or Interrupted (SIGINT, SIGTERM: saved).
+    """
+    own.remember(config.method)
+    config = of_source(of_net(config, net), source)
+    name = methods.entry(config.method).name
+    folder = RunFolder(path or Path("runs") / f"{Path(config.data).name}-{name}-{config.identity()}")
+    hosts.first(lambda: folder.check(config))
+    if config.wandb:
+        import_wandb(config.wandb)
+    setup = build(config, net, source)
+    _must_fit(setup.shapes())
+    layout = layout_of(setup.config)
+    progress = progress or Progress(quiet=True)
+    record = records.made(config, folder.path, setup.source, setup.modules)
+    with _claimed(folder, config, record), _checkpoints(setup, folder, progress) as checkpoints, signals() as asked:
+        state, watch = _start(setup, checkpoints, progress)
+        hosts.first(lambda: folder.outcome_file.unlink(missing_ok=True))
+        step = int(state.step)
+        over = watch.outcome is not None or step == setup.total
+        with _log(folder, config, record, step, over) as log, progress.bar(setup, step) as bar:
+            lanes, programs = [Lane(setup, watch, log)], make_programs(setup, layout)
+            loop = Loop(lanes, layout, programs, state, step, checkpoints, progress, bar, asked)
+            try:
+                with contextlib.closing(loop):
+                    loop.run()
+            except Diverged:
+                _tell(folder, watch.outcome)
+                raise
+            _tell(folder, watch.outcome or {"outcome": "finished", "step": loop.step})
+        if number := int(hosts.agree(np.array(next(iter(asked), 0))).max()):  # came after the last step
+            name = signal.Signals(number).name
+            raise Interrupted(number, f"stopped by {name} at the end, saved: the same command measures the run")
+    return load(folder.path, setup=setup)
+
+
+def layout_of(config: Config) -> Layout:
+    return Layout(make_mesh(data=config.devices), config.parallel, exact=config.exact)
+
+
+@contextlib.contextmanager
+def _claimed(folder: RunFolder, config: Config, record: dict[str, Any]) -> Iterator[None]:
+    """The folder is this run's, held by process 0."""
+    with contextlib.ExitStack() as held:
+        hosts.first(lambda: held.enter_context(folder.claimed(config, record)))
+        yield
+
+
+@contextlib.contextmanager
+def _log(folder: RunFolder, config: Config, record: dict[str, Any], step: int, over: bool) -> Iterator[Log | NoLog]:
+    if not hosts.leads():
+        yield NoLog()
+        return
+    if over:  # it tells where the run was made, not where somebody looks at it
+        record = folder.record() or record
+    folder.write(config, record, step)
+    with contextlib.closing(Log(folder.metrics_file, folder.events, step, config.wandb, config.to_dict())) as log:
+        yield log
+
+
+def _tell(folder: RunFolder, outcome: dict[str, Any] | None) -> None:
+    hosts.first(lambda: files.write_json(folder.outcome_file, outcome))
+
+
+def _checkpoints(setup: Setup, folder: RunFolder, progress: Progress) -> Checkpoints:
+    return Checkpoints(folder.checkpoints, keep_latest=setup.config.keep, keep_best=1, warn=progress.warn)
+
+
+def _start(setup: Setup, checkpoints: Checkpoints, progress: Progress) -> tuple[TrainState, Watch]:
+    """The newest whole checkpoint's state, or the initial one."""
+    found = checkpoints.restore(setup.shapes())
+    if found is None:
+        return setup.init(), Watch(total=setup.total)
+    check_data(setup, found)
+    if found.step > setup.total:
+        raise InputError(f"steps {setup.total}: this run has {found.step} already: expected at least that many")
+    progress.say(f"resuming at step {found.step:,} of {setup.total:,}")
+    watch = Watch(**found.meta["watch"][0])
+    moves = any(callable(weight) for name, weight in setup.weights.items() if name != "learning_rate")
+    if moves and watch.total not in (None, setup.total):
+        watch.best, watch.stale = None, 0
+        checkpoints.unrank(setup.shapes())
+    watch.total = setup.total
+    return found.state, watch
+
+
+def _must_fit(state: TrainState) -> None:
+    """Raises InputError where the state alone is larger than a device's memory: XLA would wait for ever on some."""
+    need = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    if need > (there := memory.device()):
+        raise InputError(
+            f"the parameters and the optimiser's state are {need / 1e9:,.1f} GB, and a device has {there / 1e9:,.1f}: "
+            "choose a smaller width, depth or latent"
+        )
+
+
+@contextlib.contextmanager
+def signals() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM instead of dying of them; the second of a kind is taken at its word. A scheduler that
+    signals a whole tree of processes may send the first twice."""
+    asked: list[int] = []
+    before: dict[int, Any] = {}
+    times: dict[int, float] = {}
+
+    def ask(number, frame):
+        if number in times and time.monotonic() - times[number] >= AGAIN:
+            signal.signal(number, before[number])
+            signal.raise_signal(number)
+        elif number not in times:
+            times[number] = time.monotonic()
+            asked.append(number)
+
+    with contextlib.suppress(ValueError):  # not the main thread: signals are somebody else's
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
