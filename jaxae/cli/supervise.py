@@ -29,13 +29,13 @@ inside = False
 """Whether this process is the child: set by `jaxae.cli.supervised`."""
 
 
-def enter(hosts: Hosts, args: list[str] | None = None, module: str = "jaxae.cli.supervised") -> None:
-    """Nothing for a process alone. Else does `jaxae ARGS` (this process's own by default) in a child and leaves as it
-    does; in the child, joins."""
+def enter(hosts: Hosts, module: str = "jaxae.cli.supervised") -> None:
+    """Nothing for a process alone. Else does what its command line asks for in a child, and leaves as it does; in the
+    child, joins."""
     if not hosts.several():
         return
     if not inside:
-        words = [sys.executable, "-m", module, *(sys.argv[1:] if args is None else args)]
+        words = [sys.executable, "-m", module, *sys.argv[1:]]
         raise SystemExit(supervise(words, hosts))
     join(hosts)
     import jax

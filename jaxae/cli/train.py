@@ -28,7 +28,7 @@ class TrainCommand(click.Command):
             if taken & {h.name, f"--{h.name.replace('_', '-')}"}:
                 raise InputError(f"hyperparameter {h.name} of {name}: this command has a flag of that name: rename it")
         own = [
-            click.Option([f"--{h.name.replace('_', '-')}", h.name], type=str, default=None, help=_own_help(name, h))
+            click.Option([f"--{h.name.replace('_', '-')}", h.name], type=str, default=None, help=_own_help(h))
             for h in methods.entry(name).hyperparameters
         ]
         shown = [_with_default(option, defaults) for option in self.params]
@@ -66,7 +66,7 @@ def _with_default(option: click.Parameter, defaults: Config) -> click.Parameter:
     return shown
 
 
-def _own_help(method: str, spec: methods.Hyperparameter) -> str:
+def _own_help(spec: methods.Hyperparameter) -> str:
     kind = " (a number or a schedule)" if spec.scheduled else ""
     return f"{spec.help}{kind} [{spec.default}]"
 

@@ -63,10 +63,10 @@ def counted(n: int, word: str) -> str:
     return f"{n:,} {word}{'' if n == 1 else 's'}"
 
 
-def listed(items: Iterable[Any], last: str = "and") -> str:
+def listed(items: Iterable[Any]) -> str:
     """a, b and c"""
     *most, end = [str(item) for item in items]
-    return f"{', '.join(most)} {last} {end}" if most else end
+    return f"{', '.join(most)} and {end}" if most else end
 
 
 def seeds(of: Sequence[int]) -> str:

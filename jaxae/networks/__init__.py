@@ -4,9 +4,9 @@ from importlib import import_module
 from typing import Any
 
 from jaxae.errors import InputError, known
-from jaxae.networks.catalogue import ACTIVATIONS, NAMES, NETWORKS
+from jaxae.networks.catalogue import ACTIVATIONS, NETWORKS
 
-__all__ = ["ACTIVATIONS", "NAMES", "NETWORKS", "make"]
+__all__ = ["ACTIVATIONS", "NETWORKS", "make"]
 
 
 def make(

@@ -21,5 +21,4 @@ NETWORKS = {
     "resnet": Defaults("strided convolutions, `depth` residual blocks after each", 32, 1, "silu", "resnet"),
     "grid": Defaults("convolutions alone: a code of places (a quarter of each side)", 32, 2, "silu", "grid"),
 }
-NAMES = tuple(NETWORKS)
 ACTIVATIONS = ("relu", "gelu", "silu", "tanh", "elu", "leaky_relu", "identity")

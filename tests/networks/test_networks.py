@@ -50,7 +50,7 @@ def shapes(variables):
     }
 
 
-@pytest.mark.parametrize("name", networks.NAMES)
+@pytest.mark.parametrize("name", networks.NETWORKS)
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("outputs", [1, 2 * LATENT])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -67,7 +67,7 @@ def test_shapes_and_dtypes(name, shape, outputs, dtype):
 
 @pytest.mark.parametrize(
     ("name", "shape"),
-    [*((name, (9, 7, 3)) for name in networks.NAMES), ("conv", (1, 1, 1)), ("resnet", (1, 1, 1))],
+    [*((name, (9, 7, 3)) for name in networks.NETWORKS), ("conv", (1, 1, 1)), ("resnet", (1, 1, 1))],
 )
 def test_every_parameter_has_a_finite_gradient_and_calls_repeat(name, shape):
     net = make(name, shape)
@@ -88,7 +88,7 @@ def test_every_parameter_has_a_finite_gradient_and_calls_repeat(name, shape):
 
 
 @pytest.mark.parametrize(
-    ("name", "likelihood"), [*((name, "gaussian") for name in networks.NAMES), ("mlp", "bernoulli")]
+    ("name", "likelihood"), [*((name, "gaussian") for name in networks.NETWORKS), ("mlp", "bernoulli")]
 )
 def test_the_untrained_mean_is_near_the_training_mean(name, likelihood):
     shape = (4, 3, 2)
@@ -105,7 +105,7 @@ def test_without_a_mean_the_bias_is_zero():
     assert not jnp.any(net.decoder.init(KEY, codes())["params"]["bias"])
 
 
-@pytest.mark.parametrize("name", networks.NAMES)
+@pytest.mark.parametrize("name", networks.NETWORKS)
 def test_bfloat16_computes_about_the_same(name):
     shape = (4, 3, 1)
     full, half = make(name, shape), make(name, shape, dtype="bfloat16")
@@ -181,7 +181,7 @@ def test_the_catalogue_costs_no_jax_and_has_every_activation():
     code = "import sys, jaxae.networks.catalogue; assert not {'jax', 'flax', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
     assert {*catalogue.ACTIVATIONS} == {*layers.ACTIVATIONS} - {None}
-    assert catalogue.NAMES == ("linear", "mlp", "gated_mlp", "conv", "resnet", "grid")
+    assert tuple(catalogue.NETWORKS) == ("linear", "mlp", "gated_mlp", "conv", "resnet", "grid")
 
 
 @pytest.mark.parametrize(
