@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "jaxae"
 # a module may import those of the lines above its own, and those of its own line
 LAYERS = """
-errors names types digest home gpu files
+errors names types digest home gpu files signals
 own
 schedules densities random axis exact hosts join bounds
 flows sphere divergences quantize

@@ -4,7 +4,6 @@ The parent relays signals, and ends as its child does. What C++ writes to the ch
 that is kept only where nobody knows why the child died; what Python writes there is seen as ever.
 """
 
-import contextlib
 import os
 import re
 import signal
@@ -12,17 +11,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from jaxae import signals
 from jaxae.join import Hosts, join, proxies
 
 LOST = 75
 """The child's exit code where a meeting with the others failed."""
 STREAMS = "JAXAE_SUPERVISED"
 """Tells a child of its parent's standard output, its standard error, and a pipe that ends when the parent does."""
-AGAIN = 1.0  # seconds in which the same signal is the same request: a scheduler sends it to parent and child
 DIED_OF_OTHERS = ("distributed service detected fatal errors", "coordination service", "CoordinationService")
 
 inside = False
@@ -104,7 +102,8 @@ def _run(words: list[str], noise: int) -> int:
     """The child's return code."""
     out, err, (life, ours) = os.dup(1), os.dup(2), os.pipe()
     env = {**os.environ, STREAMS: f"{out},{err},{life}"}
-    with _relay() as relay:
+    relay = Relay()
+    with signals.handled(relay):
         # a process group of its own: a terminal's Ctrl-C reaches it once, through its parent
         child = subprocess.Popen(words, stdout=noise, stderr=noise, env=env, pass_fds=(out, err, life), process_group=0)
         for fd in (out, err, life):
@@ -126,7 +125,7 @@ class Relay:
 
     def __call__(self, number: int, frame: object) -> None:
         times, now = self._times.setdefault(number, []), time.monotonic()
-        if times and now - times[-1] < AGAIN:
+        if times and now - times[-1] < signals.AGAIN:
             return
         times.append(now)
         self.killed = number if len(times) > 2 else 0
@@ -137,14 +136,3 @@ class Relay:
         self._child = child
         for number in list(self._times):
             child.send_signal(number)
-
-
-@contextlib.contextmanager
-def _relay() -> Iterator[Relay]:
-    relay = Relay()
-    before = {number: signal.signal(number, relay) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield relay
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

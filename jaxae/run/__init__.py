@@ -12,9 +12,9 @@ from jaxae.run.measuring import (
     scores,
     store,
 )
-from jaxae.run.training import layout_of, signals, train
+from jaxae.run.training import layout_of, train
 
 __all__ = [
     "Trained", "bench", "check_data", "evaluate_run", "evaluate_runs", "evaluator", "final_digest", "history",
-    "is_measured", "kept", "layout_of", "load", "measured", "on", "scores", "signals", "store", "train",
+    "is_measured", "kept", "layout_of", "load", "measured", "on", "scores", "store", "train",
 ]  # fmt: skip

@@ -3,7 +3,6 @@
 import contextlib
 import math
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxae import files, hosts, memory, methods, own
+from jaxae import files, hosts, memory, methods, own, signals
 from jaxae import record as records
 from jaxae.build import build, of_net, of_source
 from jaxae.checkpoint import Checkpoints
@@ -27,8 +26,6 @@ from jaxae.progress import Progress
 from jaxae.run.loading import Trained, check_data, load
 from jaxae.setup import Setup
 from jaxae.types import Net, TrainState
-
-AGAIN = 1.0  # seconds in which the same signal is the same request
 
 
 def train(
@@ -58,7 +55,11 @@ def train(
     layout = layout_of(setup.config)
     progress = progress or Progress(quiet=True)
     record = records.made(config, folder.path, setup.source, setup.modules)
-    with _claimed(folder, config, record), _checkpoints(setup, folder, progress) as checkpoints, signals() as asked:
+    with (
+        _claimed(folder, config, record),
+        _checkpoints(setup, folder, progress) as checkpoints,
+        signals.collected() as asked,
+    ):
         state, watch = _start(setup, checkpoints, progress)
         hosts.first(lambda: folder.outcome_file.unlink(missing_ok=True))
         step = int(state.step)
@@ -137,28 +138,3 @@ def _must_fit(state: TrainState) -> None:
             f"the parameters and the optimiser's state are {need / 1e9:,.1f} GB, and a device has {there / 1e9:,.1f}: "
             "choose a smaller width, depth or latent"
         )
-
-
-@contextlib.contextmanager
-def signals() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM instead of dying of them; the second of a kind is taken at its word. A scheduler that
-    signals a whole tree of processes may send the first twice."""
-    asked: list[int] = []
-    before: dict[int, Any] = {}
-    times: dict[int, float] = {}
-
-    def ask(number, frame):
-        if number in times and time.monotonic() - times[number] >= AGAIN:
-            signal.signal(number, before[number])
-            signal.raise_signal(number)
-        elif number not in times:
-            times[number] = time.monotonic()
-            asked.append(number)
-
-    with contextlib.suppress(ValueError):  # not the main thread: signals are somebody else's
-        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxae import command, fits, own, run
+from jaxae import command, fits, own, run, signals
 from jaxae import folder as folders
 from jaxae.build import build, of_net, of_source
 from jaxae.checkpoint import Checkpoints
@@ -119,7 +119,7 @@ def sweep(
     for name in {member.config.method for member in plan.members}:
         own.remember(name)
     folder.check(plan, {**wanted, "exact": plan.base.exact})
-    with folders.locked(folder.path), run.signals() as asked:
+    with folders.locked(folder.path), signals.collected() as asked:
         folder.check(plan, {**wanted, "exact": plan.base.exact})  # another process may have made it meanwhile
         Sweep(plan, folder, how, progress, asked, _setups(plan, net, source)).run()
     return load(folder.path, net=net, source=source)
