@@ -208,7 +208,7 @@ def test_a_mixture_of_normals_and_its_slopes(log_var, spread, shape):
     apart = exact[0][..., None, :] - exact[1].mean
     pull = share * apart * np.exp(-exact[1].log_var)
     every = tuple(range(len(shape)))
-    slopes = jax.grad(lambda *of: jnp.sum(densities.normal_mixture(*of)), (0, 1, 2))(*of)
+    slopes = jax.jit(jax.grad(lambda *of: jnp.sum(densities.normal_mixture(*of)), (0, 1, 2)))(*of)
     wanted = (
         -pull.sum(-2),
         Normal(pull.sum(every), 0.5 * (pull * apart - share).sum(every)),

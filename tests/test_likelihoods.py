@@ -70,13 +70,14 @@ def test_the_discretised_logistics_mean_is_that_of_its_levels(scale):
     """Of all 256, by its own log_prob; black and white, too, and what lies outside of them."""
     likelihood, levels = likelihoods.make("discretised_logistic", scale), np.arange(256, dtype=np.float32) / 255
     own = likelihood.init()
+    slopes = small.jit(jax.grad(lambda at: likelihood.mean(own, at).sum()))
     for out in (-0.2, 0.0, 0.05, 0.5, 0.8, 1.0, 1.3):
         at = jnp.full((256, 1, 1, 1), out)
         p = np.exp(likelihood.log_prob(own, at, jnp.asarray(levels).reshape(at.shape)))
         assert float(likelihood.mean(own, at)[0, 0, 0, 0]) == pytest.approx(
             p @ levels, abs=5e-4 if scale < 0.01 else 2e-5
         )
-        slope = jax.grad(lambda at: likelihood.mean(own, at).sum())(at)
+        slope = slopes(at)
         assert float(slope.min()) >= 0
         assert scale < 0.05 or float(slope.min()) > 0, "an output outside of [0, 1] comes back"
 
@@ -102,7 +103,7 @@ def test_learned_scales_start_as_given_and_are_learned(name, own):
     likelihood = likelihoods.make(name, 0.2)
     params = likelihood.init().params
     assert float(params[own]) == pytest.approx(np.log(0.2) * (2 if own == "log_var" else 1))
-    slope = jax.grad(lambda p: likelihood.log_prob(Variables(p), OUT, X).sum())(params)[own]
+    slope = small.jit(jax.grad(lambda p: likelihood.log_prob(Variables(p), OUT, X).sum()))(params)[own]
     assert float(slope) != 0
 
 
@@ -118,7 +119,7 @@ def test_gaussian_optimal_is_the_log_of_the_batch_mse_in_training():
         return D / 2 * (jnp.log(2 * jnp.pi * jnp.mean(jnp.square(X - out))) + 1)
 
     assert float(trained(OUT)) == pytest.approx(float(closed(OUT)), rel=1e-6)
-    np.testing.assert_allclose(jax.grad(trained)(OUT), jax.grad(closed)(OUT), rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(*(small.jit(jax.grad(of))(OUT) for of in (trained, closed)), rtol=1e-4, atol=1e-7)
 
 
 def test_gaussian_optimal_beats_every_other_variance():
@@ -145,7 +146,7 @@ def test_gaussian_optimal_scores_held_out_data_by_its_running_variance():
 
 
 def test_gaussian_optimal_stays_finite_where_the_fit_is_perfect():
-    value, slope = jax.value_and_grad(trained)(X)
+    value, slope = small.jit(jax.value_and_grad(trained))(X)
     assert np.isfinite(value)
     assert np.isfinite(slope).all()
 
@@ -158,9 +159,9 @@ DRAWS = 20_000
 def drawn(name, out, scale=0.2, variables=None):
     """Images [DRAWS, ...] about the same output, each from its own key; in float64."""
     likelihood = likelihoods.make(name, scale)
-    keys = random.example_keys(jax.random.key(2), 0, jnp.arange(DRAWS))
-    repeated = jnp.broadcast_to(out, (DRAWS, *out.shape))
-    return np.asarray(likelihood.draw(variables or likelihood.init(), keys, repeated), np.float64)
+    repeated = np.broadcast_to(out, (DRAWS, *out.shape))
+    draw = small.jit(likelihood.draw)
+    return np.asarray(draw(variables or likelihood.init(), small.keys(DRAWS, 2), repeated), np.float64)
 
 
 def close(found, expected, variance):

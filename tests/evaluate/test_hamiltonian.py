@@ -93,8 +93,8 @@ def test_chains_from_anywhere_come_to_it():
 
 def test_what_a_point_knows_is_of_where_it_stands():
     point, beta = moved(exact(), sizes(0.85), 0)[0], jnp.asarray(BETA)
-    small.assert_close(point, AT(point.z), rtol=1e-4, atol=1e-4)
-    slope = jax.grad(lambda z: AT(z).log_p(beta).sum())(point.z)
+    small.assert_close(point, small.jit(AT)(point.z), rtol=1e-4, atol=1e-4)
+    slope = small.jit(jax.grad(lambda z: AT(z).log_p(beta).sum()))(point.z)
     small.assert_close(point.slope(beta), slope, rtol=1e-4, atol=1e-4)
 
 

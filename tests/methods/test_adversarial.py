@@ -22,16 +22,13 @@ from jaxae.types import Batch, Net, TrainState
 
 N, LATENT = 12, 2
 STEP = jnp.asarray(0)
+keys = small.keys
 HYPER = {
     "aae": {"weight": 3.0, "discriminator_width": 8},
     "factor_vae": {"gamma": 5.0, "discriminator_width": 8},
     "vae_gan": {"gamma": 0.3, "features": 5},
 }
 adversarial = pytest.mark.parametrize("name", list(HYPER))
-
-
-def keys(seed=0, n=N):
-    return random.example_keys(jax.random.key(seed), 0, jnp.arange(n))
 
 
 @cache

@@ -17,10 +17,7 @@ from jaxae.types import TrainState, Variables
 
 N = 12
 STEP = jnp.asarray(0)
-
-
-def keys(seed=0):
-    return random.example_keys(jax.random.key(seed), 0, jnp.arange(N))
+keys = small.keys
 
 
 @cache
@@ -41,7 +38,8 @@ def loss(name, at=None, likelihood="gaussian", batch=batch, **hyper):
 
 def gradient(name, at=None, **hyper):
     at = at or variables()
-    return jax.grad(lambda params: loss(name, Variables(params, at.state), **hyper).loss.mean())(at.params)
+    of = jax.grad(lambda params: loss(name, Variables(params, at.state), **hyper).loss.mean())
+    return small.jit(of)(at.params)
 
 
 def unit_kls(at=None):
@@ -194,7 +192,7 @@ def test_the_likelihoods_own_scale_descends_its_likelihood():
         def mean_loss(params):
             return of[name].loss(Variables(params, start.state), keys(), batch(), STEP).loss.mean()
 
-        return jax.grad(mean_loss)(start.params)["likelihood"]["log_var"]
+        return small.jit(jax.grad(mean_loss))(start.params)["likelihood"]["log_var"]
 
     assert abs(slope("vae")) > 0.1
     np.testing.assert_allclose(slope("geco_vae"), slope("vae"), rtol=1e-5)

@@ -10,11 +10,12 @@ import scipy.special
 import scipy.stats
 import small
 
-from jaxae import gaussian, random
+from jaxae import gaussian
 from jaxae.errors import InputError
 
 N, SCALE = 6, 0.5
 BATCH = small.batch(N, binary=False)
+over_draws = partial(small.over_draws, BATCH)
 DRAWS = 1000
 ONE = {
     "iwae": {"k": 1},
@@ -26,7 +27,7 @@ ONE = {
 
 def same_keys():
     """The same noise at every call."""
-    return random.example_keys(jax.random.key(5), 0, BATCH.index)
+    return small.keys(N, 5)
 
 
 def made(name, likelihood="gaussian", **hyperparameters):
@@ -38,7 +39,7 @@ VARIABLES = small.variables(VAE, BATCH)
 
 
 def said(method, variables=VARIABLES, keys=None):
-    return jax.jit(method.loss)(variables, same_keys() if keys is None else keys, BATCH, jnp.asarray(0))
+    return method.loss(variables, same_keys() if keys is None else keys, BATCH, jnp.asarray(0))
 
 
 def gradient(method, variables=VARIABLES, keys=None):
@@ -48,14 +49,6 @@ def gradient(method, variables=VARIABLES, keys=None):
         return jnp.mean(said(method, variables._replace(params=params), keys).loss)
 
     return jax.jit(jax.grad(mean_loss))(variables.params)
-
-
-def over_draws(fn, count):
-    """fn(keys), for that many independent sets of keys; in float64."""
-    seeds = jnp.arange(count)
-    of_seed = partial(random.example_keys, jax.random.key(7), index=BATCH.index)
-    found = jax.jit(jax.vmap(lambda seed: fn(of_seed(seed))))(seeds)
-    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), found)
 
 
 @cache

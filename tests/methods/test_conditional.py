@@ -13,10 +13,7 @@ from jaxae.errors import InputError
 
 N, CLASSES = 12, 3
 STEP = jnp.asarray(0)
-
-
-def keys(n=N, seed=0):
-    return random.example_keys(jax.random.key(seed), 0, jnp.arange(n))
+keys = small.keys
 
 
 def ready(latent=2, size=0.6, **hyper):

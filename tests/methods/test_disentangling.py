@@ -16,10 +16,7 @@ from jaxae.methods.factor_vae import permuted
 
 N, LATENT = 12, 3
 STEP = jnp.asarray(0)
-
-
-def keys(seed=0, n=N):
-    return random.example_keys(jax.random.key(seed), 0, jnp.arange(n))
+keys = small.keys
 
 
 def made(name, examples=N, **hyper):

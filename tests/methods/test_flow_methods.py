@@ -18,6 +18,7 @@ from jaxae.types import Normal
 
 N, LATENT, DRAWS = 12, 2, 20_000
 BATCH = small.batch(N)
+keys = partial(small.keys, seed=5)
 ROW = small.part(BATCH, [0])
 SMALLER = {
     "iaf_vae": {"length": 3, "hidden": 10, "context": 5},
@@ -28,7 +29,7 @@ SMALLER = {
 }
 pushed = pytest.mark.parametrize("name", ["iaf_vae", "planar_vae"])
 every = pytest.mark.parametrize("name", ["iaf_vae", "planar_vae", "svae", "flow_prior"])
-PRIOR = flow_prior.prior(LATENT, **SMALLER["flow_prior"])
+PRIOR = small.programs(flow_prior.prior(LATENT, **SMALLER["flow_prior"]))
 
 
 def made(name, latent=LATENT, **hyperparameters):
@@ -38,10 +39,6 @@ def made(name, latent=LATENT, **hyperparameters):
 @cache
 def variables(name, size=0.5):
     return small.variables(made(name), BATCH, size=size)
-
-
-def keys(n=N, seed=5):
-    return random.example_keys(jax.random.key(seed), 0, jnp.arange(n))
 
 
 def with_entry(variables, **entries):
@@ -380,7 +377,7 @@ def test_a_direction_and_its_slope_are_those_of_the_formula(size):
     given = jnp.asarray(x, jnp.float32)
     length = np.linalg.norm(x, axis=-1)[:, None]
     np.testing.assert_allclose(svae.direction(given), x / length, rtol=1e-5, atol=1e-6)
-    slope = jax.vmap(jax.jacobian(lambda row: svae.direction(row[None])[0]))(given)
+    slope = small.jit(jax.vmap(jax.jacobian(lambda row: svae.direction(row[None])[0])))(given)
     unit = x / length
     expected = (np.eye(3)[None] - unit[:, :, None] * unit[:, None]) / length[..., None]
     np.testing.assert_allclose(slope, expected, atol=1e-5 / size, rtol=1e-4)

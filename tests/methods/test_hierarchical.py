@@ -17,20 +17,14 @@ from jaxae.types import Normal
 
 N, LATENT, TOP, SCALE = 4, 3, 2, 0.7
 BATCH = small.batch(N, binary=False)
+over_draws = partial(small.over_draws, BATCH)
 made = partial(small.method, likelihood="gaussian", latent=LATENT, scale=SCALE)
 two = partial(made, "hvae2", top=TOP, layers=0)
 
 
 def same_keys(n=N):
     """The same noise at every call."""
-    return random.example_keys(jax.random.key(5), 0, jnp.arange(n))
-
-
-def over_draws(fn, count):
-    """fn(keys), for that many independent sets of keys; in float64."""
-    of_seed = partial(random.example_keys, jax.random.key(7), index=BATCH.index)
-    found = small.jit(jax.vmap(lambda seed: fn(of_seed(seed))))(jnp.arange(count))
-    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), found)
+    return small.keys(n, 5)
 
 
 def linear():

@@ -17,10 +17,7 @@ N, LATENT = 12, 2
 SCALES = (0.1, 0.2, 0.5, 1, 2, 5, 10)
 STEP = jnp.asarray(0)
 DRAWS = 2000
-
-
-def keys(seed=0, n=N):
-    return random.example_keys(jax.random.key(seed), 0, jnp.arange(n))
+keys = small.keys
 
 
 @cache
@@ -169,7 +166,7 @@ def test_the_sliced_distance_of_one_code_to_the_prior_is_the_closed_form():
 def test_samples_are_the_decoder_at_draws_from_the_prior(name):
     """A linear decoder's images are Gaussian about its bias, with the covariance of its weights."""
     method, of, n = made(name), variables(name), 20_000
-    x = np.asarray(small.jit(method.sample)(of, keys(3, n)), np.float64).reshape(n, -1)
+    x = np.asarray(small.jit(method.sample)(of, keys(n, 3)), np.float64).reshape(n, -1)
     w, b = (np.asarray(of.params["decoder"]["dense"][k], np.float64) for k in ("kernel", "bias"))
     np.testing.assert_allclose(x.mean(0), b, atol=5 * np.abs(w).max() / np.sqrt(n))
     np.testing.assert_allclose(np.cov(x.T), w.T @ w, atol=0.05)

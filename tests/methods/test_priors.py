@@ -1,6 +1,6 @@
 """Learned priors: densities by hand and on a grid, draws by their moments, and where the pseudo-inputs start."""
 
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -11,14 +11,18 @@ import scipy.special
 import scipy.stats
 import small
 
-from jaxae import gaussian, random
+from jaxae import gaussian
 from jaxae.errors import InputError
 from jaxae.methods import mog_prior, vampprior
 
 N, K, LATENT = 12, 5, 2
 BATCH = small.batch(N)
+keys = partial(small.keys, seed=5)
 NUMBER = {"mog_prior": "components", "vampprior": "pseudo"}
-PRIORS = {"mog_prior": mog_prior.prior(LATENT, K), "vampprior": vampprior.prior(small.net(latent=LATENT), K)}
+PRIORS = {
+    "mog_prior": small.programs(mog_prior.prior(LATENT, K)),
+    "vampprior": small.programs(vampprior.prior(small.net(latent=LATENT), K)),
+}
 both = pytest.mark.parametrize("name", list(NUMBER))
 
 
@@ -29,10 +33,6 @@ def made(name, number=K, **hyperparameters):
 @cache
 def variables(name):
     return small.variables(made(name), BATCH, size=0.5)
-
-
-def keys(n=N, seed=5):
-    return random.example_keys(jax.random.key(seed), 0, jnp.arange(n))
 
 
 def components(name):
@@ -73,7 +73,8 @@ def test_density_integrates_to_one(name):
 @both
 def test_density_and_its_slope_are_finite_far_away(name):
     far = jnp.full((1, LATENT), 1e4)
-    value, slope = jax.value_and_grad(lambda z: PRIORS[name].log_prob(variables(name), z)[0])(far)
+    of_far = jax.value_and_grad(lambda z: PRIORS[name].log_prob(variables(name), z)[0])
+    value, slope = small.jit(of_far)(far)
     assert np.isfinite(value) and np.isfinite(slope).all() and value < -1e6
 
 

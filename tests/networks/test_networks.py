@@ -84,7 +84,7 @@ def test_every_parameter_has_a_finite_gradient_and_calls_repeat(name, shape):
     first, again = graded(variables, x, codes(8)), graded(variables, x, codes(8))
     jax.tree.map(np.testing.assert_array_equal, first, again)
     for path, gradient in jax.tree.leaves_with_path(first[0]):
-        assert jnp.all(jnp.isfinite(gradient)) and jnp.any(gradient != 0), path
+        assert np.isfinite(gradient).all() and np.any(gradient), path
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_the_untrained_mean_is_near_the_training_mean(name, likelihood):
     out, variables = small.jit(net.decoder.init_with_output)(KEY, codes(16))
     expected = partial(net.likelihood.mean, net.likelihood.init())
     np.testing.assert_allclose(expected(variables["params"]["bias"]), mean, atol=1e-5)
-    assert 0.001 < jnp.mean(jnp.abs(expected(out) - mean[None])) < 0.1
+    assert 0.001 < np.mean(np.abs(np.asarray(expected(out)) - mean)) < 0.1
 
 
 def test_without_a_mean_the_bias_is_zero():
@@ -115,7 +115,7 @@ def test_bfloat16_computes_about_the_same(name):
         static_argnums=0,
     )
     for a, b in zip(apply(full, encoder, decoder), apply(half, encoder, decoder)):
-        assert not jnp.array_equal(a, b)
+        assert not np.array_equal(a, b)
         np.testing.assert_allclose(a, b, atol=0.05)
 
 
@@ -140,8 +140,9 @@ def test_a_compiled_loop_computes_what_a_python_loop_does(name, depth):
         python = jitted(i, python)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), compiled, python)
     # NaN would equal NaN, and parameters that hardly move would hide a difference in their gradients.
-    assert all(jnp.all(jnp.isfinite(v)) for v in jax.tree.leaves(python))
-    assert jnp.max(jnp.abs(python[1]["params"]["bias"] - start[1]["params"]["bias"])) > 1e-4
+    assert all(np.isfinite(v).all() for v in jax.tree.leaves(python))
+    ended, began = (np.asarray(of[1]["params"]["bias"]) for of in (python, start))
+    assert np.abs(ended - began).max() > 1e-4
 
 
 def test_linear_is_one_matrix_on_each_side():
@@ -172,7 +173,7 @@ def test_depth_neither_shrinks_nor_grows_the_code(name, deep):
     def spread(depth):
         net = make(name, shape, width=32, depth=depth)
         code, _ = small.jit(net.encoder(64).init_with_output)(KEY, images(shape))
-        return jnp.std(code)
+        return np.std(code)
 
     assert 0.3 < spread(deep) / spread(1) < 3
 
@@ -209,16 +210,19 @@ def test_a_shape_needs_three_sizes():
 def test_relu_and_its_derivatives_are_jaxs(dtype):
     ours, theirs = layers.relu, jax.nn.relu
     x = jnp.asarray([-np.inf, -2.0, -0.0, 0.0, 1e-30, 3.0, np.inf, np.nan], dtype)
-    for one, other in ((ours(x), theirs(x)), (jax.vmap(jax.grad(ours))(x), jax.vmap(jax.grad(theirs))(x))):
-        np.testing.assert_array_equal(one.astype(jnp.float32), other.astype(jnp.float32))
-    assert jax.vmap(jax.grad(ours))(x[:7]).tolist() == [0, 0, 0, 0, 1, 1, 1]
-    assert ours(x).dtype == jax.vmap(jax.grad(ours))(x).dtype == dtype
+    (one, slope), (other, wanted) = (
+        small.jit(lambda x, f=f: (f(x), jax.vmap(jax.grad(f))(x)))(x) for f in (ours, theirs)
+    )
+    for found, expected in ((one, other), (slope, wanted)):
+        np.testing.assert_array_equal(np.asarray(found, np.float32), np.asarray(expected, np.float32))
+    assert np.asarray(slope, np.float32)[:7].tolist() == [0, 0, 0, 0, 1, 1, 1]
+    assert one.dtype == slope.dtype == dtype
 
     def squared(relu, x):
         return jnp.sum(relu(x - 1) ** 2 * x)
 
     at = jnp.asarray([-1.0, 0.5, 2.0, 3.0])
     for derivative in (jax.jacfwd, jax.jacrev, jax.hessian):
-        one, other = (derivative(partial(squared, relu))(at) for relu in (ours, theirs))
+        one, other = (small.jit(derivative(partial(squared, relu)))(at) for relu in (ours, theirs))
         np.testing.assert_array_equal(one, other)
         assert np.any(one)
