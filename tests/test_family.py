@@ -13,7 +13,6 @@ import small
 
 from jaxae import methods, optim, parallel, random, run
 from jaxae.config import Config
-from jaxae.data import load
 from jaxae.train import make_train_chunk, make_train_step
 from jaxae.types import TrainState
 
@@ -34,10 +33,7 @@ rich_first = pytest.mark.parametrize(
 )
 
 
-@cache
-def batch():
-    x = load("digits").train.rows[:N] >= 128
-    return small.batch(N, SHAPE)._replace(x=jnp.asarray(x, jnp.float32))
+batch = partial(small.digits, N)
 
 
 def made(name, rate=RATE, **weights):
@@ -59,42 +55,29 @@ def start(name):
     return jax.device_get(small.jit(init)(jax.random.key(5), batch()))
 
 
-def train(step, state):
+def train(step, state, data):
     seen = []
     for _ in range(STEPS):
-        state, metrics = step(KEY, state, batch())
+        state, metrics = step(KEY, state, data)
         seen.append(metrics)
-    return jax.device_get((state.variables, state.opt_state, seen))
+    return state.variables, state.opt_state, seen
 
 
 @cache
 def alone(name):
-    return train(small.jit(make_train_step(*made(name))), start(name))
+    return jax.device_get(train(small.jit(make_train_step(*made(name))), start(name), batch()))
 
 
 def assert_same_training(one, other):
     small.assert_close(one, other, rtol=2e-3, atol=2e-5)
 
 
-@pytest.mark.slow
-@every
-def test_every_parameter_has_a_gradient(name):
-    """One that none reaches is a mistake of the loss; an adversary's is of a loss of its own. The momentum tells."""
-    momentum = jax.tree_util.tree_leaves_with_path(alone(name)[1])
-    assert len(momentum) == len(jax.tree.leaves(start(name).variables.params))
-    assert not [jax.tree_util.keystr(path) for path, leaf in momentum if not np.any(leaf)]
-
-
 @coupled_first
 def test_pmap_over_two_devices_is_one_device(name):
     step = jax.pmap(make_train_step(*made(name), "data"), "data", in_axes=(None, 0, 0), devices=jax.devices()[:2])
     shares = jax.tree.map(lambda x: x.reshape(2, -1, *x.shape[1:]), batch())
-    state = jax.tree.map(lambda x: jnp.stack([jnp.asarray(x)] * 2), start(name))
-    seen = []
-    for _ in range(STEPS):
-        state, metrics = step(KEY, state, shares)
-        seen.append(metrics)
-    found = jax.device_get((state.variables, state.opt_state, seen))
+    state = jax.tree.map(lambda x: np.stack([x] * 2), start(name))
+    found = jax.device_get(train(step, state, shares))
     small.assert_same_bits(*(jax.tree.map(lambda x, d=d: x[d], found[0].state) for d in (0, 1)))
     assert_same_training(jax.tree.map(lambda x: x[0], found), alone(name))
 
@@ -103,23 +86,14 @@ def test_pmap_over_two_devices_is_one_device(name):
 def test_sharded_jit_over_two_devices_is_one_device(name):
     layout = parallel.Layout(parallel.make_mesh(data=2))
     step = small.jit(make_train_step(*made(name)))
-    state = layout.put(start(name))
-    seen = []
-    for _ in range(STEPS):
-        state, metrics = step(KEY, state, layout.shard(batch()))
-        seen.append(metrics)
-    assert_same_training(jax.device_get((state.variables, state.opt_state, seen)), alone(name))
+    found = train(step, layout.put(start(name)), layout.shard(batch()))
+    assert_same_training(jax.device_get(found), alone(name))
 
 
 @rich_first
 def test_vmap_over_learning_rates_is_each_alone(name):
     def steps(rate, state):
-        step = make_train_step(*made(name, rate))
-        seen = []
-        for _ in range(STEPS):
-            state, metrics = step(KEY, state, batch())
-            seen.append(metrics)
-        return state.variables, state.opt_state, seen
+        return train(make_train_step(*made(name, rate)), state, batch())
 
     both = jax.device_get(small.jit(jax.vmap(steps, (0, None)))(jnp.asarray([RATE, 2 * RATE]), start(name)))
     one, two = (jax.tree.map(lambda x, i=i: x[i], both) for i in (0, 1))
@@ -130,7 +104,7 @@ def test_vmap_over_learning_rates_is_each_alone(name):
 @rich_first
 def test_the_step_in_the_form_it_has_on_an_accelerator_is_the_same(name, monkeypatch):
     """There what is read more than once is made once, behind a barrier, which vmap and gradients must pass."""
-    expected, state, seen = alone(name), jax.tree.map(lambda x: jnp.asarray(x)[None], start(name)), []
+    expected, state = alone(name), jax.tree.map(lambda x: x[None], start(name))
 
     def beside():
         return jax.vmap(make_train_step(*made(name)), (None, 0, None))
@@ -141,11 +115,7 @@ def test_the_step_in_the_form_it_has_on_an_accelerator_is_the_same(name, monkeyp
     on_a_cpu = program()
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert program() != on_a_cpu
-    step = small.jit(beside())
-    for _ in range(STEPS):
-        state, metrics = step(KEY, state, batch())
-        seen.append(metrics)
-    found = jax.device_get((state.variables, state.opt_state, seen))
+    found = jax.device_get(train(small.jit(beside()), state, batch()))
     assert_same_training(jax.tree.map(lambda x: x[0], found), expected)
 
 

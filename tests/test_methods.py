@@ -15,7 +15,6 @@ import small
 
 from jaxae import axis, densities, methods, optim, random
 from jaxae.config import Config
-from jaxae.data import load
 from jaxae.errors import InputError
 from jaxae.train import make_train_chunk, make_train_step
 from jaxae.types import Normal, TrainState, Weight
@@ -34,10 +33,7 @@ def method(name):
     return small.method(name, "bernoulli", LATENT, SHAPE)
 
 
-@cache
-def batch():
-    x = load("digits").train.rows[:N] >= 128
-    return small.batch(N, SHAPE)._replace(x=jnp.asarray(x, jnp.float32))
+batch = partial(small.digits, N)
 
 
 @cache
@@ -131,9 +127,6 @@ def test_the_standard_prior_is_said_where_p_z_is_one(entry):
 
 
 WRONG = [
-    ("ciwae", {"beta": 2.0}, "beta 2.0: expected a number from 0 to 1"),
-    ("denoising_ae", {"level": 1.5}, "level 1.5: expected a number from 0 to 1"),
-    ("categorical_vae", {"temperature": 0.0}, "temperature 0.0: expected a number above 0"),
     ("vqvae", {"decay": 1.5}, "decay 1.5: expected a number from 0 to 1"),
     ("rvq", {"restart": 5.0}, "restart 5.0: expected a number from 0 to 1"),
 ]
@@ -363,7 +356,7 @@ def test_where_the_loss_has_no_density_of_pixels_its_scale_descends_it_all_the_s
             keys = random.example_keys(jax.random.key(0), 0, images.index)
             return what(of.loss(variables, keys, images, jnp.zeros((), jnp.int32))).mean()
 
-        return next(iter(jax.grad(mean)(start.params["likelihood"]).values()))
+        return next(iter(small.jit(jax.grad(mean))(start.params["likelihood"]).values()))
 
     expected = slope(lambda objective: objective.metrics["reconstruction"])
     assert abs(expected) > 0.1
