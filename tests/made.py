@@ -5,6 +5,7 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
+import small
 
 from jaxae import methods
 from jaxae.config import Config
@@ -14,7 +15,6 @@ from jaxae.folder import RunFolder
 from jaxae.run import Trained
 from jaxae.setup import Setup
 from jaxae.types import TrainState
-from tests import small
 
 
 def source(shape=(4, 5, 1), n=40, classes=10, names=(), seed=0):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small
 from flax import linen as nn
 from PIL import Image
 
@@ -14,8 +15,7 @@ from jaxae.artifacts import images, paths
 from jaxae.errors import InputError
 from jaxae.types import Batch
 from tests import made
-from tests import small as small_net
-from tests.runs import small
+from tests.runs import configured
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def ae(tmp_path_factory):
 def finished(tmp_path_factory):
     """A run of the real command, short."""
     path = tmp_path_factory.mktemp("finished") / "run"
-    run.train(small(steps=6, binarize="threshold"), path)
+    run.train(configured(steps=6, binarize="threshold"), path)
     return path
 
 
@@ -138,14 +138,14 @@ def test_codes_are_the_methods_and_the_posterior_is_there_where_it_exists(vae, a
 def test_many_codes_are_decoded_by_one_compilation(tmp_path):
     traces = []
 
-    class Decoder(small_net.Decoder):
+    class Decoder(small.Decoder):
         @nn.compact
         def __call__(self, z):
             traces.append(z.shape)
             return super().__call__(z)
 
-    net = small_net.net(latent=3)._replace(decoder=Decoder())
-    trained = made.trained(tmp_path / "run", latent=3, net=net, shape=small_net.SHAPE)
+    net = small.net(latent=3)._replace(decoder=Decoder())
+    trained = made.trained(tmp_path / "run", latent=3, net=net, shape=small.SHAPE)
     traces.clear()
     z = np.random.default_rng(0).normal(size=(300, 3)).astype(np.float32)
     found = [artifacts.decode(trained, z), artifacts.decode(trained, z[:5])]
@@ -293,7 +293,7 @@ def test_a_split_smaller_than_a_picture_is_shown_whole(tmp_path, capsys):
     for name, n in (("train", 30), ("test", 7)):
         np.save(tmp_path / f"{name}.npy", np.random.default_rng(0).integers(0, 256, (n, 8, 8), np.uint8))
     np.savez(tmp_path / "x.npz", **{f"x_{name}": np.load(tmp_path / f"{name}.npy") for name in ("train", "test")})
-    config = small(data=str(tmp_path / "x.npz"), steps=1, batch_size=4, validation=5, binarize="none")
+    config = configured(data=str(tmp_path / "x.npz"), steps=1, batch_size=4, validation=5, binarize="none")
     run.train(config, tmp_path / "run")
     for verb, arrays, shown in (("reconstruct", "inputs", 7), ("interpolate", "examples", 3)):
         code, _, err = jaxae(capsys, verb, tmp_path / "run", "--out", tmp_path / "o.npz")

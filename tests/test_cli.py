@@ -11,16 +11,9 @@ import pytest
 
 from jaxae import cli, home, methods
 from jaxae.errors import InputError
-from tests.runs import SMALL, digest_of, flags
+from tests.runs import SMALL, digest_of, flags, say
 
 pytestmark = pytest.mark.optimised
-
-
-def say(capsys, *args):
-    """(exit code, standard output, standard error) of `jaxae ARGS`, in this process."""
-    code = cli.status([str(arg) for arg in args])
-    out, err = capsys.readouterr()
-    return code, out, err
 
 
 @pytest.fixture(scope="module")

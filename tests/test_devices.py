@@ -11,7 +11,7 @@ import chex
 import pytest
 
 from jaxae import run
-from tests.runs import SMALL, digest_of, flags, small
+from tests.runs import SMALL, configured, digest_of, flags
 
 pytestmark = pytest.mark.optimised
 
@@ -19,7 +19,7 @@ SGD = {"optimizer": "sgd", "learning_rate": 1e-2, "steps": 20, "batch_size": 96,
 
 
 def trained(folder, **changes):
-    return run.train(small(**{**SGD, **changes}), folder)
+    return run.train(configured(**{**SGD, **changes}), folder)
 
 
 @pytest.fixture(scope="module")

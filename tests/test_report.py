@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import jax
 import numpy as np
 import pytest
+import small
 from PIL import Image
 from scipy.stats import norm
 from sklearn.decomposition import PCA
@@ -17,7 +18,7 @@ from jaxae import Config, files, run
 from jaxae.report import curves, latent, measures, plots, svg, write_report
 from jaxae.report.pictures import BUDGET, data_uri
 from jaxae.run import final_digest
-from tests import made, small
+from tests import made
 
 EVALUATION = {
     "elbo": -24.5, "elbo_mc_se": 0.0051, "elbo_data_se": 0.18, "nll": 23.25, "nll_mc_se": 0.007,

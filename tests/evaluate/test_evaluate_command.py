@@ -6,12 +6,11 @@ import pandas
 import pytest
 
 from jaxae import run, sweep
-from jaxae.cli import status
 from jaxae.errors import InputError
 from jaxae.evaluate.bench import Settings
 from jaxae.files import read_json
 from tests import made
-from tests.runs import small
+from tests.runs import configured, say
 
 WANTED = (
     "elbo", "nll", "ais", "active_units", "mutual_information", "linear_probe", "frechet", "precision", "recall",
@@ -21,19 +20,13 @@ WANTED = (
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
     """Two members of a sweep."""
-    plan = sweep.Plan(small(steps=20), (0, 1), {})
+    plan = sweep.Plan(configured(steps=20), (0, 1), {})
     return sweep.sweep(plan, tmp_path_factory.mktemp("evaluate") / "s").folder
-
-
-def say(capsys, *words):
-    """(exit code, standard output, standard error) of `jaxae WORDS`."""
-    code = status(["evaluate", *map(str, words)])
-    return code, *capsys.readouterr()
 
 
 def test_a_whole_sweep_is_measured_member_by_member_and_kept(swept, capsys):
     before = read_json(swept.member("seed=0").evaluation_file)
-    code, out, _ = say(capsys, swept.path, "--metrics", "latents,probes", "--json")
+    code, out, _ = say(capsys, "evaluate", swept.path, "--metrics", "latents,probes", "--json")
     found = json.loads(out)["members"]
     assert code == 0 and list(found) == ["seed=0", "seed=1"]
     kept = read_json(swept.member("seed=0").evaluation_file)
@@ -47,8 +40,8 @@ def test_a_whole_sweep_is_measured_member_by_member_and_kept(swept, capsys):
 
 def test_a_member_is_measured_as_it_is_in_its_sweep(swept, capsys):
     words = "--metrics", "latents", "--json"
-    whole = json.loads(say(capsys, swept.path, *words)[1])["members"]["seed=1"]
-    assert json.loads(say(capsys, swept.path, "--member", "seed=1", *words)[1]) == whole
+    whole = json.loads(say(capsys, "evaluate", swept.path, *words)[1])["members"]["seed=1"]
+    assert json.loads(say(capsys, "evaluate", swept.path, "--member", "seed=1", *words)[1]) == whole
 
 
 def test_a_sweep_in_the_home_folder_may_be_named_by_a_tilde(swept, capsys, monkeypatch):
@@ -73,14 +66,14 @@ def test_measures_of_other_parameters_are_not_kept_beside_new_ones(swept, tmp_pa
 @pytest.mark.slow
 def test_all_of_a_run_has_the_keys_that_scripts_rely_on(swept, capsys):
     words = "--metrics", "all", "--samples", 8, "--ais-examples", 5, "--ais-steps", 10
-    code, out, _ = say(capsys, swept.path, "--member", "seed=0", *words, "--json")
+    code, out, _ = say(capsys, "evaluate", swept.path, "--member", "seed=0", *words, "--json")
     found = json.loads(out)
     assert code == 0
     for wanted in WANTED:
         assert any(wanted in name and found[name] is not None for name in found), wanted
     assert "classifier of digits" in found["settings"]["samples"]["feature_space"]
     assert "FID" not in out and "Inception" not in out
-    said = say(capsys, swept.path, "--member", "seed=0", *words)[1]
+    said = say(capsys, "evaluate", swept.path, "--member", "seed=0", *words)[1]
     assert "disentanglement: not measured: digits has no known factors" in said
 
 
@@ -96,13 +89,13 @@ def test_all_of_a_run_has_the_keys_that_scripts_rely_on(swept, capsys):
     ],
 )
 def test_what_cannot_be_is_one_line(swept, capsys, words, said):
-    code, out, err = say(capsys, swept.path, *words)
+    code, out, err = say(capsys, "evaluate", swept.path, *words)
     assert (code, out) == (2, "")
     assert said in err and err.strip().count("\n") == 0 and "Traceback" not in err
 
 
 def test_grey_pixels_have_no_bits_under_a_bernoulli(tmp_path):
-    grey, bits = (run.train(small(steps=2, binarize=b), tmp_path / b) for b in ("none", "dynamic"))
+    grey, bits = (run.train(configured(steps=2, binarize=b), tmp_path / b) for b in ("none", "dynamic"))
     found = run.evaluate_run(grey, samples=2)
     assert "bits_per_dim" not in found and "cross-entropy and no likelihood" in found["notes"]["likelihood"][-1]
     assert run.evaluate_run(bits, samples=2)["bits_per_dim"] > 0
@@ -121,7 +114,7 @@ def test_what_annealing_is_of_is_told_where_nothing_else_is_measured(tmp_path):
 
 
 def test_a_reconstruction_of_other_than_what_is_encoded_is_told(tmp_path):
-    found = run.evaluate_run(run.train(small(steps=2, method="denoising_ae"), tmp_path / "run"), samples=2)
+    found = run.evaluate_run(run.train(configured(steps=2, method="denoising_ae"), tmp_path / "run"), samples=2)
     assert "reconstruction: of corrupted images, held-out ones too" in found["notes"]["likelihood"]
 
 
@@ -145,13 +138,13 @@ def test_a_group_that_is_not_possible_now_keeps_what_was_said_of_its_numbers(tmp
 
 
 def test_a_sweep_that_cannot_be_written_is_measured_all_the_same(swept, capsys, monkeypatch):
-    before = say(capsys, swept.path, "--samples", "2", "--json")[1]
+    before = say(capsys, "evaluate", swept.path, "--samples", "2", "--json")[1]
 
     def refused(*_, **__):
         raise PermissionError(13, "Permission denied", "x")
 
     monkeypatch.setattr("jaxae.files.write_json", refused)
     monkeypatch.setattr("tempfile.NamedTemporaryFile", refused)
-    code, out, err = say(capsys, swept.path, "--samples", "2", "--json")
+    code, out, err = say(capsys, "evaluate", swept.path, "--samples", "2", "--json")
     assert (code, out) == (0, before)
     assert "evaluation.json is not written" in err and "table.csv: cannot be written" in err

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small
 from scipy import stats
 from sklearn.mixture import GaussianMixture
 
@@ -20,11 +21,12 @@ from jaxae.samplers import autoregressive, codes, draw, fit, fitted, flow, mixtu
 from jaxae.samplers.codes import Splits
 from jaxae.samplers.density import standardised
 from jaxae.types import Discrete
-from tests import made, small
+from tests import made
 
 pytestmark = pytest.mark.optimised
 
 SHARES, MEANS, SD = np.array([0.3, 0.7]), np.array([[-2.0, 1.0], [1.0, 4.0]]), np.array([0.6, 0.3])
+keys = small.keys
 TRAINED = {"flow": flow, "two-stage": two_stage, "autoregressive": autoregressive}
 
 
@@ -40,10 +42,6 @@ def true_log_prob(z):
 
 def of(n):
     return Splits(*(two_gaussians(count, seed) for seed, count in enumerate((n, 1000, 1000))))
-
-
-def keys(n, seed=0):
-    return random.example_keys(jax.random.key(seed), 0, jnp.arange(n))
 
 
 def use(monkeypatch, steps, learning_rate=1e-3):

@@ -9,7 +9,7 @@ from jaxae.errors import Diverged
 from jaxae.folder import SweepFolder
 from jaxae.sweep import Swept
 from tests import compared
-from tests.sweep.test_sweep import Saying
+from tests.runs import Saying
 
 NOTHING = compared.measures(20.0, nll=None, elbo=None, mse=None)
 
