@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from jaxae.data import load
-from jaxae.errors import InputError
+from tests import userfiles
+from tests.userfiles import saved, zipped
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (60, 5, 4), dtype=np.uint8)
@@ -14,22 +15,9 @@ LABELS = RNG.integers(0, 3, 60)
 
 def refused(path, **options):
     """The one line that a bad file is refused with; it names the file."""
-    with pytest.raises(InputError) as caught:
-        load(str(path), **options)
-    message = str(caught.value)
-    assert "\n" not in message
+    message = userfiles.refused(load, str(path), **options)
     assert str(path).split("[")[0] in message
     return message
-
-
-def saved(folder, array, name="x.npy"):
-    np.save(folder / name, array)
-    return str(folder / name)
-
-
-def zipped(folder, **arrays):
-    np.savez(folder / "x.npz", **arrays)
-    return str(folder / "x.npz")
 
 
 def spoiled(value, dtype=np.float32):

@@ -10,13 +10,9 @@ import tensorflow_datasets as tfds
 from jaxae.data import builders, fetch
 from jaxae.data.prepare import prepare
 from jaxae.errors import InputError
+from tests import userfiles
 
-
-def refused(*args):
-    with pytest.raises(InputError) as caught:
-        prepare(*args)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+refused = functools.partial(userfiles.refused, prepare)
 
 
 @pytest.fixture

@@ -5,20 +5,11 @@ import pytest
 
 from jaxae.data import cache, load
 from jaxae.errors import InputError
+from tests.userfiles import saved, zipped
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (60, 5, 4), dtype=np.uint8)
 LABELS = RNG.integers(0, 3, 60)
-
-
-def saved(folder, array, name="x.npy"):
-    np.save(folder / name, array)
-    return str(folder / name)
-
-
-def zipped(folder, **arrays):
-    np.savez(folder / "x.npz", **arrays)
-    return str(folder / "x.npz")
 
 
 def joined(source):

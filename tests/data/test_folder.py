@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from jaxae.data import load
-from jaxae.errors import InputError
+from tests import userfiles
 
 RNG = np.random.default_rng(1)
 
@@ -30,10 +30,7 @@ def flat(folder, n=12):
 
 
 def refused(path, **options):
-    with pytest.raises(InputError) as caught:
-        load(str(path), **options)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    return userfiles.refused(load, str(path), **options)
 
 
 def test_flat_folder(tmp_path):

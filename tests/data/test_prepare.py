@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,15 +13,12 @@ from PIL import Image
 from jaxae.data import builders, fetch, names
 from jaxae.data.prepare import prepare
 from jaxae.errors import InputError
+from tests import userfiles
 
 VERSIONS = {"mnist": "3.0.1", "fashion_mnist": "3.0.1", "kmnist": "3.0.1", "binarized_mnist": "1.0.0"}
 
 
-def refused(*args):
-    with pytest.raises(InputError) as caught:
-        prepare(*args)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+refused = partial(userfiles.refused, prepare)
 
 
 def contents(name, root, split):

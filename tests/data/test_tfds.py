@@ -2,14 +2,14 @@ import io
 import json
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
-import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
 from jaxae.data import cache, load, names
-from jaxae.errors import InputError
+from tests import userfiles
 
 IMAGE = tfds.features.Image(shape=(None, None, 3))
 CLASS = tfds.features.ClassLabel(names=["no", "yes"])
@@ -60,11 +60,7 @@ def as_set(rows):
     return sorted(row.tobytes() for row in rows)
 
 
-def refused(name, **options):
-    with pytest.raises(InputError) as caught:
-        load(name, **options)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+refused = partial(userfiles.refused, load)
 
 
 def test_own_splits_and_labels(prepared, mnist_arrays):
