@@ -4,7 +4,7 @@ Every set here is the GLOBAL batch: the caller gathers it (`jaxae.axis.gather`),
 number of devices. Divergences of densities are in nats.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -29,23 +29,23 @@ def squared_distances(x: Float[Array, "n latent"], y: Float[Array, "m latent"]) 
     return jnp.maximum(norms - 2 * jnp.matmul(x, y.T, precision="highest"), 0)
 
 
-def rbf(latent: int, variance: float | Array = 1.0, scales: Sequence[float] = SCALES) -> Kernel:
-    """The sum over scales s of exp(-|x - y|^2 / (2 latent variance s)).
+def rbf(latent: int) -> Kernel:
+    """The sum over SCALES s of exp(-|x - y|^2 / (2 latent s)).
 
-    2 latent variance is the expected squared distance of two draws from the prior N(0, variance).
+    2 latent is the expected squared distance of two draws from the prior N(0, 1).
     """
-    return lambda squared: sum(jnp.exp(-squared / (2 * latent * variance * s)) for s in scales)  # type: ignore
+    return lambda squared: sum(jnp.exp(-squared / (2 * latent * s)) for s in SCALES)  # type: ignore
 
 
-def imq(latent: int, variance: float | Array = 1.0, scales: Sequence[float] = SCALES) -> Kernel:
-    """The inverse multiquadratics' sum over scales s of C / (C + |x - y|^2), C = 2 latent variance s.
+def imq(latent: int) -> Kernel:
+    """The inverse multiquadratics' sum over SCALES s of C / (C + |x - y|^2), C = 2 latent s.
 
     Tolstikhin et al. 2017 (arXiv:1711.01558), section 4, give C at s = 1; the sum is their published code's. Its
     tails are heavier than the RBF's, so codes far from the prior still feel it.
     """
 
     def kernel(squared):
-        widths = [2 * latent * variance * s for s in scales]
+        widths = [2 * latent * s for s in SCALES]
         return sum(width / (width + squared) for width in widths)
 
     return kernel

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from jaxae import densities, random
-from jaxae.errors import InputError, at_least_one
+from jaxae.errors import InputError
 from jaxae.gaussian import reparameterise
 from jaxae.types import Codes, Normal
 
@@ -26,7 +26,6 @@ def decompose(
     log_var: Table,
     key: Key[Array, ""],
     log_prior: Callable[[Codes], Float[Array, " rows"]] | None = None,
-    draws: int = 1,
 ) -> dict[str, float | None]:
     """KL(q(z|x) || p(z)), mean over n examples, and its parts, in nats an example; each with its `_mc_se`.
 
@@ -35,23 +34,21 @@ def decompose(
     KL(q(z) || prod_j q(z_j)) and sum_j KL(q(z_j) || p(z_j)): Chen et al. 2018 (arXiv:1802.04942), eq. 2; only for the
     prior N(0, 1), which is a product over units: for others give `log_prior`, z -> log p(z).
 
-    Every term is the mean over the same `draws` codes z ~ q(z|x) an example, so that the sums hold to rounding; q(z) at
-    each is exact. The errors are those of the draws, the split held fixed; those stated for one draw are too large, by
-    what the examples differ. mutual_information cannot exceed log n, `mutual_information_bound`: near it, it tells the
-    size of the split, and what the codes say beyond that is counted in aggregated_kl and total_correlation.
+    Every term is the mean over the same code z ~ q(z|x) of each example, so that the sums hold to rounding; q(z) at it
+    is exact. The errors are those of the draws, the split held fixed, and too large, by what the examples differ.
+    mutual_information cannot exceed log n, `mutual_information_bound`: near it, it tells the size of the split, and
+    what the codes say beyond that is counted in aggregated_kl and total_correlation.
 
-    The cost is draws n^2 latent exponentials, about 1 ns each on one core; the memory, a few MB beside what is given.
-    Raises InputError where mean and log_var are not of one shape [n, latent], or draws is below 1.
+    The cost is n^2 latent exponentials, about 1 ns each on one core; the memory, a few MB beside what is given.
+    Raises InputError where mean and log_var are not of one shape [n, latent].
     """
     if len(mean.shape) != 2 or mean.shape != log_var.shape or not mean.size:
         raise InputError(f"mean {mean.shape} and log_var {log_var.shape}: expected the same shape [n, latent]")
-    at_least_one(draws=draws)
     q = Normal(jnp.asarray(mean), jnp.asarray(log_var))
-    z, log_qz = _drawn(q, key, draws)
-    rows = z.reshape(-1, z.shape[-1])
-    joint, marginals = (_to_host(x, z) for x in _aggregate(rows, q, log_prior is None))
-    log_pz = _to_host(densities.standard_normal(rows) if log_prior is None else _by_pieces(log_prior, rows), z)
-    own = _to_host(log_qz, z)
+    z, log_qz = _drawn(q, key)
+    joint, marginals = map(_to_host, _aggregate(z, q, log_prior is None))
+    log_pz = _to_host(densities.standard_normal(z) if log_prior is None else _by_pieces(log_prior, z))
+    own = _to_host(log_qz)
     terms = {"kl": own - log_pz, "mutual_information": own - joint, "aggregated_kl": joint - log_pz}
     if log_prior is None:
         terms |= {"total_correlation": joint - marginals, "dimension_wise_kl": marginals - log_pz}
@@ -61,11 +58,10 @@ def decompose(
     return found
 
 
-@partial(jax.jit, static_argnums=2)
-def _drawn(q: Normal, key: Key[Array, ""], draws: int) -> tuple[Array, Array]:
-    """(z [draws, n, latent], log q(z|x) [draws, n]): an example's codes are those of its own key."""
-    keys = random.example_keys(key, 0, jnp.arange(len(q.mean)))
-    z = reparameterise(keys, q, (draws,))
+@jax.jit
+def _drawn(q: Normal, key: Key[Array, ""]) -> tuple[Array, Array]:
+    """(z [n, latent], log q(z|x) [n]): an example's code is that of its own key."""
+    z = reparameterise(random.example_keys(key, 0, jnp.arange(len(q.mean))), q)
     return z, densities.normal(z, q)
 
 
@@ -99,13 +95,9 @@ def _by_pieces(log_prior: Callable[[Codes], Array], z: Codes) -> np.ndarray:
     return np.concatenate([np.asarray(log_prior(z[index])) for index in pieces])[: len(z)]
 
 
-def _to_host(x: Array | np.ndarray, z: Array) -> np.ndarray:
-    """[draws, n] in float64."""
-    return np.asarray(x, np.float64).reshape(z.shape[:2])
+def _to_host(x: Array | np.ndarray) -> Float[np.ndarray, " n"]:
+    return np.asarray(x, np.float64)
 
 
-def _error(term: np.ndarray) -> float | None:
-    draws, n = term.shape
-    if draws > 1:
-        return float(np.sqrt(np.sum(term.var(axis=0, ddof=1)) / draws) / n)
-    return float(term.std(ddof=1) / math.sqrt(n)) if n > 1 else None
+def _error(term: Float[np.ndarray, " n"]) -> float | None:
+    return float(term.std(ddof=1) / math.sqrt(len(term))) if len(term) > 1 else None

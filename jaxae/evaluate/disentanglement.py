@@ -1,6 +1,6 @@
 """Disentanglement scores of codes whose data have known factors, by the protocol of Locatello et al. 2019.
 
-arXiv:1811.12359 and the program of its authors, disentanglement_lib, whose settings are the defaults. Every score is at
+arXiv:1811.12359 and the program of its authors, disentanglement_lib, whose settings these are. Every score is at
 most 1, the higher the better, and is taken from tables of codes and factor values. Each docstring says what deviates.
 """
 
@@ -77,20 +77,20 @@ def _numbered(factors: Int[np.ndarray, "n k"]) -> Int[np.ndarray, "n k"]:
     return np.stack([np.unique(column, return_inverse=True)[1] for column in factors.T], axis=1)
 
 
-def mig(table: Table, bins: int = 20) -> float:
+def mig(table: Table) -> float:
     """The mutual information gap: for each factor, how much more the best code knows of it than the second best.
 
     Chen et al. 2018 (arXiv:1802.04942), section 4: (I(z_1; v) - I(z_2; v)) / H(v), the mean over factors; with codes in
-    `bins` bins of equal width, so a code of 20 bins knows at most log 20 nats. Of a single code the gap is to a
+    20 bins of equal width, so a code knows at most log 20 nats. Of a single code the gap is to a
     constant one. Raises InputError for an unusable table.
     """
     codes, factors = rivalled(usable(table)[0])
     factors = _numbered(factors)
-    second, best = np.sort(mutual_information(binned(codes, bins), factors), axis=0)[-2:]
+    second, best = np.sort(mutual_information(binned(codes), factors), axis=0)[-2:]
     return float(np.mean((best - second) / [_entropy(column) for column in factors.T]))
 
 
-def modularity(table: Table, bins: int = 20) -> float:
+def modularity(table: Table) -> float:
     """Whether each code knows of one factor only: the mean over codes of 1 - sum of I(z; v)^2 over the factors but the
     best / ((k - 1) I(z; best)^2).
 
@@ -99,7 +99,7 @@ def modularity(table: Table, bins: int = 20) -> float:
     Raises InputError for an unusable table or fewer than two factors that vary.
     """
     codes, factors = usable(table, least=2)[0]
-    squared = np.square(mutual_information(binned(codes, bins), _numbered(factors)))
+    squared = np.square(mutual_information(binned(codes), _numbered(factors)))
     best = squared.max(axis=1)
     others = (squared.sum(axis=1) - best) / (factors.shape[1] - 1)
     return float(np.mean(1 - np.divide(others, best, out=np.ones_like(best), where=best > 0)))

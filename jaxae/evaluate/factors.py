@@ -5,7 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxae.errors import InputError, at_least_one
+from jaxae.errors import InputError
+
+BINS = 20
 
 
 class Table(NamedTuple):
@@ -48,12 +50,8 @@ def rivalled(table: Table) -> Table:
     return Table(np.pad(codes, ((0, 0), (0, 1))), factors) if codes.shape[1] == 1 else table
 
 
-def binned(columns: Float[np.ndarray, "n m"], bins: int = 20) -> Int[np.ndarray, "n m"]:
-    """The number of the bin, 0 to bins - 1, among bins of equal width from each column's least to its greatest value.
-
-    Raises InputError for fewer than one bin.
-    """
-    at_least_one(bins=bins)
-    edges = np.linspace(columns.min(axis=0), columns.max(axis=0), bins + 1)[1:-1]
+def binned(columns: Float[np.ndarray, "n m"]) -> Int[np.ndarray, "n m"]:
+    """The number of the bin among BINS of equal width from each column's least to its greatest value."""
+    edges = np.linspace(columns.min(axis=0), columns.max(axis=0), BINS + 1)[1:-1]
     found = [np.searchsorted(edge, column, side="right") for edge, column in zip(edges.T, columns.T)]
     return np.stack(found, axis=1)

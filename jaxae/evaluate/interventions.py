@@ -19,6 +19,7 @@ from jaxae.evaluate.factors import Table, binned, usable
 Votes = tuple[int, int]
 """How many in training and testing."""
 COLLAPSED = 0.05  # a code with a lower standard deviation has no vote
+QUANTILE = 0.99  # of how far a code moves, in the interventional robustness score
 AT_ONCE = 2**22  # numbers gathered from a pool at a time: memory is bounded whatever the number of votes
 
 
@@ -109,34 +110,30 @@ def _alike(
     return order[start[value] + rng.integers(counts[value])]
 
 
-def irs(table: Table, bins: int = 20, quantile: float = 0.99) -> float:
+def irs(table: Table) -> float:
     """The interventional robustness score: how little a code moves while its factor is fixed and the others vary.
 
-    Suter et al. 2018 (arXiv:1811.00007), with the estimate of Locatello et al.'s program: 1 - (the `quantile` of
+    Suter et al. 2018 (arXiv:1811.00007), with the estimate of Locatello et al.'s program: 1 - (the 0.99 quantile of
     |z - its mean| among rows with the factor fixed, averaged over the factor's values) / (the maximum of |z - its mean|
     over all rows), for each code the largest over the factors, averaged with the maxima as weights. Their program puts
     a factor's values into 20 bins of equal width, so a factor of more values never is quite fixed: a perfect code of it
     scores less than 1. Codes independent of all factors score above 0 where their maximum lies beyond the quantile:
     about a third for a Gaussian. Constant codes have no weight; where all are, the score is 0.
-    Raises InputError for an unusable table, fewer than one bin, or a quantile outside 0 to 1.
+    Raises InputError for an unusable table.
     """
     codes, factors = usable(table)[0]
-    if not 0 <= quantile <= 1:
-        raise InputError(f"quantile {quantile}: expected 0 to 1")
     largest = np.abs(codes - codes.mean(axis=0)).max(axis=0)
     # The mean of equal numbers may differ from them in the last digit.
     active = codes.min(axis=0) < codes.max(axis=0)
     if not active.any():
         return 0.0
     codes, largest = codes[:, active], largest[active]
-    moved = [_moved(codes, column, quantile) for column in binned(factors.astype(np.float64), bins).T]
+    moved = [_moved(codes, column) for column in binned(factors.astype(np.float64)).T]
     robust = 1 - np.min(moved, axis=0) / largest
     return float(np.average(robust, weights=largest))
 
 
-def _moved(
-    codes: Float[np.ndarray, "n latent"], column: Int[np.ndarray, " n"], quantile: float
-) -> Float[np.ndarray, " latent"]:
+def _moved(codes: Float[np.ndarray, "n latent"], column: Int[np.ndarray, " n"]) -> Float[np.ndarray, " latent"]:
     """The quantile of |z - mean| within rows of one value, averaged over the values."""
     groups = [codes[column == value] for value in np.unique(column)]
-    return np.mean([np.quantile(np.abs(group - group.mean(axis=0)), quantile, axis=0) for group in groups], axis=0)
+    return np.mean([np.quantile(np.abs(group - group.mean(axis=0)), QUANTILE, axis=0) for group in groups], axis=0)

@@ -31,23 +31,21 @@ class Score(NamedTuple):
     """The standard error."""
 
 
-def sample_scores(
-    real: np.ndarray, fake: np.ndarray, other: np.ndarray | None = None, k: int = K, k_density: int = K_DENSITY
-) -> dict[str, float]:
+def sample_scores(real: np.ndarray, fake: np.ndarray, other: np.ndarray | None = None) -> dict[str, float]:
     """Every measure of this module, by name, and its standard error as NAME_se: see `frechet` and `neighbours`.
 
     `other`, features of more real images (of the training split, where `real` is of the test split), gives
     `frechet_floor`: the `frechet` of `real` to as many of them as there are fakes, evenly spread (to all, where there
     are fewer, and then the floor is a little too high). `coverage_expected` is the coverage of a perfect model.
-    Raises InputError for sets that are not of numbers, of equal width, and of more than k examples.
+    Raises InputError for sets that are not of numbers, of equal width, and of LEAST examples.
     """
     scores = {"frechet": frechet(real, fake)}
     if other is not None:
         scores["frechet_floor"] = frechet(real, other[evenly(len(other), len(fake))])
-    scores |= neighbours(real, fake, k, k_density)
+    scores |= neighbours(real, fake)
     named = {name: score.value for name, score in scores.items()}
     errors = {f"{name}_se": score.se for name, score in scores.items()}
-    return {**named, **errors, "coverage_expected": expected_coverage(len(real), len(fake), k_density)}
+    return {**named, **errors, "coverage_expected": expected_coverage(len(real), len(fake))}
 
 
 def frechet(real: np.ndarray, fake: np.ndarray) -> Score:
