@@ -27,7 +27,7 @@ from jaxae.loop import Loop
 from jaxae.progress import Progress
 from jaxae.sweep import lanes, wave
 from jaxae.sweep.lanes import block, wave_size
-from jaxae.sweep.run import Sweep
+from jaxae.sweep.run import Sweep, _setups
 from tests.runs import (
     Saying,
     change_a_pixel,
@@ -444,8 +444,8 @@ def lanes_on_a_gpu(path, plan, monkeypatch, limit, **how):
     with monkeypatch.context() as patch:
         patch.setattr(lanes, "jax", SimpleNamespace(default_backend=lambda: "gpu"))
         patch.setattr(lanes, "available", lambda: limit)
-        patch.setattr(lanes, "memory", lambda setup, layout, programs, count: setup.config.width * count)
-        begun = Sweep(plan, SweepFolder(path), sweep.How(**how), Progress(quiet=True), [])
+        patch.setattr(lanes, "needed", lambda setup, layout, programs, count: setup.config.width * count)
+        begun = Sweep(plan, SweepFolder(path), sweep.How(**how), Progress(quiet=True), [], _setups(plan, None, None))
         return begun.kind, begun.block
 
 
