@@ -248,7 +248,7 @@ def test_what_schedules_come_to_by_rounding_is_taken(digits):
 
 
 def test_an_encoder_that_is_not_as_asked_for_is_refused(digits):
-    fixed = net()._replace(encoder=lambda outputs: Encoder(2))
+    fixed = net()._replace(encoder=lambda outputs: small.Encoder(2))
     with pytest.raises(InputError, match="the encoder gives 2 outputs: expected 4, which it was made for"):
         build(Config(), fixed, digits)
 

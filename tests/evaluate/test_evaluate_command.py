@@ -46,7 +46,7 @@ def test_a_member_is_measured_as_it_is_in_its_sweep(swept, capsys):
 
 def test_a_sweep_in_the_home_folder_may_be_named_by_a_tilde(swept, capsys, monkeypatch):
     monkeypatch.setenv("HOME", str(swept.path.parent))
-    code, out, err = say(capsys, f"~/{swept.path.name}", "--metrics", "latents", "--json")
+    code, out, err = say(capsys, "evaluate", f"~/{swept.path.name}", "--metrics", "latents", "--json")
     assert code == 0 and list(json.loads(out)["members"]) == ["seed=0", "seed=1"], err
 
 
