@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxae import sweep
+from jaxae import random, sweep
 from jaxae.build import build
 from jaxae.config import Config
 from jaxae.parallel import Layout, make_mesh
@@ -90,7 +90,7 @@ def blank(shape: Any) -> Any:
     """Zeros of that shape, in their place; keys are keys, and counts the trial's."""
     if not isinstance(shape, jax.ShapeDtypeStruct):
         return shape
-    if jnp.issubdtype(shape.dtype, jax.dtypes.prng_key):
+    if random.is_key(shape):
         made = jnp.stack([jax.random.key(0)] * shape.shape[0])
     elif shape.ndim == 1 and shape.dtype == np.int32:
         made = jnp.full(shape.shape, TRIAL, np.int32)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxae import hosts, methods, optim
+from jaxae import hosts, methods, optim, random
 from jaxae.checkpoint import Checkpoints
 from jaxae.data import feed as feeds
 from jaxae.errors import Diverged, Interrupted
@@ -301,8 +301,7 @@ def _stacked(trees: list[PyTree]) -> PyTree:
     """On a leading axis; keys stay keys."""
 
     def stack(*leaves):
-        is_key = isinstance(leaves[0], jax.Array) and jnp.issubdtype(leaves[0].dtype, jax.dtypes.prng_key)
-        return jnp.stack(leaves) if is_key else np.stack(leaves)
+        return jnp.stack(leaves) if random.is_key(leaves[0]) else np.stack(leaves)
 
     return jax.tree.map(stack, *trees)
 

@@ -16,6 +16,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
+from jaxae import random
 from jaxae.compiler import Options
 from jaxae.errors import InputError
 from jaxae.types import PyTree
@@ -195,7 +196,7 @@ class Layout:
             return jax.device_put(x, sharding)
         if jax.process_count() == 1:
             return jax.device_put(x, sharding)
-        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+        if random.is_key(x):
             return jax.random.wrap_key_data(self._place(np.asarray(jax.random.key_data(x)), spec))
         x = np.asarray(x)
         if local:

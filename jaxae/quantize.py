@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxae import axis
+from jaxae import axis, random
 from jaxae.errors import InputError
 from jaxae.types import Keys
 
@@ -95,7 +95,7 @@ def restart(
     equal use, so it has time to be found. Where more codes are dead than there are vectors, the last ones wait.
     """
     *positions, dim = z.shape[1:]
-    draws = jax.vmap(lambda key: jax.random.uniform(key, tuple(positions)))(keys)
+    draws = random.uniform(keys, tuple(positions))
     order = jnp.argsort(axis.gather(draws).reshape(-1))
     shuffled = axis.gather(jax.lax.stop_gradient(z)).reshape(-1, dim)[order]
     dead = codebook.count < threshold * jnp.sum(codebook.count)

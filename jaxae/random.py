@@ -4,6 +4,7 @@ A resumed run draws what the uninterrupted run would have drawn, and no device i
 """
 
 import zlib
+from typing import Any
 
 import jax
 from jaxtyping import Array, Float, Int, Key
@@ -28,6 +29,21 @@ def split(keys: Keys, num: int = 2) -> tuple[Keys, ...]:
     return tuple(parts[:, i] for i in range(num))
 
 
+def numbered(keys: Keys, number: int | Int[Array, ""]) -> Keys:
+    """The keys of one of an example's several draws: fold_in(key, number)."""
+    return jax.vmap(jax.random.fold_in, (0, None))(keys, number)
+
+
 def normal(keys: Keys, shape: tuple[int, ...]) -> Float[Array, "batch *shape"]:
     """Standard normal noise, [batch, *shape], each row from its own key."""
     return jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
+
+
+def uniform(keys: Keys, shape: tuple[int, ...]) -> Float[Array, "batch *shape"]:
+    """Uniform noise in [0, 1), [batch, *shape], each row from its own key."""
+    return jax.vmap(lambda key: jax.random.uniform(key, shape))(keys)
+
+
+def is_key(of: Any) -> bool:
+    """Whether it is an array of keys, or a description of one."""
+    return hasattr(of, "dtype") and jax.dtypes.issubdtype(of.dtype, jax.dtypes.prng_key)

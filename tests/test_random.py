@@ -52,6 +52,23 @@ def test_normal_is_each_examples_own_noise():
     np.testing.assert_array_equal(noise[2], alone)
 
 
+def test_uniform_is_each_examples_own_noise():
+    noise = random.uniform(random.example_keys(KEY, 0, jnp.arange(4)), (3, 2))
+    alone = jax.random.uniform(random.example_keys(KEY, 0, jnp.asarray([2]))[0], (3, 2))
+    np.testing.assert_array_equal(noise[2], alone)
+
+
+def test_numbered_keys_fold_in_the_number():
+    keys = random.numbered(random.example_keys(KEY, 0, jnp.arange(4)), 7)
+    alone = jax.random.fold_in(random.example_keys(KEY, 0, jnp.asarray([2]))[0], 7)
+    np.testing.assert_array_equal(jax.random.key_data(keys[2]), jax.random.key_data(alone))
+
+
+def test_a_key_is_told_from_numbers():
+    assert random.is_key(KEY) and random.is_key(jax.eval_shape(lambda: jax.random.key(0)))
+    assert not any(map(random.is_key, (jax.random.key_data(KEY), np.zeros(2), 1.0, None)))
+
+
 def test_normal_is_standard():
     noise = np.asarray(random.normal(random.example_keys(KEY, 0, jnp.arange(4000)), (5,)))
     assert abs(noise.mean()) < 4 / np.sqrt(noise.size)

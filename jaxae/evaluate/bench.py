@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from jaxae import random
 from jaxae.compiler import products
 from jaxae.data.source import Source
 from jaxae.data.view import View
@@ -110,5 +111,4 @@ def _own(model: Model) -> tuple[dict[str, Any], Variables, Array]:
 
 
 def _again(leaf: Any) -> Any:
-    is_key = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-    return jax.random.clone(leaf) if is_key else leaf
+    return jax.random.clone(leaf) if random.is_key(leaf) else leaf

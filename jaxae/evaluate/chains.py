@@ -73,7 +73,7 @@ def step_sizes(plan: Plan, variables: Variables, keys: Keys, batch: Batch) -> Si
 
         def move(carry, level):
             point, log_size = carry
-            own, size = _numbered(for_moves, level.number), jnp.exp(log_size)
+            own, size = random.numbered(for_moves, level.number), jnp.exp(log_size)
             point, probability = transition(at, own, point, level.beta, size, plan.leapfrog)
             return (point, log_size + RATE * (probability - TARGET)), log_size
 
@@ -106,7 +106,7 @@ def _walk(plan: Plan, at: Locate, keys: Keys, start: Point, levels: Level, sizes
     def move(carry, level):
         point, log_w, accepted = carry
         log_w = log_w + level.before * point.log_likelihood
-        own, size = _numbered(keys, level.number), sizes[level.pilot]
+        own, size = random.numbered(keys, level.number), sizes[level.pilot]
         point, probability = transition(at, own, point, level.beta, size, plan.leapfrog)
         return (point, log_w + level.after * point.log_likelihood, accepted + probability), None
 
@@ -124,8 +124,4 @@ def _levels(steps: int, back: bool = False) -> Level:
 
 def _chain_keys(keys: Keys, chains: int) -> Array:
     """[chains, batch]"""
-    return jax.vmap(_numbered, (None, 0))(keys, jnp.arange(chains))
-
-
-def _numbered(keys: Keys, number: Int[Array, ""]) -> Keys:
-    return jax.vmap(jax.random.fold_in, (0, None))(keys, number)
+    return jax.vmap(random.numbered, (None, 0))(keys, jnp.arange(chains))

@@ -253,7 +253,7 @@ def _codes(method: Any, variables: Any, keys: Any, batch: Batch, step: Any) -> d
         return of
 
     def drawn(number):
-        return method.draw(variables, jax.vmap(jax.random.fold_in, (0, None))(for_draws, number), batch)
+        return method.draw(variables, random.numbered(for_draws, number), batch)
 
     return of | {"draws": jnp.moveaxis(jax.lax.map(drawn, jnp.arange(DRAWS)), 0, 1)}
 

@@ -58,7 +58,7 @@ def locate(generative: Generative, variables: Variables, batch: Batch) -> Locate
 def transition(at: Locate, keys: Keys, point: Point, beta: Scalar, size: Rows, leapfrogs: int) -> tuple[Point, Rows]:
     """(the next Point, the probability with which the move to it was accepted). It leaves p(z) p(x|z)^beta as it is."""
     for_uniform, *for_momentum = random.split(keys, 1 + len(jax.tree.leaves(point.z)))
-    stretch, choice = jax.vmap(lambda key: jax.random.uniform(key, (2,)))(for_uniform).T
+    stretch, choice = random.uniform(for_uniform, (2,)).T
     size = size * (1 + JITTER * (2 * stretch - 1))
     momentum = _normal_like(for_momentum, point.z)
     proposal, turned = leapfrog(at, point, momentum, beta, size, leapfrogs)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxae import random
 from jaxae.errors import InputError
 from jaxae.evaluate.bench import Bench, Model
 from jaxae.evaluate.measures import TOO_HIGH
@@ -31,7 +32,7 @@ def importance(method: Method, samples: int, block: int) -> Callable[[Variables,
 
     def estimate(variables, keys, batch):
         def sample(number) -> LogWeight:
-            return log_weight(variables, jax.vmap(jax.random.fold_in, (0, None))(keys, number), batch)
+            return log_weight(variables, random.numbered(keys, number), batch)
 
         def add(carry, first):
             numbers = first + jnp.arange(block)

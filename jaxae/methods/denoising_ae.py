@@ -1,8 +1,7 @@
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from jaxae import random
 from jaxae.errors import a_share, known
@@ -43,20 +42,16 @@ def denoising_ae(net: Net, *, noise: str = "mask", level: Weight = 0.25) -> Meth
 
 
 def masked(keys: Keys, x: Images, level: float | Array) -> Images:
-    return jnp.where(uniform(keys, x) < level, 0.0, x)
+    return jnp.where(random.uniform(keys, x.shape[1:]) < level, 0.0, x)
 
 
 def salted(keys: Keys, x: Images, level: float | Array) -> Images:
-    u = uniform(keys, x)
+    u = random.uniform(keys, x.shape[1:])
     return jnp.where(u < level / 2, 0.0, jnp.where(u < level, 1.0, x))
 
 
 def shaken(keys: Keys, x: Images, level: float | Array) -> Images:
     return x + level * random.normal(keys, x.shape[1:])
-
-
-def uniform(keys: Keys, x: Images) -> Float[Array, "batch height width channels"]:
-    return jax.vmap(lambda key: jax.random.uniform(key, x.shape[1:]))(keys)
 
 
 NOISES: dict[str, Callable] = {"mask": masked, "salt": salted, "gaussian": shaken}

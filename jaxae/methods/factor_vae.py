@@ -60,6 +60,6 @@ def factor_vae(
 def permuted(keys: Keys, z: Codes) -> Float[Array, "batch latent"]:
     """The rows at hand of the global batch's codes, each unit in a random order of its own: algorithm 1 of the paper.
     The order is that of uniform draws, one an example and unit."""
-    draws = jax.vmap(lambda key: jax.random.uniform(key, z.shape[1:]))(keys)
+    draws = random.uniform(keys, z.shape[1:])
     order = jnp.argsort(axis.gather(draws), axis=0)
     return jnp.take_along_axis(axis.gather(z), order[axis.places(len(z))], axis=0)

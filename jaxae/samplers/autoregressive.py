@@ -83,7 +83,7 @@ def causal(positions: int, size: int, width: int, layers: int, heads: int) -> De
         """Each position in turn, the network run again for each: there are few, and no cache of keys to keep."""
 
         def one(codes, i):
-            for_this = jax.vmap(jax.random.fold_in, (0, None))(keys, i)
+            for_this = random.numbered(keys, i)
             code = jax.vmap(jax.random.categorical)(for_this, logits(params, codes)[:, i])
             return codes.at[:, i].set(code.astype(codes.dtype)), None
 

@@ -8,9 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
-import numpy as np
-
 from jaxae import command, fits, own, run, signals
 from jaxae import folder as folders
 from jaxae.build import build, of_net, of_source
@@ -26,7 +23,7 @@ from jaxae.programs import Programs, make_programs
 from jaxae.progress import Bar, Progress
 from jaxae.setup import Setup
 from jaxae.sweep import lanes as lane_rules
-from jaxae.sweep.wave import Wave
+from jaxae.sweep.wave import Wave, stack
 from jaxae.types import Net, TrainState
 
 if TYPE_CHECKING:
@@ -72,7 +69,7 @@ class Swept(NamedTuple):
             if whole:
                 setup = build(whole[0].config, self.net, self.source)
                 states = [_load(self.folder, m, setup.like(m.config), "last").state for m in whole]
-                found.append(Group(whole, jax.tree.map(lambda *x: np.stack(x), *jax.device_get(states))))
+                found.append(Group(whole, stack(states)))
         return found
 
 
