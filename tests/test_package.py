@@ -1,0 +1,40 @@
+"""What a notebook meets first: the names under `jaxae`, and what Python says of its types."""
+
+import subprocess
+import sys
+from types import ModuleType
+
+import pytest
+
+import jaxae
+from jaxae import data, sweep
+
+NAMES = ("Config", "Diverged", "InputError", "Interrupted")
+
+
+def test_tab_shows_what_is_public_and_nothing_else():
+    assert dir(jaxae) == sorted([*jaxae.__all__, "__version__"])
+    assert {*NAMES, "run", "sweep", "artifacts", "compare", "data", "methods", "samplers", "report"} < set(dir(jaxae))
+    assert not {"gpu", "home", "names", "own", "annotations", "Any"} & set(dir(jaxae))
+
+
+@pytest.mark.parametrize("name", [name for name in jaxae.__all__ if name not in NAMES])
+def test_every_public_module_is_there_when_it_is_asked_for(name):
+    module = jaxae.__getattr__(name)
+    assert isinstance(module, ModuleType) and module.__name__ == f"jaxae.{name}"
+    assert module is getattr(jaxae, name) and module.__doc__
+
+
+def test_a_module_is_imported_on_first_use_and_no_sooner():
+    code = "import sys, jaxae\ndir(jaxae), jaxae.methods.entries()\nassert 'jax' not in sys.modules\njaxae.run.train"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("package", [data, sweep], ids=lambda package: package.__name__)
+def test_a_package_that_imports_late_shows_what_it_will_have(package):
+    assert dir(package) == sorted(package.__all__)
+
+
+def test_what_is_no_name_of_the_package_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'jaxae' has no attribute 'rum'"):
+        jaxae.rum  # noqa: B018
