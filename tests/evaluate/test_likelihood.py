@@ -111,7 +111,7 @@ def test_weights_of_zero_are_weights(block):
 
     method = vae(2)._replace(log_weight=weight)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jax.random, "fold_in", lambda key, number: number)
+        patch.setattr(random, "numbered", lambda keys, number: jnp.full(N, number))
         of = importance(method, 7, block)(None, jnp.zeros((N,), jnp.int32), whole())
     np.testing.assert_allclose(of["log_p"], np.log(np.mean(np.exp(log_w))), rtol=1e-5)
     w = np.exp(np.asarray(log_w, np.float64))
