@@ -194,7 +194,7 @@ def disentangled(bench: Bench) -> Measure:
         view = bench.view(bench.split).like(Split(grid, np.full(len(grid), -1, np.int32)))
 
         def scores(codes: np.ndarray) -> dict[str, Any]:
-            return disentanglement.scores(Table(codes, grid), sizes, bench.settings.seed)
+            return disentanglement.scores(Table(codes, grid.astype(np.int64)), sizes, bench.settings.seed)
 
         return [_if_finite(scores, codes) for codes in embed(models, view)]
 
