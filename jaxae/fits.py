@@ -141,7 +141,7 @@ def _check_parts(setup: Setup) -> None:
 
 def _form(tree: PyTree) -> PyTree:
     """Its shapes and types."""
-    return jax.tree.map(lambda leaf: f"{jnp.dtype(leaf.dtype).name}{list(leaf.shape)}", tree)
+    return jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", tree)
 
 
 def _check_functions(setup: Setup, variables: Variables, keys: Keys, batch: Batch) -> None:

@@ -13,6 +13,7 @@ from jaxae import likelihoods, optim, random, run, sweep
 from jaxae.build import build, training_mean
 from jaxae.config import Config
 from jaxae.data import load
+from jaxae.data.feed import Feed
 from jaxae.data.source import Split
 from jaxae.errors import InputError
 from jaxae.names import LIKELIHOODS
@@ -268,10 +269,13 @@ def test_ones_own_net_decides_the_scale(digits):
 
 def test_batches_of_data_that_does_not_fit_the_device_are_the_same(digits, monkeypatch):
     here = build(Config(), source=digits).batch_at(13)
+    made = []
     monkeypatch.setattr("jaxae.setup.fits", lambda split: False)
+    monkeypatch.setattr("jaxae.setup.Feed", lambda *of, **how: made.append(Feed(*of, **how)) or made[-1])
     setup = build(Config(), source=digits)
     for _ in range(2):
         small.assert_close(setup.batch_at(13), here, rtol=0)
+    assert [feed.data for feed in made] == [()], "no row is put on the device"
     with pytest.raises(InputError, match="step -1: expected at least 0"):
         setup.batch_at(-1)
 

@@ -135,10 +135,8 @@ def store(trained: Trained, measures: dict[str, Any]) -> dict[str, Any]:
     a warning. Raises InputError for measures of another split, or by other noise."""
     if not kept(measures):
         raise InputError(f"measures of {measures['split']}, seed {measures['evaluation_seed']}: only test, 0 are kept")
-    if (
-        trained.folder.record().get("data", {}).get("sha256", trained.setup.source.digest)
-        != trained.setup.source.digest
-    ):
+    mine = trained.setup.source.digest
+    if trained.folder.record().get("data", {}).get("sha256", mine) != mine:
         raise InputError(f"measures of other data than {trained.folder.path} has: they are not kept there")
     file = trained.folder.evaluation_file
     there = _read_or_set_aside(trained.folder)
