@@ -13,6 +13,7 @@ TITLES = {
     "loss": "loss, nats", "reconstruction": "reconstruction loss, nats", "kl": "KL divergence, nats",
     "bound": "bound, nats",
 }  # fmt: skip
+EARLY = 0.03  # of the run, whose heights would flatten the rest
 TRAINING: dict[str, Any] = {"color": ACCENT, "linewidth": 1.2}
 VALIDATION: dict[str, Any] = {
     "color": INK,
@@ -42,14 +43,18 @@ def _curve(axes: Axes, rows: Sequence[dict[str, Any]], name: str) -> None:
         if len(x):
             marks = marks if len(x) > 1 else {**marks, "marker": "o", "markersize": 3}
             axes.plot(x, y, **marks)
-    bottom, top = limits(rows, name)
-    axes.set_ylim(bottom, top)
-    axes.set_xlim(left=0)
+    axes.set_ylim(*limits(rows, name))
     axes.grid(True, axis="y")
     axes.set_axisbelow(True)
+    step_axis(axes)
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+
+
+def step_axis(axes: Axes) -> None:
+    """Steps from 0, in whole numbers."""
+    axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.set_xlabel("step")
 
 
@@ -60,11 +65,16 @@ def series(rows: Sequence[dict[str, Any]], key: str) -> tuple[list[int], list[fl
 
 
 def limits(rows: Sequence[dict[str, Any]], name: str) -> tuple[float, float]:
-    """What a panel shows: everything but the first 3 % of the run, whose heights would flatten the rest."""
+    """What a panel shows: everything but the `EARLY` part of the run."""
     last = max(row["step"] for row in rows)
-    late = [row for row in rows if row["step"] > 0.03 * last]
+    late = [row for row in rows if row["step"] > EARLY * last]
     keys = (name, f"validation_{name}")
     values = [v for key in keys for v in series(late, key)[1]] or [v for key in keys for v in series(rows, key)[1]]
+    return padded(values)
+
+
+def padded(values: Sequence[float]) -> tuple[float, float]:
+    """Their least and greatest, with a margin."""
     low, high = min(values), max(values)
     margin = 0.06 * (high - low) or 0.5
     return low - margin, high + margin

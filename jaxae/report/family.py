@@ -10,10 +10,11 @@ import numpy as np
 from jaxae import axis, likelihoods, methods, networks, random
 from jaxae.errors import InputError
 from jaxae.files import read_json
-from jaxae.types import Batch
+from jaxae.types import Batch, Method
 
 HEAD = ("method", "loss, in nats an example", "state", "what couples the batch")
 MEASURED = {"about": str, "command": str, "methods": dict}
+SHAPE = (8, 8, 1)
 COLUMNS = {"nll": "test NLL", "reconstruction": "reconstruction", "mse": "MSE a dimension"}
 
 
@@ -36,13 +37,14 @@ def _measured(file: Path) -> dict[str, Any]:
 
 def _row(name: str, found: dict[str, Any] | None) -> list[str]:
     entry = methods.entry(name)
-    state, coupled = anatomy(name)
+    method = small(name)
+    state, coupled = anatomy(method)
     couples = entry.couples if coupled else "nothing"
     row = [f"**{entry.name}**: {entry.summary} {entry.citation}", f"`{entry.objective}`", ", ".join(state), couples]
     if found:
         values = found["methods"].get(name, {})
         figures = {column: _figure(values.get(column), 5 if column == "mse" else 2) for column in COLUMNS}
-        if figures["nll"] and is_told_labels(name):
+        if figures["nll"] and method.given is not None:
             figures["nll"] += ", of p(x | y)"
         if figures["reconstruction"] and entry.reconstruction:
             figures["reconstruction"] += f", {entry.reconstruction}"
@@ -50,13 +52,16 @@ def _row(name: str, found: dict[str, Any] | None) -> list[str]:
     return row
 
 
-def anatomy(name: str) -> tuple[list[str], bool]:
+def small(name: str) -> Method:
+    """The method of a small net."""
+    net = networks.make("mlp", SHAPE, 16, likelihoods.bernoulli(), width=8)._replace(examples=64, classes=10)
+    return methods.factory(name)(net)
+
+
+def anatomy(method: Method) -> tuple[list[str], bool]:
     """(the entries of a method's state, beside its likelihood's; whether its loss reaches across the batch)."""
-    shape = (8, 8, 1)
-    net = networks.make("mlp", shape, 16, likelihoods.bernoulli(), width=8)._replace(examples=64, classes=10)
-    method = methods.factory(name)(net)
     index = np.arange(4, dtype=np.int32)
-    batch = Batch(jax.numpy.zeros((4, *shape)), jax.numpy.asarray(index), jax.numpy.asarray(index))
+    batch = Batch(jax.numpy.zeros((4, *SHAPE)), jax.numpy.asarray(index), jax.numpy.asarray(index))
     key = jax.random.key(0)
     variables = jax.eval_shape(method.init, key, batch)
 
@@ -65,12 +70,6 @@ def anatomy(name: str) -> tuple[list[str], bool]:
 
     coupled = axis.couples(lambda: jax.eval_shape(loss, variables))
     return [entry for entry in variables.state if entry != "likelihood"], coupled
-
-
-def is_told_labels(name: str) -> bool:
-    """Whether the method's densities are of images whose label is known."""
-    net = networks.make("mlp", (8, 8, 1), 16, likelihoods.bernoulli(), width=8)._replace(examples=64, classes=10)
-    return methods.factory(name)(net).given is not None
 
 
 def _figure(values: Sequence[float | None] | None, digits: int) -> str:

@@ -9,6 +9,7 @@ import pandas
 from jaxae import command
 from jaxae.compare import words
 from jaxae.compare.collect import flat
+from jaxae.compare.varied import fields
 from jaxae.folder import RunFolder, SweepFolder
 
 
@@ -46,8 +47,7 @@ def origin(paths: Sequence[Path], frame: pandas.DataFrame) -> dict[str, Any]:
 
 def title(methods: Sequence[str], data: str, frame: pandas.DataFrame) -> str:
     """vae on digits, by beta"""
-    names = list(frame.columns)
-    by = names[names.index("seed") + 1 : names.index("outcome")]
+    by = fields(frame)
     if not by:
         return f"{methods[0]} on {data}, {words.counted(len(frame), 'seed')}"
     return f"{words.listed(methods)} on {data}, by {words.listed(name.replace('_', ' ') for name in by[:3])}" + (

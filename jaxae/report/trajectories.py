@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from jaxae.compare import words
 from jaxae.compare.varied import Group, is_number
 from jaxae.report.contrasts import ROUND
-from jaxae.report.curves import series
+from jaxae.report.curves import padded, series, step_axis
 from jaxae.report.svg import INK, MUTED, PAGE, new_figure, style, to_svg
 
 EARLY = 0.12  # of the run, whose heights would flatten the rest
@@ -45,21 +45,15 @@ def learning(logs: Sequence[Sequence[Rows]], colours: Sequence[str], alt: str) -
                     axes.plot(*series(rows, name), color=colour, linewidth=0.9, alpha=0.85, **marks)
             axes.set_title(PANELS[name])
             axes.set_ylim(*_limits([rows for runs in logs for rows in runs], name))
-            axes.set_xlim(left=0)
             _quiet(axes)
-            axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-            axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-            axes.set_xlabel("step")
+            step_axis(axes)
         return to_svg(figure, alt)
 
 
 def _limits(every: Sequence[Rows], name: str) -> tuple[float, float]:
     points = [series(rows, name) for rows in every]
     last = max(step for steps, _ in points for step in steps)
-    late = [v for steps, values in points for step, v in zip(steps, values) if step > EARLY * last]
-    low, high = min(late), max(late)
-    margin = 0.06 * (high - low) or 0.5
-    return low - margin, high + margin
+    return padded([v for steps, values in points for step, v in zip(steps, values) if step > EARLY * last])
 
 
 def has_plane(frame: pandas.DataFrame, fields: Sequence[str]) -> bool:
