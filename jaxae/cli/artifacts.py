@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from jaxae import samplers
-from jaxae.cli.member import checkpoint_option, is_sweep, must_be_there, run_argument, seed_option, split_option
+from jaxae.cli.member import checkpoint_option, is_sweep, must_be_there, run_argument, seed_option, split_option, usual
 from jaxae.errors import InputError
 
 PICTURE = (".png", ".npz")
@@ -167,7 +167,7 @@ def encode(run_dir: str, count: int | None, split: str, seed: int, checkpoint: s
 @click.command()
 @run_argument()
 @split_option
-@click.option("--samples", type=int, default=128, help="importance samples an example [128]")
+@usual("samples", "importance samples an example")
 @seed_option("the held-out pixels' and samples' noise")
 @checkpoint_option
 @click.option("--out", metavar="PATH", help="a .npz [RUN/scores.npz]")

@@ -6,23 +6,24 @@ from typing import Any
 import click
 
 from jaxae import names
-from jaxae.cli.member import checkpoint_option, is_sweep, must_be_there, run_argument, seed_option, split_option
+from jaxae.cli.member import checkpoint_option, is_sweep, must_be_there, run_argument, seed_option, split_option, usual
 from jaxae.errors import InputError, known
 from jaxae.evaluate.measures import shown
+from jaxae.evaluate.settings import Settings
 
 
 @click.command(short_help="ELBO, NLL with its error, codes, samples, ...")
 @run_argument(whole=True)
 @click.option("--metrics", default="likelihood", help=f"all, or some of {', '.join(names.METRICS)} [likelihood]")
 @split_option
-@click.option("--samples", type=int, default=128, help="importance samples an example [128]")
+@usual("samples", "importance samples an example")
 @checkpoint_option
 @seed_option("the held-out pixels' and samples' noise")
-@click.option("--features", default="classifier", metavar="SPACE", help="of the samples' scores: classifier (jaxae's "
-              "own, of the data's labels), pixels, or your FILE.py:FUNCTION [classifier]")  # fmt: skip
-@click.option("--ais-examples", type=int, default=100, help="images that annealing takes, evenly spread [100]")
-@click.option("--ais-chains", type=int, default=16, help="chains an image [16]")
-@click.option("--ais-steps", type=int, default=500, help="distributions from the prior to the posterior [500]")
+@usual("features", "of the samples' scores: classifier (jaxae's own, of the data's labels), pixels, or your "
+       "FILE.py:FUNCTION", metavar="SPACE")  # fmt: skip
+@usual("ais_examples", "images that annealing takes, evenly spread")
+@usual("ais_chains", "chains an image")
+@usual("ais_steps", "distributions from the prior to the posterior")
 @click.option("--json", is_flag=True, help="one JSON object on standard output")
 def evaluate(run_dir: str, metrics: str, split: str, checkpoint: str, json: bool, **settings: Any) -> None:
     """Measures the run in RUN, or every member of the sweep there: by default ELBO and its terms, importance-weighted
@@ -36,8 +37,6 @@ def evaluate(run_dir: str, metrics: str, split: str, checkpoint: str, json: bool
         known("metrics", name, ["all", *names.METRICS])
     _check(settings)
     must_be_there(run_dir)
-    from jaxae.evaluate.bench import Settings
-
     if not is_sweep(run_dir):
         found = _run(run_dir, groups, split, checkpoint, Settings(**settings))
         click.echo(json_module.dumps(found)) if json else _show(found)

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from jaxae.errors import a_seed, known
+from jaxae.evaluate.settings import USUAL
 from jaxae.names import SPLITS
 
 checkpoint_option = click.option(
@@ -32,8 +33,14 @@ split_option = click.option(
 )
 
 
+def usual(name: str, text: str, **how: Any) -> Callable:
+    """The flag of one of an evaluation's settings, with its usual value."""
+    value = getattr(USUAL, name)
+    return click.option(f"--{name.replace('_', '-')}", default=value, help=f"{text} [{value}]", **how)
+
+
 def seed_option(what: str) -> Callable:
-    return click.option("--seed", type=int, default=0, help=f"of {what} [0]", callback=_checked(a_seed))
+    return usual("seed", f"of {what}", callback=_checked(a_seed))
 
 
 def run_argument(whole: bool = False) -> Callable[[Callable], Callable]:

@@ -13,6 +13,7 @@ from jaxae import random
 from jaxae.compiler import products
 from jaxae.data.source import Source
 from jaxae.data.view import View
+from jaxae.evaluate.settings import USUAL, Settings
 from jaxae.types import Method, PyTree, Variables
 
 
@@ -24,22 +25,6 @@ class Model(NamedTuple):
     step: int
 
 
-class Settings(NamedTuple):
-    """What an evaluation costs, and in which feature space samples are judged."""
-
-    samples: int = 128
-    """Importance samples an example."""
-    ais_examples: int = 100
-    """Of the split, evenly spread; and as many simulated ones for the bound from above."""
-    ais_chains: int = 16
-    ais_steps: int = 500
-    """Intermediate distributions."""
-    features: str = "classifier"
-    """Of the samples' scores: "classifier", "pixels", or the user's own, FILE:FUNCTION."""
-    seed: int = 0
-
-
-USUAL = Settings()
 Each = Callable[..., PyTree]
 """(method, variables, keys, batch, step) -> arrays [batch, ...]"""
 

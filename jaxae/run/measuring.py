@@ -87,13 +87,13 @@ def _binary(on: Bench) -> bool:
     return bool(np.isin(np.asarray(next(on.view(on.split).batches()).x), (0.0, 1.0)).all())
 
 
-def evaluate_run(trained: Trained, split: str = "test", samples: int = 128, seed: int = 0) -> dict[str, Any]:
+def evaluate_run(trained: Trained, split: str = "test", samples: int = USUAL.samples, seed: int = 0) -> dict[str, Any]:
     """ELBO and its terms, NLL and MSE of one run: see `jaxae.evaluate.likelihood.likelihood`."""
     return evaluate_runs([trained], on=bench(trained.setup, split, Settings(samples, seed=seed)))[0]
 
 
 def scores(
-    trained: Trained, split: str = "test", samples: int = 128, seed: int = 0
+    trained: Trained, split: str = "test", samples: int = USUAL.samples, seed: int = 0
 ) -> dict[str, Shaped[np.ndarray, " n"]]:
     """Of each example of a split, in its order, in nats: nll and elbo, with their Monte Carlo variances nll_var and
     elbo_var, and effective_samples; reconstruction; mse, a number of the image; label. Of a method without a density:
