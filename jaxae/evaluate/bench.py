@@ -25,6 +25,10 @@ class Model(NamedTuple):
     step: int
 
 
+Group = Callable[[Sequence[Model]], list[dict[str, Any]]]
+"""models -> one dict of numbers a model. Beside numbers it may hold "notes", sentences for whoever reads them, and
+"settings", what the numbers depend on."""
+
 Each = Callable[..., PyTree]
 """(method, variables, keys, batch, step) -> arrays [batch, ...]"""
 

@@ -1,8 +1,10 @@
 """What the ELBO's KL divergence over a whole split is made of, by the exact mixture of the split's posteriors."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +13,13 @@ from jaxtyping import Array, Float, Key
 
 from jaxae import densities, random
 from jaxae.errors import InputError
+from jaxae.evaluate.bench import Bench, Group, Model
+from jaxae.evaluate.means import standard_error
+from jaxae.evaluate.measures import NEAR
 from jaxae.gaussian import reparameterise
 from jaxae.types import Codes, Normal
 
+AGGREGATED = 10_000  # posteriors that make up q(z), at most, evenly spread
 ROWS = 64  # codes at once
 NUMBERS = 2**18  # of the table codes x posteriors x latent at once: 1 MB, which a core's cache holds
 SCORED = 500  # codes at once whose log p(z) is asked for
@@ -54,7 +60,7 @@ def decompose(
         terms |= {"total_correlation": joint - marginals, "dimension_wise_kl": marginals - log_pz}
     found: dict[str, float | None] = {"mutual_information_bound": math.log(len(mean))}
     for name, term in terms.items():
-        found |= {name: float(term.mean()), f"{name}_mc_se": _error(term)}
+        found |= {name: float(term.mean()), f"{name}_mc_se": standard_error(term)}
     return found
 
 
@@ -99,5 +105,36 @@ def _to_host(x: Array | np.ndarray) -> Float[np.ndarray, " n"]:
     return np.asarray(x, np.float64)
 
 
-def _error(term: Float[np.ndarray, " n"]) -> float | None:
-    return float(term.std(ddof=1) / math.sqrt(len(term))) if len(term) > 1 else None
+def decomposed(bench: Bench) -> Group:
+    """The parts of the ELBO's KL over the split: see `decompose`."""
+    method = bench.method
+    if method.posterior is None or method.generative is None:
+        raise InputError(f"{bench.name} has no Gaussian posterior under a prior with a density: nothing to take apart")
+    posteriors = bench.over(lambda method, variables, keys, batch, step: method.posterior(variables, batch)._asdict())
+
+    def log_prior(method, variables, step, z):
+        return method.generative.log_prior(variables, z)
+
+    prior = None if method.standard_prior else replace(bench, lanes="map").program(log_prior)  # each at its own z
+
+    def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
+        view, found = bench.view(bench.split).spread(AGGREGATED), []
+        key = random.stream(view.key, "decomposition")
+        for model, q in zip(models, posteriors(models, view)):
+            of = None if prior is None else lambda z, model=model: prior([model], z)[0]
+            parts = decompose(q["mean"], q["log_var"], jax.random.clone(key), of)
+            kept = {name: part for name, part in parts.items() if name not in ("kl", "kl_mc_se")}
+            found.append({**kept, "notes": _saturated(kept)})
+        return found
+
+    return measure
+
+
+def _saturated(parts: dict[str, float | None]) -> list[str]:
+    told, most = parts["mutual_information"], parts["mutual_information_bound"]
+    if told is None or most is None or told < most - NEAR:
+        return []
+    return [
+        f"mutual information is at its bound, the log of the number of examples ({most:.2f} nats): what the codes tell "
+        "beyond it is counted as aggregated KL"
+    ]

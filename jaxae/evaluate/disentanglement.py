@@ -5,15 +5,18 @@ most 1, the higher the better, and is taken from tables of codes and factor valu
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import entr
 
+from jaxae.data.source import Split
 from jaxae.errors import InputError
+from jaxae.evaluate.bench import Bench, Group, Model
 from jaxae.evaluate.factors import Table, binned, rivalled, usable
-from jaxae.evaluate.interventions import beta_vae_score, factor_vae_score, irs
-from jaxae.evaluate.prediction import dci, sap
+from jaxae.evaluate.means import if_finite
 
 
 def scores(pool: Table, sizes: tuple[int, ...], seed: int, train: int = 10_000, test: int = 5_000) -> dict[str, float]:
@@ -25,6 +28,9 @@ def scores(pool: Table, sizes: tuple[int, ...], seed: int, train: int = 10_000, 
     With 10 codes of sprites it takes 25 s of CPU, nearly all of it DCI.
     Raises InputError for a pool, sizes or numbers that cannot be scored.
     """
+    from jaxae.evaluate.interventions import beta_vae_score, factor_vae_score, irs
+    from jaxae.evaluate.prediction import dci, sap  # both: scikit-learn, a second, which other groups do without
+
     if min(sizes, default=0) < 1 or sum(size > 1 for size in sizes) < 2:
         raise InputError(
             f"factors of sizes {list(sizes)}: expected at least 1 value each, and at least 2 with more than one"
@@ -103,3 +109,22 @@ def modularity(table: Table) -> float:
     best = squared.max(axis=1)
     others = (squared.sum(axis=1) - best) / (factors.shape[1] - 1)
     return float(np.mean(1 - np.divide(others, best, out=np.ones_like(best), where=best > 0)))
+
+
+def disentangled(bench: Bench) -> Group:
+    """The disentanglement scores, on the data's whole grid of factors."""
+    sizes = bench.source.factor_sizes
+    if not sizes or bench.source.decode is None:
+        raise InputError(f"{bench.source.name} has no known factors: choose data that has, such as sprites")
+    embed = bench.over(lambda method, variables, keys, batch, step: method.embed(variables, batch))
+
+    def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
+        grid = np.indices(sizes).reshape(len(sizes), -1).T
+        view = bench.view(bench.split).like(Split(grid.astype(np.uint8), np.full(len(grid), -1, np.int32)))
+
+        def scored(codes: np.ndarray) -> dict[str, Any]:
+            return scores(Table(codes, grid), sizes, bench.settings.seed)
+
+        return [if_finite(scored, codes) for codes in embed(models, view)]
+
+    return measure

@@ -4,14 +4,24 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxae.evaluate.units import ACTIVE, Units
+from jaxae import random
+from jaxae.errors import InputError
+from jaxae.evaluate.bench import Bench, Group, Model
+from jaxae.evaluate.means import NOT_FINITE, if_finite, mean
+from jaxae.evaluate.units import ACTIVE, Units, units
+from jaxae.types import Batch
 
 TELLS = 0.01  # nats: a unit whose KL is below has gone back to the prior
 SILENT = 0.1  # the same of a whole code
 NEIGHBOURS = 10
+PROBED = 10_000  # examples of a split that probes are fitted to and tried on, at most, evenly spread
+ENOUGH = 10  # codes for each number of a codebook, with which its use is known
+DRAWS = 16  # codes an example, of a posterior whose mean is not known
 ROUNDS = 300  # of the linear probe's optimiser, at most
 
 
@@ -104,3 +114,97 @@ def codebook_use(codes: Int[np.ndarray, "n positions"], size: int) -> dict[str, 
 def _perplexity(counts: Int[np.ndarray, " size"]) -> float:
     share = counts[counts > 0] / counts.sum()
     return float(np.exp(-np.sum(share * np.log(share))))
+
+
+def codes_in_use(bench: Bench) -> Group:
+    """Active units and the KL of each unit; whether the posterior has collapsed, in words."""
+    codes, method = bench.over(_codes), bench.method
+    dense = method.log_weight is not None and method.discrete is None
+
+    def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
+        found = []
+        for of in codes(models, bench.view(bench.split)):
+            statistics = units(of, method.standard_prior)
+            kl = None if statistics.kl is None else [float(value) for value in statistics.kl]
+            told = None if "kl" not in of else mean(of["kl"])
+            finite = all(np.isfinite(value).all() for value in of.values())
+            found.append(
+                {
+                    "active_units": statistics.active if dense else None,
+                    **({} if kl is None else {"kl_of_units": kl}),
+                    "notes": [diagnosis(statistics, told) if finite else NOT_FINITE],
+                }
+            )
+        return found
+
+    return measure
+
+
+def _codes(method: Any, variables: Any, keys: Any, batch: Batch, step: Any) -> dict[str, Any]:
+    """What `units` wants to know, and "kl", log q(z|x) - log p(z) at one code, where no unit has a KL of its own."""
+    for_kl, for_draws = random.split(keys)
+    of = {"z": method.embed(variables, batch)}
+    if method.log_weight is not None and not (method.standard_prior and method.posterior is not None):
+        weight = method.log_weight(variables, for_kl, batch)
+        of["kl"] = weight.posterior - weight.prior
+    if method.posterior is not None:
+        return of | method.posterior(variables, batch)._asdict()
+    if method.draw is None or method.discrete is not None:
+        return of
+
+    def drawn(number):
+        return method.draw(variables, random.numbered(for_draws, number), batch)
+
+    return of | {"draws": jnp.moveaxis(jax.lax.map(drawn, jnp.arange(DRAWS)), 0, 1)}
+
+
+def probes(bench: Bench) -> Group:
+    """What a linear probe and the nearest neighbours read off the codes: fitted to the training split."""
+    if bench.split == "train":
+        raise InputError("the probes of split train are fitted to it: expected validation or test")
+    train, test = (bench.view(split).spread(PROBED) for split in ("train", bench.split))
+    if min(train.labels.min(), test.labels.min()) < 0:
+        raise InputError(f"{bench.source.name} has no labels to probe the codes for")
+    if len(np.unique(train.labels)) < 2:
+        raise InputError(f"{bench.source.name} has one label alone: no classes to tell apart by the codes")
+
+    def embed(method, variables, keys, batch, step):
+        """Of a conditional method at no label: its code would else tell the label that it was told."""
+        untold = batch if method.given is None else batch._replace(label=jnp.full_like(batch.label, -1))
+        return method.embed(variables, untold)
+
+    codes = bench.over(embed)
+
+    def scores(fitted: np.ndarray, tried: np.ndarray) -> dict[str, Any]:
+        both = (fitted, train.labels), (tried, test.labels)
+        return linear_probe(*both) | nearest_neighbours(*both)
+
+    def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
+        notes = {} if bench.method.given is None else {"notes": ["codes of the encoder at no label"]}
+        return [if_finite(scores, *of) | notes for of in zip(codes(models, train), codes(models, test))]
+
+    return measure
+
+
+def codebook(bench: Bench) -> Group:
+    """How much of a finite latent space the split uses."""
+    if (discrete := bench.method.discrete) is None:
+        raise InputError(f"{bench.name} has no finite latent space: no codebook whose use could be counted")
+    codes = bench.over(lambda method, variables, keys, batch, step: method.discrete.encode(variables, batch))
+
+    def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
+        return [_use(of, discrete.size) for of in codes(models, bench.view(bench.split))]
+
+    return measure
+
+
+def _use(codes: np.ndarray, size: int) -> dict[str, Any]:
+    found = codebook_use(codes, size)
+    if codes.size >= ENOUGH * size:
+        return found
+    return found | {
+        "notes": [
+            f"{codes.size:,} codes tell little of a codebook of {size:,}: used evenly by chance they would be "
+            f"{found['codebook_use_expected']:.3f} of it, and a perplexity too is bounded by their number"
+        ]
+    }

@@ -11,13 +11,13 @@ from jaxtyping import Array, Float
 
 from jaxae import random
 from jaxae.errors import InputError
-from jaxae.evaluate.bench import Bench, Model
+from jaxae.evaluate.bench import Bench, Group, Model
+from jaxae.evaluate.means import mean, standard_error
 from jaxae.evaluate.measures import TOO_HIGH
 from jaxae.types import Batch, LogWeight, Method, Variables
 
 BLOCK = {"cpu": 1000}  # log weights at once: a CPU's cache holds these, and memory is bounded for any number of samples
 WIDE = 16_000  # the same for an accelerator
-Measure = Callable[[Sequence[Model]], list[dict[str, Any]]]
 
 
 def importance(method: Method, samples: int, block: int) -> Callable[[Variables, Array, Batch], dict[str, Array]]:
@@ -87,7 +87,7 @@ def _summary(sums: dict, k: int) -> dict[str, Float[Array, " batch"]]:
     }
 
 
-def likelihood(bench: Bench) -> Measure:
+def likelihood(bench: Bench) -> Group:
     """Means over the split in nats an example; null where a method has no density.
 
     elbo = -(reconstruction + kl); nll: importance-weighted with `samples` draws. *_mc_se is the standard error that
@@ -161,9 +161,8 @@ def _means(of: dict[str, np.ndarray], batches: int = 0) -> dict[str, float | Non
     found: dict[str, float | None] = {}
     for name, values in of.items():
         values = np.asarray(values, np.float64)
-        found[name] = float(values.mean())
-        alone = len(values) > 1 and len(np.unique(values)) > batches
-        found[f"{name}_data_se"] = float(values.std(ddof=1) / math.sqrt(len(values))) if alone else None
+        alone = len(np.unique(values)) > batches
+        found |= {name: mean(values), f"{name}_data_se": standard_error(values) if alone else None}
     return found
 
 

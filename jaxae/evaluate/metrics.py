@@ -5,31 +5,37 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from jaxae.errors import InputError, unknown
-from jaxae.evaluate import groups
-from jaxae.evaluate.bench import Bench, Model
-from jaxae.evaluate.likelihood import Measure, likelihood
+from jaxae.evaluate.annealed import annealing
+from jaxae.evaluate.bench import Bench, Group, Model
+from jaxae.evaluate.decomposition import decomposed
+from jaxae.evaluate.disentanglement import disentangled
+from jaxae.evaluate.latents import codebook, codes_in_use, probes
+from jaxae.evaluate.likelihood import likelihood
+from jaxae.evaluate.samples import sampled
 from jaxae.names import METRICS
 
-GROUPS: dict[str, Callable[[Bench], Measure]] = {
+GROUPS: dict[str, Callable[[Bench], Group]] = {
     "likelihood": likelihood,
-    "decomposition": groups.decomposed,
-    "ais": groups.annealing,
-    "latents": groups.codes_in_use,
-    "probes": groups.probes,
-    "codebook": groups.codebook,
-    "disentanglement": groups.disentangled,
-    "samples": groups.sampled,
+    "decomposition": decomposed,
+    "ais": annealing,
+    "latents": codes_in_use,
+    "probes": probes,
+    "codebook": codebook,
+    "disentanglement": disentangled,
+    "samples": sampled,
 }
+"""Each compiles once, whatever the number of models, and raises InputError, before anything is computed, where the
+method or the data lack what it needs."""
 
 
-def measures(names: Sequence[str], bench: Bench) -> Measure:
+def measures(names: Sequence[str], bench: Bench) -> Group:
     """models -> one dict a model, of all those groups' numbers and their "notes" and "settings" by group. A number that
     is not finite is None, and a note names it.
 
     names: of METRICS; "all" stands for those that the method and the data allow, and notes why the others are left out.
     Raises InputError for a name that is unknown, or a group asked for by name that is not possible.
     """
-    made: dict[str, Measure] = {}
+    made: dict[str, Group] = {}
     left_out: dict[str, str] = {}
     for name in METRICS if "all" in names else names:
         if name not in METRICS:

@@ -5,13 +5,22 @@ Every standard error is of the choice of examples, and is approximate: see the f
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jaxae.data.view import evenly
+from jaxae import random
+from jaxae.data import pixels
+from jaxae.data.view import View, evenly
 from jaxae.errors import InputError
+from jaxae.evaluate import features
+from jaxae.evaluate.bench import Bench, Group, Model
+from jaxae.evaluate.means import if_finite
 
 Points = Float[np.ndarray, "points features"]
 Reals = Float[np.ndarray, "real features"]
@@ -21,6 +30,9 @@ NEIGHBOURS = ("precision", "recall", "density", "coverage")
 CUTS = 4  # into halves
 K, K_DENSITY = 3, 5
 LEAST = 5 * (max(K, K_DENSITY) + 1)  # examples that the measures and their errors need
+DRAWN = 10_000  # samples that are judged, at most
+PIECE = 500  # samples at once
+COMPARED = "the decoder's means against the split's grey levels"
 CHUNK = 128  # rows of distances at once: 10,000 columns of them are 10 MB
 ROUNDING = 1e-12  # of the squared norms: squared distances that differ by less are equal
 
@@ -197,3 +209,40 @@ def _checked(real: np.ndarray, fake: np.ndarray, least: int) -> tuple[Reals, Fak
     if np.shape(real)[1] != np.shape(fake)[1]:
         raise InputError(f"real features {np.shape(real)}, fake {np.shape(fake)}: expected as many features of both")
     return np.asarray(real, np.float64), np.asarray(fake, np.float64)
+
+
+def sampled(bench: Bench) -> Group:
+    """Fréchet distance, precision, recall, density and coverage of draws from the prior, in a stated feature space."""
+    if bench.method.sample is None:
+        raise InputError(f"{bench.name} has no prior to draw samples from")
+    others = "test" if bench.split == "train" else "train"
+    count = min(DRAWN, len(bench.source.split(bench.split)))
+    if min(count, len(bench.source.split(others))) < LEAST:
+        raise InputError(f"{bench.source.name} has fewer than {LEAST} images a split: too few to judge samples by")
+    space = _space(bench)
+    index = jnp.arange(count, dtype=jnp.int32)
+    draw = bench.program(lambda method, variables, step, keys: method.sample(variables, keys))
+
+    def images(split: str) -> np.ndarray:
+        grey = View(bench.source.split(split), pixels.make("none", bench.source.decode), jax.random.key(0))
+        return grey.spread(count).map(lambda batch: space.of(batch.x))
+
+    def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
+        real, other = images(bench.split), images(others)
+        key, made = random.stream(jax.random.key(bench.settings.seed), "sample"), []
+        for start in range(0, count, PIECE):
+            keys = random.example_keys(jax.random.clone(key), 0, index[start : start + PIECE])
+            made.append([np.asarray(space.of(drawn)) for drawn in draw(models, keys)])
+        settings = {"feature_space": space.space, "drawn": count, "images": COMPARED}
+        each = (np.concatenate(of) for of in zip(*made))
+        scores = partial(sample_scores, real, other=other)
+        return [if_finite(scores, of) | {"settings": settings} for of in each]
+
+    return measure
+
+
+def _space(bench: Bench) -> features.Features:
+    wanted = bench.settings.features
+    if wanted == "classifier":
+        return features.classifier(bench.source)
+    return features.pixels() if wanted == "pixels" else features.own(wanted)

@@ -16,6 +16,7 @@ from jaxae import files, random
 from jaxae.artifacts import pieces
 from jaxae.digest import digest
 from jaxae.errors import InputError
+from jaxae.evaluate.means import mean, standard_error
 from jaxae.progress import Progress
 from jaxae.run import Trained
 from jaxae.samplers.codes import Space
@@ -74,9 +75,9 @@ def _fit(
 
     of_codes = pieces.by_pieces(log_prob, np.arange(len(codes.test), dtype=np.int32))
     name = "log_likelihood_bound" if density.bound else "log_likelihood"
-    measures = {name: float(np.mean(of_codes, dtype=np.float64))}
-    if len(of_codes) > 1:
-        measures[f"{name}_se"] = float(np.std(of_codes, ddof=1, dtype=np.float64) / np.sqrt(len(of_codes)))
+    measures = {name: mean(of_codes)}
+    if (se := standard_error(of_codes)) is not None:
+        measures[f"{name}_se"] = se
     if np.issubdtype(codes.test.dtype, np.integer):
         measures["nats_per_code"] = -measures[name] / codes.test.shape[1]
     _keep(file, model, measures)

@@ -16,7 +16,7 @@ from jaxae.data import pixels
 from jaxae.data.source import Source, Split
 from jaxae.data.view import View
 from jaxae.errors import InputError
-from jaxae.evaluate import groups, metrics
+from jaxae.evaluate import latents, metrics
 from jaxae.evaluate.bench import Bench, Model, Settings
 from jaxae.methods.svae import direction
 from jaxae.names import METRICS
@@ -235,7 +235,7 @@ def test_a_posterior_that_is_its_prior_has_collapsed_whatever_its_form():
 def test_a_probe_reads_no_label_that_the_encoder_was_told(monkeypatch):
     of = bench("cvae")
     model, seen = models(of, 1)[0], []
-    monkeypatch.setattr(groups.latents, "linear_probe", lambda train, test: seen.append(test[0]) or {})
+    monkeypatch.setattr(latents, "linear_probe", lambda train, test: seen.append(test[0]) or {})
     found = metrics.measures(["probes"], of)([model])[0]
     none = jnp.full(25, -1, jnp.int32)
     untold = of.view("test").map(lambda batch: of.method.embed(model.variables, batch._replace(label=none)))
