@@ -1,12 +1,14 @@
 """What a run is, as one frozen record with validation. Imports no jax, so `--help` and a bad flag answer at once."""
 
 import dataclasses
+import functools
 import hashlib
+import inspect
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from jaxae import methods, names, own, schedules, values
 from jaxae.errors import InputError, unknown
@@ -22,6 +24,44 @@ def _field(default: Any, section: str, help: str, **rules: Any) -> Any:
     return field(default=default, metadata=metadata)
 
 
+Named = TypeVar("Named")
+
+
+def _told(cls: type[Named]) -> type[Named]:
+    """Tells of its fields: in its documentation, and where it is made with a name that is none of them."""
+    known, init = {f.name: f for f in fields(cls)}, cls.__init__  # type: ignore[arg-type]
+
+    @functools.wraps(init)
+    def checked(self: Named, **given: Any) -> None:
+        for name in given:
+            if name not in known:
+                raise _no_field(name, given, list(known))
+        init(self, **given)
+
+    cls.__init__ = checked  # type: ignore[method-assign, assignment]
+    about = [inspect.cleandoc(cls.__doc__ or ""), "", *map(_line, known.values())]
+    cls.__doc__ = "\n".join(about)
+    return cls
+
+
+def _line(spec: dataclasses.Field) -> str:
+    default = {} if spec.default is dataclasses.MISSING else spec.default
+    choices = ", ".join(spec.metadata.get("choices", ()))
+    return f"{spec.name} = {default!r}: {spec.metadata['help']}{choices and ': '}{choices}"
+
+
+def _no_field(name: str, given: Mapping[str, Any], known: list[str]) -> InputError:
+    method = given.get("method", "vae")
+    entry = methods.entry(method) if isinstance(method, str) else None
+    own = [h.name for h in entry.hyperparameters] if entry else []
+    if entry and name in own:
+        value = values.said(given[name])
+        where = f'hyperparameters={{"{name}": {value}}}'
+        return InputError(f"{name} {value}: a hyperparameter of {entry.name}: expected {where}")
+    return unknown("field of a Config", name, [*known, *own])
+
+
+@_told
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """A run. None stands for what suits the method, the network or the optimiser; `resolved` fills it in.
@@ -90,7 +130,7 @@ class Config:
             if name not in known:
                 raise unknown(f"hyperparameter of {entry.name}", name, known)
         given = {n: values.hyperparameter(known[n], v) for n, v in self.hyperparameters.items()}
-        object.__setattr__(self, "hyperparameters", given)
+        object.__setattr__(self, "hyperparameters", values.Frozen(given))
         if self.weight_decay and self.optimizer not in names.DECAYING:
             decaying = ", ".join(names.DECAYING)
             raise InputError(f"weight_decay {self.weight_decay}: {self.optimizer} has none: expected one of {decaying}")
@@ -169,7 +209,7 @@ class Config:
         return dataclasses.replace(self, **filled, hyperparameters={**defaults_of, **self.hyperparameters})
 
     def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        return dataclasses.asdict(self) | {"hyperparameters": dict(self.hyperparameters)}
 
     def result(self) -> dict[str, Any]:
         """What decides the result: everything but the free fields, and of the user's own files their names alone: what

@@ -4,22 +4,28 @@ import dataclasses
 import math
 import os
 import struct
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jaxae import home, methods, names, own, schedules
 from jaxae.errors import InputError, unknown
 
+LONGEST = 80  # characters that a message says of a value
+
 
 def field(spec: dataclasses.Field, value: Any) -> Any:
     rules, value = spec.metadata, plain(value)
-    flag = f"{spec.name} {value!r}"
+    flag = f"{spec.name} {said(value)}"
     if value is None and "None" in str(spec.type):
         return None
     if spec.name == "method":
-        value = own.absolute(value) if own.is_own(str(value)) else value
-        methods.entry(value)
-    if spec.name == "data" and isinstance(value, str) and names.is_path(value):
-        value = os.path.abspath(home.expanded(value))  # a run is read from other folders than it was begun in
+        return _method(flag, value)
+    if spec.name == "data":
+        value = _data(flag, value)
+    if spec.name == "hyperparameters" and not isinstance(value, Mapping):
+        raise InputError(f'{flag}: expected them by name, such as {{"beta": 4.0}}')
+    if getattr(value, "ndim", 0):
+        raise InputError(f"{flag}: expected one value")
     if choices := rules.get("choices"):
         if value not in choices:
             raise unknown(spec.name, value, choices)
@@ -32,9 +38,58 @@ def field(spec: dataclasses.Field, value: Any) -> Any:
     return value
 
 
+class Frozen(Mapping[str, Any]):
+    """A dict that does not change, and so has a hash."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = dict(values)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._values.items()))
+
+    def __repr__(self) -> str:
+        return repr(self._values)
+
+
 def plain(value: Any) -> Any:
     """A NumPy number as Python's."""
     return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
+
+
+def said(value: Any) -> str:
+    """A value in a message: on one line, and of an array its shape alone."""
+    if getattr(value, "ndim", 0):
+        return f"({type(value).__name__} of shape {tuple(value.shape)})"
+    text = repr(value) if isinstance(value, str) else " ".join(repr(value).split())
+    return text if isinstance(value, str) or len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
+def _method(flag: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise InputError(f"{flag}: expected a name from `jaxae methods`, or your own function as path/to/mine.py:mine")
+    value = own.absolute(value) if own.is_own(value) else value
+    methods.entry(value)
+    return value
+
+
+def _data(flag: str, value: Any) -> str:
+    """A path from the root: a run is read from other folders than it was begun in."""
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(path, str):
+        how = 'save arrays first: np.savez("mine.npz", x=x), then data="mine.npz"'
+        raise InputError(f"{flag}: expected a name from `jaxae data list`, a file or a folder: {how}")
+    return os.path.abspath(home.expanded(path)) if path is not value or names.is_path(path) else path
 
 
 def _ranged(flag: str, value: Any, spec: dataclasses.Field) -> Any:
@@ -96,7 +151,7 @@ def _duration(name: str, value: Any) -> int | str:
 def _schedule(name: str, value: Any) -> float | str:
     value = _number(value)
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise InputError(f"{name} {value!r}: expected a number or a schedule such as linear(0, 1, 20e)")
+        raise InputError(f"{name} {said(value)}: expected a number or a schedule such as linear(0, 1, 20e)")
     try:
         schedules.check(value)
     except InputError as error:
@@ -118,7 +173,7 @@ def hyperparameter(spec: methods.Hyperparameter, value: Any) -> Any:
     if kind is bool and str(value).lower() in ("true", "false"):
         value = str(value).lower() == "true"
     if type(value) is not kind:
-        raise InputError(f"{spec.name} {value!r}: expected {kind.__name__}, as in the default {spec.default!r}")
+        raise InputError(f"{spec.name} {said(value)}: expected {kind.__name__}, as in the default {spec.default!r}")
     if kind is float and not math.isfinite(value):
         raise InputError(f"{spec.name} {value!r}: expected a finite number")
     return value

@@ -1,9 +1,12 @@
 """A Config holds only what can be run; its identity is its result; its command leads back to it."""
 
+import copy
 import dataclasses
+import inspect
 import json
 import math
 import os
+import pickle
 import shlex
 import subprocess
 import sys
@@ -206,9 +209,78 @@ def test_combinations_that_cannot_work(values, message):
         Config(**values)
 
 
+def mine(net): ...
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"method": mine}, r"method <function mine at \w+>: expected .*path/to/mine.py:mine"),
+        ({"method": None}, "method None: expected .*path/to/mine.py:mine"),
+        ({"method": 3}, "method 3: expected .*path/to/mine.py:mine"),
+        ({"data": np.zeros((50, 28, 28))}, r"data \(ndarray of shape \(50, 28, 28\)\): .*np.savez\("),
+        ({"data": [[0.0] * 99] * 99}, r'data \[\[0.0, .{,80}\.\.\.: .*then data="mine.npz"'),
+        ({"latent": np.zeros(300)}, r"latent \(ndarray of shape \(300,\)\): expected one value"),
+        ({"network": np.zeros((9, 99))}, "network .*: expected one value"),
+        ({"hyperparameters": {"beta": np.zeros((9, 99))}}, "beta .*: expected a number or a schedule"),
+        ({"method": "iwae", "hyperparameters": {"k": np.zeros((9, 99))}}, "k .*: expected int"),
+        ({"hyperparameters": None}, 'hyperparameters None: expected them by name, such as {"beta": 4.0}'),
+        ({"beta": 4}, r'beta 4: a hyperparameter of vae: expected hyperparameters=\{"beta": 4\}'),
+        ({"bta": 4}, "unknown field of a Config 'bta': did you mean 'beta'"),
+        ({"batchsize": 4}, "unknown field of a Config 'batchsize': did you mean 'batch_size'"),
+        ({"method": mine, "beta": 4}, "unknown field of a Config 'beta'"),
+        ({"method": "ae", "beta": 4}, "unknown field of a Config 'beta'"),
+    ],
+)
+def test_what_a_notebook_gets_wrong_is_one_line(values, message):
+    with pytest.raises(InputError, match=message) as caught:
+        Config(**values)
+    assert "\n" not in str(caught.value)
+
+
+def test_data_may_be_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert Config(data=Path("x.npz")) == Config(data="x.npz")
+    assert Config(data=Path("mnist")) == Config(data=f"{tmp_path}/mnist"), "a path is no name of a data set"
+
+
+def test_help_says_of_each_field_what_it_is():
+    said = inspect.getdoc(Config)
+    for spec in dataclasses.fields(Config):
+        assert f"\n{spec.name} = " in said and spec.metadata["help"] in said
+    assert "network = None: encoder and decoder: linear, mlp," in said
+    assert "latent: int = 16" in str(inspect.signature(Config))
+
+
 def test_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config().seed = 1
+    config = Config(hyperparameters={"beta": 4.0})
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        config.hyperparameters["beta"] = "junk"
+    given = {"beta": 4.0}
+    config = Config(hyperparameters=given)
+    given["beta"] = "junk"
+    config.to_dict()["hyperparameters"]["beta"] = "junk"
+    assert config == Config(hyperparameters={"beta": 4})
+
+
+def test_equal_configs_have_one_hash():
+    one, same, other = (Config(hyperparameters={"beta": beta}) for beta in (4, 4.0, 5.0))
+    assert hash(one) == hash(same) and {one, same, other} == {one, other}
+    own = {"k": 3, "estimator": "stl"}
+    iwae, turned = (Config(method="iwae", hyperparameters=dict(items)) for items in (own.items(), [*own.items()][::-1]))
+    assert iwae == turned and hash(iwae) == hash(turned)
+
+
+@pytest.mark.parametrize(
+    "again", [copy.copy, copy.deepcopy, dataclasses.replace, lambda config: pickle.loads(pickle.dumps(config))]
+)
+def test_a_copy_is_the_same_config(again):
+    config = Config(hyperparameters={"beta": "linear(0, 1, 20e)"}, latent=2)
+    found = again(config)
+    assert found == config and hash(found) == hash(config) and found.identity() == config.identity()
+    assert repr(found) == repr(config) and "hyperparameters={'beta': 'linear(0, 1, 20e)'}" in repr(found)
 
 
 @pytest.mark.parametrize("name", OTHER)
