@@ -6,15 +6,15 @@ import difflib
 import itertools
 import re
 import typing
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
 from jaxae import methods
 from jaxae.config import Config
 from jaxae.errors import InputError, known, unknown
-from jaxae.values import plain
+from jaxae.values import Frozen, plain, said
 
 MOST = 100_000  # members: more are a slip of the keyboard
 LANES = ("auto", "map", "vmap")
@@ -36,13 +36,16 @@ class Plan:
     """
 
     base: Config
-    seeds: tuple[int, ...]
-    grid: Mapping[str, tuple[Any, ...]]
+    seeds: Sequence[int]
+    grid: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     shared_batches: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "seeds", tuple(map(plain, self.seeds)))
-        object.__setattr__(self, "grid", {axis: tuple(map(plain, values)) for axis, values in self.grid.items()})
+        if not isinstance(self.grid, Mapping):
+            raise InputError(f'grid {said(self.grid)}: expected values by name, such as {{"beta": (1.0, 4.0)}}')
+        axes = {axis: _several(f"grid {axis}", values) for axis, values in self.grid.items()}
+        object.__setattr__(self, "seeds", _several("seeds", self.seeds))
+        object.__setattr__(self, "grid", Frozen(axes))
         count = len(self.seeds)
         for axis, values in self.grid.items():
             _may_be_an_axis(axis)
@@ -117,6 +120,13 @@ class How:
             raise InputError("lanes vmap: --exact takes members one after the other: leave --lanes out")
 
 
+def _several(what: str, values: Any) -> tuple[Any, ...]:
+    """The values of a list, a range, an array: of what holds several, and no text."""
+    if isinstance(values, str | Mapping) or not isinstance(values, Iterable) or getattr(values, "ndim", 1) != 1:
+        raise InputError(f"{what} {said(values)}: expected a tuple, a list, a range or an array of values")
+    return tuple(map(plain, values))
+
+
 _FIELDS = {f.name: f for f in fields(Config) if f.name != "hyperparameters"}
 
 
@@ -179,14 +189,14 @@ OF_ALL = {"seed": "--seeds", "order_seed": "--shared-batches", "devices": "--mes
 def _may_be_an_axis(name: str) -> None:
     if name in OF_ALL:
         raise InputError(f"grid {name}: no axis: see {OF_ALL[name]}")
+    if name in _FIELDS and _FIELDS[name].metadata.get("free"):
+        raise InputError(f"grid {name}: it changes no result: expected what does, such as beta or latent")
 
 
 def _values(name: str, parts: list[str], base: Config, axes: Mapping[str, list[str]]) -> list[Any]:
     _may_be_an_axis(name)
     used = axes.get("method", [base.method])
     if name in _FIELDS:
-        if _FIELDS[name].metadata.get("free"):
-            raise InputError(f"grid {name}: it changes no result: expected what does, such as beta or latent")
         values = [_typed(name, part) for part in parts]
     else:
         for method in used:

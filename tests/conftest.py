@@ -21,9 +21,9 @@ jax.config.update("jax_num_cpu_devices", DEVICES)
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# Every annotated shape is checked as a test passes it; an int may stand for a float. Config refuses wrong
-# types itself, in one line, which is what the tests of it are about.
-MODULES = {path.stem for path in (Path(__file__).parents[1] / "jaxae").iterdir()} - {"config", "__init__"}
+# Every annotated shape is checked as a test passes it; an int may stand for a float. Config and Plan refuse wrong
+# types themselves, in one line, which is what the tests of them are about.
+MODULES = {path.stem for path in (Path(__file__).parents[1] / "jaxae").iterdir()} - {"config", "plan", "__init__"}
 CHECKED = [f"jaxae.{name}" for name in MODULES]
 install_import_hook(CHECKED, "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 

@@ -3,6 +3,7 @@
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from jaxae import command
@@ -149,6 +150,44 @@ def test_refused_plans():
         Plan(Config(wandb="project"), (0,), {})
     with pytest.raises(InputError, match="members: expected at most"):
         Plan(BASE, tuple(range(1001)), {"beta": tuple(float(i) for i in range(100))})
+
+
+@pytest.mark.parametrize(
+    ("seeds", "grid", "message"),
+    [
+        ((0,), {"log_every": (4, 5)}, "grid log_every: it changes no result: expected what does"),
+        ((0,), {"network": "conv"}, "grid network 'conv': expected a tuple, a list"),
+        ((0,), {"beta": 4.0}, "grid beta 4.0: expected a tuple, a list"),
+        ((0,), {"beta": np.ones((9, 99))}, r"grid beta \(ndarray of shape \(9, 99\)\): expected a tuple"),
+        ((0,), ["beta"], r"grid \['beta'\]: expected values by name, such as {\"beta\": \(1.0, 4.0\)}"),
+        ((0,), None, "grid None: expected values by name"),
+        (3, {}, "seeds 3: expected a tuple, a list, a range or an array"),
+        ("0:4", {}, "seeds '0:4': expected a tuple"),
+        (None, {}, "seeds None: expected a tuple"),
+        ((0.5,), {}, "seed 0.5: expected a whole number"),
+        ((0,), {"bta": (1, 2)}, "unknown hyperparameter of vae 'bta': did you mean 'beta'"),
+    ],
+)
+def test_what_a_notebook_gets_wrong_is_one_line(seeds, grid, message):
+    with pytest.raises(InputError, match=message) as caught:
+        Plan(BASE, seeds, grid)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "given", [[0, 1], range(2), np.arange(2), (np.int64(0), 1)], ids=lambda given: str(type(given))
+)
+def test_seeds_and_values_come_in_whatever_holds_several(given):
+    plan = Plan(BASE, given)
+    assert plan == Plan(BASE, (0, 1), {}) and {type(seed) for seed in plan.seeds} == {int}
+    assert Plan(BASE, (0,), {"beta": given}).members == Plan(BASE, (0,), {"beta": (0, 1)}).members
+
+
+def test_a_plan_does_not_change():
+    plan = Plan(BASE, (0,), {"beta": (1.0, 4.0)})
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        plan.grid["beta"] = (2.0,)
+    assert hash(plan) == hash(Plan(BASE, [0], {"beta": [1.0, 4.0]}))
 
 
 @pytest.mark.parametrize("value", [1.0, 0.001, 3e-4, 1e-30, 0.1 + 0.2, 1e22, 4, "conv"])
