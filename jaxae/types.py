@@ -4,6 +4,11 @@ Shapes: an image batch is [batch, height, width, channels] with pixels in [0, 1]
 Units: every log-probability, KL and loss is in nats an example: summed over pixels and latents, never averaged.
 """
 
+import ast
+import contextlib
+import inspect
+import itertools
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -190,3 +195,18 @@ class TrainState(NamedTuple):
     step: Int[Array, ""]
     variables: Variables
     opt_state: PyTree
+
+
+def _document() -> None:
+    """The text under a field, or else its annotation, becomes what `help` says of it."""
+    for of in ast.parse(inspect.getsource(sys.modules[__name__])).body:
+        if isinstance(of, ast.ClassDef):
+            for node, below in itertools.pairwise([*of.body, ast.Pass()]):
+                if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                    text = getattr(getattr(below, "value", None), "value", None)
+                    text = text if isinstance(text, str) else ast.unparse(node.annotation)
+                    getattr(globals()[of.name], node.target.id).__doc__ = text
+
+
+with contextlib.suppress(OSError, TypeError):  # where there is no source
+    _document()

@@ -1,5 +1,7 @@
 """What a notebook meets first: the names under `jaxae`, and what Python says of its types."""
 
+import ast
+import inspect
 import subprocess
 import sys
 from types import ModuleType
@@ -7,7 +9,7 @@ from types import ModuleType
 import pytest
 
 import jaxae
-from jaxae import data, sweep
+from jaxae import data, sweep, types
 
 NAMES = ("Config", "Diverged", "InputError", "Interrupted")
 
@@ -38,3 +40,23 @@ def test_a_package_that_imports_late_shows_what_it_will_have(package):
 def test_what_is_no_name_of_the_package_is_an_attribute_error():
     with pytest.raises(AttributeError, match="module 'jaxae' has no attribute 'rum'"):
         jaxae.rum  # noqa: B018
+
+
+OF_TYPES = [getattr(types, node.name) for node in ast.parse(inspect.getsource(types)).body if hasattr(node, "bases")]
+
+
+@pytest.mark.parametrize("of", OF_TYPES, ids=lambda of: of.__name__)
+def test_help_says_of_each_field_of_a_type_what_it_is(of):
+    assert of._fields
+    assert not [name for name in of._fields if "Alias for field" in getattr(of, name).__doc__]
+
+
+def test_help_shows_the_text_under_a_field_or_else_its_type():
+    assert types.Method.init.__doc__ == "(key, batch) -> Variables"
+    assert types.Net.decoder.__doc__ == "A module z -> out [batch, height, width, channels]."
+    assert (types.Batch.x.__doc__, types.Net.latent.__doc__) == ("Images", "int")
+
+
+def test_a_source_is_shown_on_one_line_without_its_pixels(digits):
+    assert repr(digits.test) == "Split(rows=uint8[360, 8, 8, 1], labels=int32[360])"
+    assert "\n" not in repr(digits) and "train=Split(rows=uint8[1257, 8, 8, 1]," in repr(digits)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 
 import numpy as np
@@ -27,6 +27,11 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def __repr__(self) -> str:
+        """One line: of each array its dtype and shape."""
+        arrays = {f.name: array for f in fields(self) if (array := getattr(self, f.name)) is not None}
+        return f"Split({', '.join(f'{name}={a.dtype}{list(a.shape)}' for name, a in arrays.items())})"
 
     @cached_property
     def digest(self) -> str:
