@@ -95,7 +95,7 @@ def _first(key: Array, z: Float[Array, "vectors dim"], stages: int, codes: int) 
     books, left = [], z
     for stage in range(stages):
         mean, sd = (jnp.broadcast_to(of(left, axis=0), (codes, z.shape[1])) for of in (jnp.mean, jnp.std))
-        books.append(mean + sd * jax.random.normal(jax.random.fold_in(key, stage), mean.shape))
+        books.append(mean + sd * jax.random.normal(jax.random.fold_in(key, stage), mean.shape, mean.dtype))
         left = left - quantize.lookup(books[-1], quantize.nearest(left, books[-1]))
     return jnp.stack(books)
 

@@ -7,6 +7,7 @@ import zlib
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from jaxae.types import Keys
@@ -35,13 +36,13 @@ def numbered(keys: Keys, number: int | Int[Array, ""]) -> Keys:
 
 
 def normal(keys: Keys, shape: tuple[int, ...]) -> Float[Array, "batch *shape"]:
-    """Standard normal noise, [batch, *shape], each row from its own key."""
-    return jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
+    """Standard normal noise, [batch, *shape], each row from its own key: in single precision, under x64 too."""
+    return jax.vmap(lambda key: jax.random.normal(key, shape, jnp.float32))(keys)
 
 
 def uniform(keys: Keys, shape: tuple[int, ...]) -> Float[Array, "batch *shape"]:
-    """Uniform noise in [0, 1), [batch, *shape], each row from its own key."""
-    return jax.vmap(lambda key: jax.random.uniform(key, shape))(keys)
+    """Uniform noise in [0, 1), [batch, *shape], each row from its own key: in single precision too."""
+    return jax.vmap(lambda key: jax.random.uniform(key, shape, jnp.float32))(keys)
 
 
 def is_key(of: Any) -> bool:

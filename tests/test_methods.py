@@ -223,6 +223,21 @@ def test_loss_falls_and_every_parameter_moves(name):
     assert losses[-10:].mean() < losses[middle - 5 : middle + 5].mean()
 
 
+@pytest.mark.parametrize("name", [*ENTRIES, "contractive_ae probes", "rae_gp probes"])
+def test_a_step_can_follow_another_under_x64(name):
+    name, *own = name.split()
+    with jax.enable_x64(True):
+        of, tx = small.method(name, "bernoulli", LATENT, SHAPE, **dict.fromkeys(own, 2)), optax.adam(1e-3)
+        step, like = make_train_step(of, tx), small.batch(N, SHAPE)
+
+        def two(key):
+            start = of.init(key, like)
+            state = TrainState(jnp.zeros((), jnp.int32), start, tx.init(start.params))
+            return jax.lax.scan(lambda state, _: step(key, state, like), state, None, length=2)
+
+        jax.eval_shape(two, KEY)
+
+
 @every
 def test_metrics_are_nats_of_each_example(name):
     for value in of(name)["loss"].values():

@@ -51,7 +51,7 @@ def contractive_ae(net: Net, *, weight: Weight = 0.1, probes: int = 0) -> Method
 def pulled(f: Callable[[Images], Array], x: Images) -> Float[Array, " batch"]:
     """|df/dx|_F^2 an example, of an f of one row each with few outputs: one reverse pass an output."""
     z, back = jax.vjp(f, x)
-    rows = jax.vmap(lambda unit: back(jnp.broadcast_to(unit[None], z.shape))[0])(jnp.eye(z.shape[-1]))
+    rows = jax.vmap(lambda unit: back(jnp.broadcast_to(unit[None], z.shape))[0])(jnp.eye(z.shape[-1], dtype=z.dtype))
     return jnp.sum(jnp.square(rows), axis=(0, *range(2, rows.ndim)))
 
 

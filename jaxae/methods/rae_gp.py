@@ -31,7 +31,7 @@ def rae_gp(net: Net, *, beta: Weight = 0.1, weight: Weight = 0.1, probes: int = 
         if probes:
             directions = jnp.moveaxis(random.normal(keys, (probes, net.latent)), 1, 0)
         else:
-            directions = jnp.broadcast_to(jnp.eye(net.latent)[:, None], (net.latent, *z.shape))
+            directions = jnp.broadcast_to(jnp.eye(net.latent, dtype=z.dtype)[:, None], (net.latent, *z.shape))
         held = frozen(variables, "likelihood")  # whose scale is none of the Jacobian's business
         return pushed(lambda z: parts.decode(held, z), z, directions) / (2 * max(1, probes))
 
