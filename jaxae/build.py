@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxae import data, fits, likelihoods, methods, networks, own, schedules
+from jaxae import data, fits, likelihoods, methods, networks, optim, schedules
 from jaxae.config import Config
 from jaxae.data import pixels
 from jaxae.data.source import Source, Split
@@ -36,6 +36,7 @@ def build(config: Config, net: Net | None = None, source: Source | None = None) 
         config=config,
         entry=entry,
         factory=methods.factory(config.method),
+        update=optim.find(config.optimizer),
         source=source,
         net=_informed(net or _network(config, source), source),
         pixels=pixels.make(config.binarize, source.decode),
@@ -43,10 +44,11 @@ def build(config: Config, net: Net | None = None, source: Source | None = None) 
         total=total,
         epoch=epoch,
         key=jax.random.key(config.seed),
+        code=config.code(),
         own_net=net is not None,
     )
     fits.check_weights(setup)
-    if net is not None or own.is_own(config.method):
+    if net is not None or config.own_functions():
         fits.check_parts(setup)
     if setup.method.given is not None:
         fits.check_labels(setup)
@@ -82,7 +84,7 @@ def of_source(config: Config, source: Source | None) -> Config:
 
 def _network(config: Config, source: Source) -> Net:
     assert config.network and config.likelihood and config.binarize  # resolved
-    return networks.make(
+    net = networks.make(
         config.network,
         source.shape,
         config.latent,
@@ -93,6 +95,8 @@ def _network(config: Config, source: Source) -> Net:
         activation=config.activation,
         dtype=jnp.dtype(config.dtype),
     )
+    fits.check_net(net)
+    return net
 
 
 def _informed(net: Net, source: Source) -> Net:

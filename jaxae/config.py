@@ -17,7 +17,8 @@ from jaxae.networks import catalogue
 
 def _field(default: Any, section: str, help: str, **rules: Any) -> Any:
     """A config field. Rules: choices; low and high (allowed), above and below (not); duration; schedule; free (it
-    changes no bit of the result, or only rounding, so a resumed run may change it)."""
+    changes no bit of the result, or only rounding, so a resumed run may change it); own (the form of a function of the
+    user's own, FILE.py:NAME, that may stand there)."""
     metadata = {"section": section, "help": help, **rules}
     if isinstance(default, dict):
         return field(default_factory=dict, metadata=metadata)
@@ -46,8 +47,13 @@ def _told(cls: type[Named]) -> type[Named]:
 
 def _line(spec: dataclasses.Field) -> str:
     default = {} if spec.default is dataclasses.MISSING else spec.default
-    choices = ", ".join(spec.metadata.get("choices", ()))
-    return f"{spec.name} = {default!r}: {spec.metadata['help']}{choices and ': '}{choices}"
+    return f"{spec.name} = {default!r}: {about(spec)}"
+
+
+def about(spec: dataclasses.Field) -> str:
+    """What a field is, with its choices."""
+    choices, own = ", ".join(spec.metadata.get("choices", ())), spec.metadata.get("own")
+    return f"{spec.metadata['help']}{choices and ': '}{choices}{', or your own FILE.py:NAME' if own else ''}"
 
 
 def _no_field(name: str, given: Mapping[str, Any], known: list[str]) -> InputError:
@@ -73,7 +79,9 @@ class Config:
     method: str = _field("vae", "model", "the autoencoder: see `jaxae methods`")
     hyperparameters: Mapping[str, Any] = _field({}, "model", "the method's own, by name")
     latent: int = _field(16, "model", "size of the latent space", low=1)
-    network: str | None = _field(None, "model", "encoder and decoder", choices=tuple(catalogue.NETWORKS))
+    network: str | None = _field(
+        None, "model", "encoder and decoder", choices=tuple(catalogue.NETWORKS), own=names.OWN_NETWORK
+    )
     width: int | None = _field(None, "model", "units or channels of a hidden layer", low=1)
     depth: int | None = _field(None, "model", "hidden layers or blocks on each side", low=1)
     activation: str | None = _field(None, "model", "activation", choices=tuple(catalogue.ACTIVATIONS))
@@ -89,7 +97,7 @@ class Config:
     batch_size: int = _field(128, "training", "examples in a (global) batch", low=1)
     seed: int = _field(0, "training", "of initialisation, noise and data order", low=0, high=2**32 - 1)
     order_seed: int | None = _field(None, "training", "of the data order alone [--seed]", low=0, high=2**32 - 1)
-    optimizer: str = _field("adam", "training", "update rule", choices=names.OPTIMIZERS)
+    optimizer: str = _field("adam", "training", "update rule", choices=names.OPTIMIZERS, own=names.OWN_RULE)
     learning_rate: float | str = _field(1e-3, "training", "a number or a schedule", schedule=True)
     weight_decay: float = _field(0.0, "training", "of adamw, lion, lamb and muon", low=0)
     b1: float | None = _field(
@@ -131,12 +139,7 @@ class Config:
                 raise unknown(f"hyperparameter of {entry.name}", name, known)
         given = {n: values.hyperparameter(known[n], v) for n, v in self.hyperparameters.items()}
         object.__setattr__(self, "hyperparameters", values.Frozen(given))
-        if self.weight_decay and self.optimizer not in names.DECAYING:
-            decaying = ", ".join(names.DECAYING)
-            raise InputError(f"weight_decay {self.weight_decay}: {self.optimizer} has none: expected one of {decaying}")
-        for name in names.UNUSED.get(self.optimizer, ()):
-            if (given := getattr(self, name)) not in (None, names.MOMENTS[self.optimizer].get(name, Config.eps)):
-                raise InputError(f"{name} {given}: {self.optimizer} has none: leave it out")
+        self._check_rule()
         if (self.network or methods.entry(self.method).defaults["network"]) == "linear":
             for name in ("width", "depth", "activation"):
                 if (given := getattr(self, name)) is not None:
@@ -159,6 +162,23 @@ class Config:
                 f"moves {entry.moves}: leave it out"
             )
         self._check_devices()
+
+    def _check_rule(self) -> None:
+        """What is set of the update rule, it has."""
+        if own.is_own(self.optimizer):
+            taken = own.keywords(self.optimizer, names.OWN_RULE)
+            rule, without = own.short(self.optimizer), [name for name in names.OF_RULES if name not in taken]
+            if strange := [name for name in taken if name not in names.OF_RULES]:
+                raise InputError(f"{rule}: keyword {strange[0]}: expected of {', '.join(names.OF_RULES)}, if any")
+        else:
+            rule, without = self.optimizer, list(names.UNUSED.get(self.optimizer, ()))
+            if self.weight_decay and rule not in names.DECAYING:
+                known = ", ".join(names.DECAYING)
+                raise InputError(f"weight_decay {self.weight_decay}: {rule} has none: expected one of {known}")
+        for name in without:
+            usual = names.MOMENTS.get(rule, {}).get(name, getattr(Config, name))
+            if (given := getattr(self, name)) not in (None, usual):
+                raise InputError(f"{name} {given}: {rule} has none: leave it out")
 
     def _check_devices(self) -> None:
         if self.parallel == "none" and self.devices > 1:
@@ -196,17 +216,31 @@ class Config:
         entry = methods.entry(self.method)
         filled = {k: v for k, v in entry.defaults.items() if getattr(self, k) is None}
         network = self.network or filled["network"]
-        defaults = catalogue.NETWORKS[network]
+        defaults = catalogue.defaults(network)
         for name in ("width", "depth", "activation"):
             if getattr(self, name) is None:
                 filled[name] = getattr(defaults, name)
         if self.binarize is None and (self.likelihood or filled["likelihood"]) != "bernoulli":
             filled["binarize"] = "none"
-        filled |= {k: v for k, v in names.MOMENTS[self.optimizer].items() if getattr(self, k) is None}
+        filled |= {k: v for k, v in names.MOMENTS.get(self.optimizer, {}).items() if getattr(self, k) is None}
         if self.exact and self.shards is None:
             filled["shards"] = default_shards(self.batch_size)
         defaults_of = {h.name: h.default for h in entry.hyperparameters}
         return dataclasses.replace(self, **filled, hyperparameters={**defaults_of, **self.hyperparameters})
+
+    def own_functions(self) -> dict[str, str]:
+        """The fields that name a function of the user's own, with its name."""
+        found = {name: getattr(self, name) for name in OWN}
+        return {name: value for name, value in found.items() if value and own.is_own(value)}
+
+    def code(self) -> dict[str, str]:
+        """The SHA-256 of the files that they are in, as FIELD_sha256."""
+        return {f"{field}_sha256": own.sha256(name) for field, name in self.own_functions().items()}
+
+    def allow_own(self) -> None:
+        """Its user has named it: the files of their own may run from now on, also where a folder names them."""
+        for name in self.own_functions().values():
+            own.allow(own.split(name)[0])
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self) | {"hyperparameters": dict(self.hyperparameters)}
@@ -223,7 +257,7 @@ class Config:
             free.add("scale")
         deciding = {k: v for k, v in self.resolved().to_dict().items() if k not in free}
         data = os.path.basename(self.data) if names.is_path(self.data) else self.data
-        return deciding | {"method": own.short(self.method), "data": data}
+        return deciding | {name: own.short(value) for name, value in self.own_functions().items()} | {"data": data}
 
     def identity(self) -> str:
         """Eight hex digits that name the result this config leads to."""
@@ -242,6 +276,10 @@ class Config:
         return self.patience is not None or any(schedules.needs_horizon(weight) for weight in weights)
 
 
+OWN = ("method", *(f.name for f in fields(Config) if f.metadata.get("own")))
+"""Fields that may name a function of the user's own."""
+
+
 def default_shards(batch_size: int) -> int:
     """Eight, or the largest smaller power of two that divides the batch: whatever the number of devices."""
     return next(n for n in (8, 4, 2, 1) if batch_size % n == 0)
@@ -255,5 +293,7 @@ def from_dict(parsed: Mapping[str, Any], where: str = "config") -> Config:
             raise InputError(f"{where}: unknown field {name!r}: written by another version of jaxae?")
     if not isinstance(parsed.get("hyperparameters", {}), Mapping):
         raise InputError(f"{where}: hyperparameters {parsed['hyperparameters']!r}: expected an object: restore it")
-    own.must_be_known(str(parsed.get("method")), where)
+    for name in OWN:
+        if own.is_own(value := str(parsed.get(name))):
+            own.must_be_allowed(value, where)
     return Config(**parsed)

@@ -134,9 +134,20 @@ def _check_parts(setup: Setup) -> None:
     if (kept := _form(objective.state)) != (was := _form(variables.state)):
         raise InputError(f"{name}: its loss leaves the state {kept}: expected the form that `init` gave it, {was}")
     _check_functions(setup, variables, keys, batch)
+    check_rule(setup)
     taken = LOGGED | set(setup.weights) | (MEASURED if method.log_weight is None else set())
     if clash := taken & set(objective.metrics):
         raise InputError(f"{name}: a metric {min(clash)}: jaxae has a number of that name: rename it")
+
+
+def check_rule(setup: Setup) -> None:
+    """An update rule keeps the form of its state and of the parameters."""
+    state, rule = setup.shapes(), own.short(setup.config.optimizer)
+    params = state.variables.params
+    updates, after = jax.eval_shape(setup.tx.update, params, state.opt_state, params)
+    for what, made, was in (("updates", updates, params), ("a state", after, state.opt_state)):
+        if _form(made) != _form(was):
+            raise InputError(f"{rule}: it makes {what} {_form(made)}: expected the form of before, {_form(was)}")
 
 
 def _form(tree: PyTree) -> PyTree:

@@ -37,8 +37,8 @@ SWEEP = {
 CONFIG = {"method": str, "hyperparameters": dict}
 RECORD = {
     "command": str, "network": str, "versions": dict, "device": str, "data": {"sha256": str, "sizes": {"train": int}},
-    "method_sha256": str, "modules": {"encoder": str, "decoder": str, "likelihood": str, "what they compute": list},
-    "earlier": list,
+    "method_sha256": str, "network_sha256": str, "optimizer_sha256": str, "earlier": list,
+    "modules": {"encoder": str, "decoder": str, "likelihood": str, "what they compute": list},
 }  # fmt: skip
 WHERE = ("versions", "device", "threads")
 """Of a record, what decides bits and may change while a run goes on."""
@@ -95,15 +95,15 @@ class RunFolder:
         return read_json(self.evaluation_file, EVALUATION) if self.evaluation_file.is_file() else {}
 
     def check_code(self, config: Config) -> None:
-        """Raises InputError where the user's own method file is no longer the one that the run began with."""
-        if not own.is_own(config.method):
-            return
-        begun = self.record().get("method_sha256")
-        if begun is not None and begun != own.sha256(config.method):
-            file = own.split(config.method)[0]
-            raise InputError(
-                f"{file} has changed since {self.path} began: expected the file as it was, or another --run"
-            )
+        """Raises InputError where a file of the user's own is no longer the one that the run began with."""
+        code = config.code()
+        for field, name in config.own_functions().items():
+            now = code[f"{field}_sha256"]
+            if self.record().get(f"{field}_sha256", now) != now:
+                file, _ = own.split(name)
+                raise InputError(
+                    f"{file} has changed since {self.path} began: expected the file as it was, or another --run"
+                )
 
     @staticmethod
     def _longer(old: Config, line: str) -> bool:

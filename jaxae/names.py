@@ -16,6 +16,11 @@ MOMENTS |= {"lion": {"b1": 0.9, "b2": 0.99}, "rmsprop": {"b1": 0.0, "b2": 0.99},
 UNUSED = {"sgd": ("b2", "eps"), "adagrad": ("b1", "b2"), "lion": ("eps",)}
 """Of these, what does nothing."""
 DECAYING = ("adamw", "lion", "lamb", "muon")  # those that know a weight decay
+OF_RULES = {"b1": None, "b2": None, "eps": 1e-8, "weight_decay": 0.0}
+"""What an update rule may take beside the learning rate; each value says that it is not given."""
+OWN_RULE = "(learning_rate, *, ...) -> GradientTransformation"
+OWN_NETWORK = "(spec) -> (outputs -> encoder, decoder)"
+"""The forms of functions of the user's own."""
 OF_NETWORKS = ("width", "depth", "activation", "likelihood", "scale")
 """Settings of a config that modules of the user's own take the place of."""
 DTYPES = ("float32", "bfloat16")

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import optax
 import optax.contrib
 
-from jaxae.errors import known
-from jaxae.names import MOMENTS
+from jaxae import own as users
+from jaxae.errors import InputError, known
+from jaxae.names import MOMENTS, OF_RULES, OWN_RULE
 from jaxae.types import PyTree, TrainState, Variables, Weight
 
 Rule = Callable[..., optax.GradientTransformation]
@@ -73,24 +74,50 @@ def make(
     clip_norm: float | None = None,
     average: float | None = None,
     own: Mapping[str, Mapping[str, Any]] | None = None,
+    update: Rule | None = None,
 ) -> optax.GradientTransformation:
-    """The chain. `b1` and `b2` are the rule's own (`names.MOMENTS`) unless given, `b1` the momentum of sgd and rmsprop;
-    `average` is the decay of the averaged weights. `own` names entries of the parameters that have an optimiser of
-    their own, and what differs there: learning_rate, b1, b2, ... Each is clipped by its own gradient's norm."""
-    known("optimizer", name, RULES)
-    moments = {**MOMENTS[name], **{key: value for key, value in (("b1", b1), ("b2", b2)) if value is not None}}
+    """The chain of the rule `name`, or FILE.py:NAME of the user's own (`update`: what `find` made of it before). `b1`
+    and `b2` are the rule's own (`names.MOMENTS`) unless given, `b1` the momentum of sgd and rmsprop; `average` is the
+    decay of the averaged weights. `own` names entries of the parameters that have an optimiser of their own, and what
+    differs there: learning_rate, b1, b2, ... Each is clipped by its own gradient's norm."""
+    update = update or find(name)
+    given = {key: value for key, value in (("b1", b1), ("b2", b2)) if value is not None}
+    moments = {"b1": None, "b2": None, **MOMENTS.get(name, {}), **given}
     settings = {"learning_rate": learning_rate, **moments, "eps": eps, "weight_decay": weight_decay}
 
     def rule(**changes: Any) -> list[optax.GradientTransformation]:
         for setting in changes:
             known("setting of an optimiser", setting, settings)
         clipped = [] if clip_norm is None else [optax.clip_by_global_norm(clip_norm)]
-        return [*clipped, RULES[name](*{**settings, **changes}.values())]
+        return [*clipped, update(*{**settings, **changes}.values())]
 
     chain = [_partition(rule, own)] if own else rule()
     if average is not None:
         chain.append(average_weights(average))
     return optax.chain(*chain)
+
+
+def find(name: str) -> Rule:
+    """The update rule of that name. Raises InputError where there is none."""
+    if users.is_own(name):
+        return _own(name)
+    known("optimizer", name, RULES)
+    return RULES[name]
+
+
+def _own(name: str) -> Rule:
+    """The user's own function, given what it takes of the settings, where that is not what it would be without."""
+    function, taken = users.function(name), users.keywords(name, OWN_RULE)
+
+    def rule(lr: Weight, *settings: Any) -> optax.GradientTransformation:
+        given = {key: value for key, value in zip(OF_RULES, settings) if key in taken and value != OF_RULES[key]}
+        made = function(lr, **given)
+        if not isinstance(made, optax.GradientTransformation):
+            expected = "an optax.GradientTransformation"
+            raise InputError(f"{users.short(name)}: it gives a {type(made).__name__}: expected {expected}")
+        return made
+
+    return rule
 
 
 def _partition(rule: Rule, own: Mapping[str, Mapping[str, Any]]) -> optax.GradientTransformation:

@@ -1,13 +1,16 @@
-"""A method, or a function of features, in the user's own file, named `path/to/mine.py:mine`.
+"""A method, a network, an optimiser's rule or a function of features in the user's own file, named
+`path/to/mine.py:mine`.
 
-Reading such a file, for its docstring and hyperparameters, runs nothing. It runs when its user has named it, on a
+Reading such a file, for its docstring and arguments, runs nothing. It runs when its user has named it, on a
 command line or in a Config. What a run's folder names runs only if that very file (its SHA-256) has been named before
 on this machine: a folder from somebody else never brings code that runs by itself.
 """
 
+import ast
 import hashlib
 import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -20,20 +23,20 @@ def is_own(name: str) -> bool:
 
 
 def split(name: str) -> tuple[Path, str]:
-    """The file and the factory's name. Raises InputError where there is no such file."""
-    path, _, factory = name.rpartition(":")
+    """The file and the function's name. Raises InputError where there is no such file."""
+    path, _, function = name.rpartition(":")
     file = expanded(path).resolve()
     if not file.is_file():
-        raise InputError(f"method {name!r}: no file {file}: expected path/to/mine.py:mine")
-    if not factory.isidentifier():
-        raise InputError(f"method {name!r}: {factory!r} is no name of a function: expected path/to/mine.py:mine")
-    return file, factory
+        raise InputError(f"{name!r}: no file {file}: expected path/to/mine.py:mine")
+    if not function.isidentifier():
+        raise InputError(f"{name!r}: {function!r} is no name of a function: expected path/to/mine.py:mine")
+    return file, function
 
 
 def absolute(name: str) -> str:
-    """The same method from any working folder."""
-    file, factory = split(name)
-    return f"{file}:{factory}"
+    """The same function from any working folder."""
+    file, function = split(name)
+    return f"{file}:{function}"
 
 
 def short(name: str) -> str:
@@ -42,24 +45,50 @@ def short(name: str) -> str:
 
 
 def sha256(name: str) -> str:
-    return hashlib.sha256(split(name)[0].read_bytes()).hexdigest()
+    return _sha256(split(name)[0])
 
 
-def remember(name: str) -> None:
+def allow(file: Path) -> None:
     """The user has named it: this very file may run from now on."""
-    if is_own(name):
-        mark = _mark(name)
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.touch()
+    mark = _mark(file)
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.touch()
 
 
-def must_be_known(name: str, where: str) -> None:
+def must_be_allowed(name: str, where: str) -> None:
     """Raises InputError where the file that `where` names has never been named by this user."""
-    if is_own(name) and not _mark(name).exists():
+    file, _ = split(name)
+    if not _mark(file).exists():
         raise InputError(
-            f"{where} asks to run the file {split(name)[0]}, which has changed, or was never named here: read it, "
-            f"then allow it by `jaxae methods {name}`"
+            f"{where} asks to run the file {file}, which has changed, or was never named here: read it, "
+            f"then allow it by `jaxae allow {file}`"
         )
+
+
+def definition(file: Path, function: str, form: str) -> tuple[ast.Module, ast.FunctionDef]:
+    """The file, parsed and not run, and the function of that name in it, of one argument or as many as `form` shows,
+    `(net, *, ...) -> Method`. Raises InputError where it has no such function."""
+    try:
+        tree = ast.parse(file.read_text())
+    except (SyntaxError, ValueError) as error:
+        raise InputError(f"{file}: not Python: {error}") from None
+    found = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function]
+    if not found:
+        raise InputError(f"{file.name}: expected a function {function}{form}")
+    arguments = [name for name in form[1 : form.index(")")].split(", ") if name.isidentifier()]
+    if len(found[0].args.posonlyargs + found[0].args.args) != len(arguments):
+        raise InputError(f"{file.name}: {function}: expected {function}{form}")
+    return tree, found[0]
+
+
+def keywords(name: str, form: str) -> list[str]:
+    """The keyword arguments of the user's function."""
+    return [arg.arg for arg in definition(*split(name), form)[1].args.kwonlyargs]
+
+
+def function(name: str) -> Callable:
+    """The user's function, its file run now."""
+    return getattr(load(name), split(name)[1])
 
 
 def load(name: str) -> ModuleType:
@@ -92,5 +121,9 @@ def _beside(file: Path, module: str | None) -> str:
     return next((name for name in (f"{first}.py", first) if first and file.with_name(name).exists()), "")
 
 
-def _mark(name: str) -> Path:
-    return cache() / "methods" / sha256(name)
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _mark(file: Path) -> Path:
+    return cache() / "methods" / _sha256(file)

@@ -9,7 +9,7 @@ import jax
 from jaxae import axis, compiler, hosts
 from jaxae.config import Config
 from jaxae.data import feed as feeds
-from jaxae.networks import NETWORKS
+from jaxae.networks.catalogue import defaults
 from jaxae.parallel import Layout
 from jaxae.setup import Setup
 from jaxae.train import Chunk, make_eval_step, make_train_chunk, make_train_step
@@ -64,7 +64,7 @@ def wide(config: Config) -> bool:
     assert config.network  # resolved
     samples = (config.hyperparameters.get(name) for name in ("k", "groups"))
     rows = config.batch_size * math.prod(n for n in samples if isinstance(n, int))
-    return NETWORKS[config.network].file == "dense" and rows >= WIDE
+    return defaults(config.network).file == "dense" and rows >= WIDE
 
 
 def make_score(setup: Setup):

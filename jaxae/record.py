@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from jaxae import command, own
+from jaxae import command
 from jaxae.config import Config
 from jaxae.data.source import Source
 from jaxae.errors import InputError
@@ -20,7 +20,6 @@ def made(config: Config, folder: Path, source: Source, modules: dict | None = No
     """What it takes to repeat the run and to know where it ran. With modules of the user's own no command does:
     `modules`, what tells their net from another, is kept instead."""
     devices = jax.devices()
-    code = {"method_sha256": own.sha256(config.method)} if own.is_own(config.method) else {}
     how: dict[str, Any] = {"command": command.of_run(config, folder)}
     if modules:
         how = {"network": "the user's own modules", "modules": modules}
@@ -31,7 +30,7 @@ def made(config: Config, folder: Path, source: Source, modules: dict | None = No
         "threads": _threads(),
         "prng": str(jax.random.key_impl(jax.random.key(0))),
         "data": {"name": source.name, "about": source.about, "sha256": source.digest, "sizes": source.sizes()},
-        **code,
+        **config.code(),
     }
 
 

@@ -31,7 +31,8 @@ class Setup:
     config: Config
     entry: methods.Entry
     factory: Callable[..., Method]
-    """Read once: a file of the user's own that is edited afterwards changes nothing here."""
+    update: optim.Rule
+    """Both read once: a file of the user's own that is edited afterwards changes nothing here."""
     source: Source
     net: Net
     pixels: Callable
@@ -41,6 +42,8 @@ class Setup:
     epoch: float
     """Steps in an epoch, a fraction too: epochs follow each other without a gap."""
     key: jax.Array
+    code: dict[str, str]
+    """The SHA-256 of files of the user's own, as FIELD_sha256."""
     own_net: bool = False
     """Whether the modules are the user's own."""
 
@@ -67,6 +70,7 @@ class Setup:
             clip_norm=config.clip_norm,
             average=config.average,
             own=method.optimizers,
+            update=self.update,
         )
         return method, tx
 

@@ -26,6 +26,9 @@ def field(spec: dataclasses.Field, value: Any) -> Any:
         raise InputError(f'{flag}: expected them by name, such as {{"beta": 4.0}}')
     if getattr(value, "ndim", 0):
         raise InputError(f"{flag}: expected one value")
+    if (form := rules.get("own")) and isinstance(value, str) and own.is_own(value):
+        own.definition(*own.split(value), form)
+        return own.absolute(value)
     if choices := rules.get("choices"):
         if value not in choices:
             raise unknown(spec.name, value, choices)

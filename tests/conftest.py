@@ -21,10 +21,14 @@ jax.config.update("jax_num_cpu_devices", DEVICES)
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# Every annotated shape is checked as a test passes it; an int may stand for a float. Config and Plan refuse wrong
-# types themselves, in one line, which is what the tests of them are about.
-MODULES = {path.stem for path in (Path(__file__).parents[1] / "jaxae").iterdir()} - {"config", "plan", "__init__"}
-CHECKED = [f"jaxae.{name}" for name in MODULES]
+# Every annotated shape is checked as a test passes it, in the modules that annotate shapes; an int may stand for a
+# float. In all modules it took a fifth of the time.
+PACKAGE = Path(__file__).parents[1] / "jaxae"
+CHECKED = [
+    ".".join(("jaxae", *file.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+    for file in PACKAGE.rglob("*.py")
+    if "from jaxtyping import" in file.read_text()
+]
 install_import_hook(CHECKED, "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 

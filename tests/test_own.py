@@ -71,7 +71,7 @@ def test_a_folder_from_somebody_else_runs_no_file(tmp_path, capsys, monkeypatch)
     code, _, err = say(capsys, "evaluate", "run")
     assert code == 2 and "never named here" in err and err.count("\n") == 1
     assert not (tmp_path / "ran").exists()
-    assert say(capsys, "methods", "mine.py:mine")[0] == 0
+    assert say(capsys, "allow", "mine.py")[0] == 0
     assert not (tmp_path / "ran").exists(), "reading a file's docstring must not run it"
     assert say(capsys, "evaluate", "run", "--samples", 2)[0] == 0
     assert (tmp_path / "ran").exists()
@@ -110,8 +110,8 @@ BAD = {
     "taken.py:mine": "hyperparameter steps of mine: every run has a field of that name",
     "flag.py:mine": "hyperparameter quiet of flag.py:mine: this command has a flag of that name: rename it",
     "option.py:mine": "hyperparameter run of option.py:mine: this command has a flag of that name: rename it",
-    "plain.py:mine": "plain.py: mine: expected net, and its hyperparameters behind a *: mine(net, *, ...)",
-    "empty.py:mine": "empty.py: mine: expected net, and its hyperparameters behind a *: mine(net, *, ...)",
+    "plain.py:mine": "plain.py: mine: expected mine(net, *, ...) -> Method",
+    "empty.py:mine": "empty.py: mine: expected mine(net, *, ...) -> Method",
     "default.py:mine": "default.py: DEFAULTS: expected a literal dict, each a name: network, likelihood, binarize",
     "made.py:mine": "made.py: DEFAULTS: expected a literal dict",
     "beside.py:mine": "imports helper.py beside it: expected one file that is complete",

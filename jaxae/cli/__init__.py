@@ -30,6 +30,7 @@ VERBS = {
     "decode": "jaxae.cli.artifacts",
     "report": "jaxae.cli.artifacts",
     "methods": "jaxae.cli.methods",
+    "allow": "jaxae.cli.allow",
     "data": "jaxae.cli.data",
 }
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from jaxae import methods as registry
-from jaxae import own
 from jaxae.errors import InputError
 
 
@@ -19,13 +18,11 @@ from jaxae.errors import InputError
 def methods(names: tuple[str, ...], json: bool, table: bool, measured: str | None) -> None:
     """List the autoencoders, or those of NAME, with their citations, losses and hyperparameters.
 
-    A NAME may be a method of your own, path/to/mine.py:mine. Naming it here allows runs that use it to be read.
+    A NAME may be a method of your own, path/to/mine.py:mine.
     """
     if measured and not table:
         raise InputError(f"--measured {measured}: it fills columns of --table: add --table")
     entries = {name: registry.entry(name) for name in names or registry.entries()}
-    for name in entries:
-        own.remember(name)
     if table:
         from jaxae.report.family import page
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from jaxae import methods, own, schedules
+from jaxae import methods, schedules
 from jaxae.cli import supervise
 from jaxae.cli.hosts import host_options
-from jaxae.config import Config
+from jaxae.config import Config, about
 from jaxae.errors import InputError
 from jaxae.join import Hosts
 
@@ -76,12 +76,9 @@ def config_options(command: Callable) -> Callable:
     for spec in reversed(dataclasses.fields(Config)):
         if spec.name == "hyperparameters":
             continue
-        choices = spec.metadata.get("choices")
-        shown = f": {', '.join(choices)}" if choices and len(choices) < 20 else ""
         flag = f"--{spec.name.replace('_', '-')}"
-        text = f"{spec.metadata['help']}{shown}"
         kind: dict[str, Any] = {"is_flag": True} if spec.type is bool else {"type": _kind(spec)}
-        command = click.option(flag, spec.name, default=None, help=text, **kind)(command)
+        command = click.option(flag, spec.name, default=None, help=about(spec), **kind)(command)
     return command
 
 
@@ -99,7 +96,7 @@ def make_config(values: dict[str, Any]) -> Config:
     known = {f.name for f in dataclasses.fields(Config)}
     hyperparameters = {name: given.pop(name) for name in list(given) if name not in known}
     config = Config(**given, hyperparameters=hyperparameters)
-    own.remember(config.method)
+    config.allow_own()
     return config
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pandas
 
-from jaxae import own, schedules
+from jaxae import schedules
 from jaxae.compare.varied import varied
 from jaxae.config import Config
 from jaxae.errors import InputError
@@ -97,9 +97,7 @@ def _members(folder: SweepFolder) -> list[Run]:
 
 def _untrained(place: RunFolder, member: Member) -> Run:
     """A member without a folder yet."""
-    method = member.config.method
-    code = own.sha256(method) if own.is_own(method) else None
-    return Run(place.path, member.name, _deciding(member.config, code), UNTRAINED, None, {}, None)
+    return Run(place.path, member.name, _deciding(member.config, member.config.code()), UNTRAINED, None, {}, None)
 
 
 def _run(folder: RunFolder, member: str) -> Run:
@@ -109,7 +107,7 @@ def _run(folder: RunFolder, member: str) -> Run:
     outcome = said.get("outcome", FINISHED) if measures or said.get("outcome") == DIVERGED else UNEVALUATED
     data = record.get("data") or {}
     step = measures.pop("step", said.get("step"))
-    deciding = _deciding(config, record.get("method_sha256"), record.get("modules"))
+    deciding = _deciding(config, record, record.get("modules"))
     return Run(folder.path, member, deciding, outcome, step, measures, data.get("sha256"))
 
 
@@ -140,10 +138,10 @@ def _columns(found: dict[str, Any]) -> dict[str, Any]:
     return measures
 
 
-def _deciding(config: Config, code: str | None, modules: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What decides a run's result, with the seed of its order of the data even where that is the run's own; `modules`,
-    of the user's own, in place of the network's settings."""
-    of_code = {"method_sha256": code[:SHOWN]} if code else {}
+def _deciding(config: Config, record: dict[str, Any], modules: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What decides a run's result, with the seed of its order of the data even where that is the run's own; of the
+    user's own files the SHA-256 that `record` has; `modules`, of the user's own, in place of the network's settings."""
+    of_code = {name: value[:SHOWN] for name, value in record.items() if name.endswith("_sha256")}
     found = flat(config.result()) | {"order_seed": config.order_seed} | of_code
     if modules is None:
         return found

@@ -65,27 +65,18 @@ def entry(name: str) -> Entry:
 def factory(name: str) -> Any:
     """The factory `(net, *, hyperparameters) -> Method`, imported now."""
     if own.is_own(name):
-        return getattr(own.load(name), entry(name).name)
+        return own.function(name)
     return getattr(importlib.import_module(f"jaxae.methods.{entry(name).name}"), name)
 
 
-def read(file: Path, name: str, before: int = 1) -> Entry:
+def read(file: Path, name: str, form: str = "(net, *, ...) -> Method") -> Entry:
     """Parses a method's file. The docstring: first line, summary; first paragraph, with the citation; then the
     equation, `loss = ...`; lines `name: text` describe the hyperparameters, `couples: text` what couples the batch,
-    `moves: text` what moves under the loss, `reconstruction: text` what its reconstruction loss is of. `before`: how
-    many arguments stand before the hyperparameters."""
-    try:
-        tree = ast.parse(file.read_text())
-    except (SyntaxError, ValueError) as error:
-        raise InputError(f"{file}: not Python: {error}") from None
-    found = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name]
-    if not found:
-        raise InputError(f"{file.name}: expected a function {name}(net, *, ...) -> Method")
-    doc = ast.get_docstring(found[0]) or ""
+    `moves: text` what moves under the loss, `reconstruction: text` what its reconstruction loss is of. `form`: of the
+    function."""
+    tree, node = own.definition(file, name, form)
+    doc, args = ast.get_docstring(node) or "", node.args
     first, _, rest = doc.partition("\n")
-    args = found[0].args
-    if len(args.posonlyargs + args.args) != before:
-        raise InputError(f"{file.name}: {name}: expected net, and its hyperparameters behind a *: {name}(net, *, ...)")
     hyper = [
         Hyperparameter(arg.arg, _default(arg, default, file), _is_weight(arg), _line(doc, arg.arg))
         for arg, default in zip(args.kwonlyargs, args.kw_defaults, strict=True)

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from jaxae import own
+
 
 class Defaults(NamedTuple):
     about: str
@@ -21,4 +23,10 @@ NETWORKS = {
     "resnet": Defaults("strided convolutions, `depth` residual blocks after each", 32, 1, "silu", "resnet"),
     "grid": Defaults("convolutions alone: a code of places (a quarter of each side)", 32, 2, "silu", "grid"),
 }
+OWN = Defaults("a function of the user's own, path/to/nets.py:mine", None, None, None, "")
 ACTIVATIONS = ("relu", "gelu", "silu", "tanh", "elu", "leaky_relu", "identity")
+
+
+def defaults(name: str) -> Defaults:
+    """Of a network by its name, or of the user's own, which decides for itself what is not given."""
+    return OWN if own.is_own(name) else NETWORKS[name]

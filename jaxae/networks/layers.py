@@ -36,14 +36,18 @@ ACTIVATIONS: dict[str | None, Callable] = {
 
 
 class Spec(NamedTuple):
-    """What an architecture is built from: a network's file turns it into (outputs -> encoder, decoder)."""
+    """What an architecture is built from: a function, jaxae's or the user's own, turns it into (outputs -> encoder,
+    decoder). Of one's own, width, depth and activation are None where no flag gives them."""
 
     shape: tuple[int, ...]
+    """Of an image: (height, width, channels)."""
     width: Any
     depth: Any
     activation: str | None
     dtype: Any
+    """Of the computation."""
     bias: Callable
+    """Initialiser (key, shape) of the decoder's last bias, where its mean is the training mean image."""
 
     def pair(self, encoder: type[nn.Module], decoder: type[nn.Module]) -> tuple[Callable, nn.Module]:
         return lambda outputs: encoder(self, outputs), decoder(self)

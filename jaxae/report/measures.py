@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from jaxae import own
 from jaxae.evaluate.measures import MEASURES, Measure, shown
 from jaxae.names import OF_NETWORKS
 from jaxae.run import Trained, final_digest
@@ -66,19 +67,19 @@ def record(trained: Trained, kept: Mapping[str, Any]) -> dict[str, Any]:
     """What it takes to repeat the run: from record.json where it is there."""
     setup = trained.setup
     config = setup.config.to_dict()
-    own = config.pop("hyperparameters")
+    weights = config.pop("hyperparameters")
     if "network" in kept:
         config = {name: value for name, value in config.items() if name not in OF_NETWORKS}
         config["network"] = kept["network"]
     at = list(config).index("method") + 1
     items = list(config.items())
-    shown = [*items[:at], *own.items(), *items[at:]]
+    shown = [*items[:at], *weights.items(), *items[at:]]
     data = kept.get("data") or {}
     return {
         "config": setup.config,
         "settings": [(name, "—" if value is None else str(value)) for name, value in shown],
         "record": {
-            "network": kept.get("network") or f"{setup.config.network} networks",
+            "network": kept.get("network") or f"{own.short(str(setup.config.network))} networks",
             "command": kept.get("command"),
             "versions": dict(kept.get("versions") or {}),
             "device": kept.get("device") or "not recorded",

@@ -53,7 +53,7 @@ def evaluate_runs(
 def _kind(of: Trained) -> str:
     """The same for runs that one program measures."""
     setup = of.setup
-    return repr((structure(setup.config), id(setup.factory), setup.source.digest, setup.modules))
+    return repr((structure(setup.config), setup.code, setup.source.digest, setup.modules))
 
 
 def evaluator(on: Bench, names: Sequence[str] = ("likelihood",)) -> Callable[[Sequence[Trained]], list[dict[str, Any]]]:

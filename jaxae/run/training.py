@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxae import files, hosts, memory, methods, own, signals
+from jaxae import files, hosts, memory, methods, signals
 from jaxae import record as records
 from jaxae.build import build, of_net, of_source
 from jaxae.checkpoint import Checkpoints
@@ -43,7 +43,7 @@ def train(
     the same. Of several processes (`jaxae.join`) all call it, and process 0 alone touches the folder. Raises
     InputError, Diverged (a loss that is not finite) or Interrupted (SIGINT, SIGTERM: saved).
     """
-    own.remember(config.method)
+    config.allow_own()
     config = of_source(of_net(config, net), source)
     name = methods.entry(config.method).name
     folder = RunFolder(path or Path("runs") / f"{Path(config.data).name}-{name}-{config.identity()}")

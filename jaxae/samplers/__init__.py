@@ -64,6 +64,6 @@ def check(name: str, count: int, seed: int, label: int | None) -> None:
 def _read(file: Path) -> Entry | None:
     for node in ast.parse(file.read_text()).body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "NEEDS":
-            found = methods.read(file, file.stem, before=2)
+            found = methods.read(file, file.stem, "(trained, seed, *, ...) -> Fitted")
             return Entry(file.stem.replace("_", "-"), found.summary, found.citation, ast.literal_eval(node.value))
     return None

@@ -142,7 +142,7 @@ def test_two_files_of_one_name_are_two_methods(tmp_path, monkeypatch):
         file = tmp_path / folder / "mine.py"
         file.parent.mkdir()
         file.write_text(METHOD + text)
-        own.remember(f"{file}:mine")
+        own.allow(file)
         paths.append(compared.run(tmp_path / f"run{place}", place, 20.0, method=f"{file}:mine"))
         record = read_json(paths[-1] / "record.json")
         write_json(paths[-1] / "record.json", record | {"method_sha256": own.sha256(f"{file}:mine")})

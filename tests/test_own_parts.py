@@ -1,0 +1,187 @@
+"""Networks and optimisers in the user's own file: the README's, trained, resumed, swept, compared, refused."""
+
+import json
+import re
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from jaxae import cli, compare, optim, own, run, sweep
+from jaxae.build import build
+from jaxae.config import Config
+from jaxae.errors import InputError
+from jaxae.plan import Plan
+from tests.runs import SMALL, digest_of, flags, say
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+FILES = {
+    block.partition("\n")[0][2:]: block
+    for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    if block.startswith(("# nets.py", "# rules.py"))
+}
+SGD = "import optax\ndef mine(learning_rate, *, b1=0.5, weight_decay=0.0):\n    return optax.sgd(learning_rate, b1)\n"
+
+
+@pytest.fixture(autouse=True)
+def nothing_named_yet(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXAE_CACHE", str(tmp_path / "cache"))
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+
+
+def config(**changes):
+    return Config(**{**SMALL, "width": None, "network": "nets.py:mine", **changes})
+
+
+def test_a_run_of_both_resumes_and_is_read_by_every_command(tmp_path, capsys):
+    words = ["--network", "nets.py:mine", "--optimizer", "rules.py:mine", "--quiet"]
+    assert cli.status(["train", "--run", "whole", *words, *flags(SMALL)]) == 0
+    for steps in (30, SMALL["steps"]):
+        assert cli.status(["train", "--run", "cut", *words, *flags({**SMALL, "steps": steps})]) == 0
+    assert digest_of(tmp_path / "cut") == digest_of(tmp_path / "whole")
+    capsys.readouterr()
+    code, out, _ = say(capsys, "evaluate", "cut", "--samples", 4, "--json")
+    assert code == 0 and json.loads(out)["nll"] > 0
+    record = json.loads((tmp_path / "cut" / "record.json").read_text())
+    assert record["network_sha256"] == own.sha256("nets.py:mine")
+    assert record["optimizer_sha256"] == own.sha256("rules.py:mine")
+    assert "--network" in record["command"] and "nets.py:mine networks" in (tmp_path / "cut/report.html").read_text()
+
+
+def test_the_modules_get_the_flags_and_what_the_method_asks_for():
+    def kernels(config):
+        shapes = build(config).shapes().variables.params
+        return [{shapes[part][layer]["kernel"].shape for layer in shapes[part]} for part in ("encoder", "decoder")]
+
+    assert kernels(config(width=24, latent=3)) == [{(64, 24), (24, 6)}, {(3, 24), (24, 64)}]
+    assert kernels(config(latent=3)) == [{(64, 64), (64, 6)}, {(3, 64), (64, 64)}]
+
+
+def test_a_sweep_over_widths_is_the_runs_alone_and_is_compared(tmp_path):
+    swept = sweep.sweep(Plan(config(steps=4), (0,), {"width": (8, 16)}), tmp_path / "s")
+    alone = run.train(config(steps=4, width=16, order_seed=0), tmp_path / "alone")
+    assert run.final_digest(run.load(tmp_path / "s", member="seed=0,width=16")) == run.final_digest(alone)
+    assert list(swept.table["width"]) == [8, 16]
+
+
+def test_an_axis_of_networks_names_files_without_their_folders(tmp_path):
+    plan = Plan(config(steps=4), (0,), {"network": ("mlp", str(tmp_path / "nets.py:mine"))})
+    assert [member.name for member in plan.members] == ["seed=0,network=mlp", "seed=0,network=nets.py:mine"]
+    assert len(plan.groups) == 2
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "nets.py").write_text(FILES["nets.py"] + "\n")
+    with pytest.raises(InputError, match=r"nets\.py:mine is there twice"):
+        _ = Plan(config(), (0,), {"network": ("nets.py:mine", "more/nets.py:mine")}).members
+
+
+def test_own_rules_take_the_step_of_the_optax_they_return(tmp_path):
+    (tmp_path / "sgd.py").write_text(SGD)
+    params, grads = {"w": np.float32([1.0, -2.0])}, {"w": np.float32([0.5, 4.0])}
+    for given, momentum in (({}, 0.5), ({"b1": 0.0}, 0.0), ({"b1": 0.75}, 0.75)):
+        tx, expected = optim.make("sgd.py:mine", 0.1, **given), optax.sgd(0.1, momentum)
+        state, wanted = tx.init(params), expected.init(params)
+        for _ in range(3):
+            updates, state = tx.update(grads, state, params)
+            should, wanted = expected.update(grads, wanted, params)
+            np.testing.assert_allclose(updates["w"], should["w"], rtol=1e-6)
+
+
+def test_an_own_rule_goes_by_schedules_averages_and_clipping(tmp_path):
+    (tmp_path / "sgd.py").write_text(SGD)
+    mine = run.train(
+        Config(**{**SMALL, "optimizer": "sgd.py:mine", "learning_rate": "linear(0.1, 0, 100%)", "average": 0.9,
+                  "clip_norm": 1.0, "b1": 0.25}), tmp_path / "mine",
+    )  # fmt: skip
+    usual = run.train(
+        Config(**{**SMALL, "optimizer": "sgd", "learning_rate": "linear(0.1, 0, 100%)", "average": 0.9,
+                  "clip_norm": 1.0, "b1": 0.25}), tmp_path / "usual",
+    )  # fmt: skip
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), mine.variables, usual.variables)
+
+
+def test_files_of_one_name_and_other_contents_are_not_pooled(tmp_path):
+    places = []
+    for name in ("a", "b"):
+        (tmp_path / "nets.py").write_text(FILES["nets.py"].replace("64", "32") if name == "b" else FILES["nets.py"])
+        places.append(tmp_path / name)
+        run.store(made := run.train(config(steps=4), places[-1]), run.evaluate_run(made, samples=4))
+    assert len(compare.compare(compare.table(places), "nll").settings) == 2
+
+
+def test_a_changed_file_does_not_go_on_and_changes_nothing_in_memory(tmp_path):
+    made = run.train(config(steps=4, optimizer="rules.py:mine"), tmp_path / "r")
+    before = run.evaluate_run(made, samples=4)["nll"]
+    (tmp_path / "nets.py").write_text(FILES["nets.py"].replace("tanh", "relu"))
+    (tmp_path / "rules.py").write_text("def mine(learning_rate):\n    return 3\n")
+    assert run.evaluate_run(made, samples=4)["nll"] == before
+    own.allow(tmp_path / "nets.py")
+    own.allow(tmp_path / "rules.py")
+    with pytest.raises(InputError, match=r"nets\.py has changed since .* began"):
+        run.load(tmp_path / "r")
+    (tmp_path / "nets.py").write_text(FILES["nets.py"])
+    with pytest.raises(InputError, match=r"rules\.py has changed since"):
+        run.load(tmp_path / "r")
+
+
+def test_a_folder_from_somebody_else_runs_no_network_before_it_is_allowed(tmp_path, capsys, monkeypatch):
+    (tmp_path / "nets.py").write_text(FILES["nets.py"] + "\n(__import__('pathlib').Path('ran')).touch()\n")
+    run.train(config(steps=4), tmp_path / "r")
+    (tmp_path / "ran").unlink()
+    monkeypatch.setenv("JAXAE_CACHE", str(tmp_path / "another user's"))
+    for name in [name for name in __import__("sys").modules if name.startswith("jaxae_own_")]:
+        monkeypatch.delitem(__import__("sys").modules, name)
+    code, _, err = say(capsys, "evaluate", "r", "--samples", 2)
+    assert code == 2 and "never named here" in err and f"`jaxae allow {tmp_path}/nets.py`" in err
+    assert not (tmp_path / "ran").exists()
+    assert say(capsys, "allow", "nets.py")[0] == 0 and not (tmp_path / "ran").exists()
+    assert say(capsys, "evaluate", "r", "--samples", 2)[0] == 0 and (tmp_path / "ran").exists()
+    code, _, err = say(capsys, "allow", "nowhere.py")
+    assert code == 2 and "nowhere.py: no such file" in err and err.count("\n") == 1
+
+
+NET = {
+    "def mine(a, b): pass": "expected mine(spec) -> (outputs -> encoder, decoder)",
+    "def other(spec): pass": "expected a function mine(spec)",
+    "def mine(spec): return 3": "it gives a int: expected (outputs -> encoder, decoder)",
+    "def mine(spec): return 3, 4": "its decoder is no linen module",
+    "from flax import linen as nn\ndef mine(spec): return nn.Dense(2), nn.Dense(2)": "its encoder is made already",
+    "from flax import linen as nn\ndef mine(spec): return nn.Dense, nn.Dense(2)": "expected",
+}
+RULE = {
+    "def mine(): pass": "expected mine(learning_rate, *, ...) -> GradientTransformation",
+    "def mine(learning_rate): return 3": "it gives a int: expected an optax.GradientTransformation",
+    "def mine(learning_rate, *, b3=1): pass": "keyword b3: expected of b1, b2, eps, weight_decay",
+    "import optax\ndef mine(learning_rate):\n    return optax.GradientTransformation(lambda p: 0, "
+    "lambda g, s, p: (g, g))": "it makes a state",
+    "import jax, optax\ndef mine(learning_rate):\n    return optax.stateless(lambda g, p: "
+    "jax.tree.map(lambda x: x.sum(), g))": "it makes updates",
+}
+
+
+@pytest.mark.parametrize(("field", "code"), [("network", c) for c in NET] + [("optimizer", c) for c in RULE])
+def test_what_is_not_one_is_one_line(field, code, tmp_path, capsys):
+    (tmp_path / "bad.py").write_text(code)
+    status, _, err = say(capsys, "train", f"--{field}", "bad.py:mine", "--run", "r", *flags({"steps": 2}))
+    assert status == 2 and {**NET, **RULE}[code] in err and err.count("\n") == 1
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"b2": 0.9}, r"b2 0\.9: rules\.py:mine has none: leave it out"),
+        ({"eps": 1e-4}, r"eps 0\.0001: rules\.py:mine has none"),
+        ({"weight_decay": 0.1}, r"weight_decay 0\.1: rules\.py:mine has none"),
+        ({"optimizer": "nowhere.py:mine"}, r"'nowhere\.py:mine': no file"),
+        ({"network": "mpl"}, "unknown network 'mpl': did you mean 'mlp'"),
+        ({"network": 3}, "unknown network '3'"),
+    ],
+)
+def test_a_config_refuses_what_they_do_not_take(changes, said):
+    with pytest.raises(InputError, match=said):
+        config(**{"optimizer": "rules.py:mine", **changes})
+    assert config(optimizer="rules.py:mine", b1=0.5).b1 == 0.5
