@@ -26,6 +26,7 @@ def build(config: Config, net: Net | None = None, source: Source | None = None) 
     if net is not None:
         fits.check_net(net)
     config = of_net(config, net).resolved()
+    code = config.code()  # before any of it runs
     source = source or data.load(config.data, config.validation)
     fits.check_data(config, source)
     epoch = len(source.train) / config.batch_size
@@ -44,7 +45,7 @@ def build(config: Config, net: Net | None = None, source: Source | None = None) 
         total=total,
         epoch=epoch,
         key=jax.random.key(config.seed),
-        code=config.code(),
+        code=code,
         own_net=net is not None,
     )
     fits.check_weights(setup)

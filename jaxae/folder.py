@@ -94,9 +94,10 @@ class RunFolder:
         """What has been measured; empty where nothing has."""
         return read_json(self.evaluation_file, EVALUATION) if self.evaluation_file.is_file() else {}
 
-    def check_code(self, config: Config) -> None:
-        """Raises InputError where a file of the user's own is no longer the one that the run began with."""
-        code = config.code()
+    def check_code(self, config: Config, code: dict[str, str] | None = None) -> None:
+        """Raises InputError where a file of the user's own is no longer the one that the run began with. `code`: what
+        has been read of them, `config.code()` of then."""
+        code = config.code() if code is None else code
         for field, name in config.own_functions().items():
             now = code[f"{field}_sha256"]
             if self.record().get(f"{field}_sha256", now) != now:

@@ -16,9 +16,11 @@ from jaxae.errors import InputError
 LIBRARIES = ("jaxae", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
 
 
-def made(config: Config, folder: Path, source: Source, modules: dict | None = None) -> dict[str, Any]:
-    """What it takes to repeat the run and to know where it ran. With modules of the user's own no command does:
-    `modules`, what tells their net from another, is kept instead."""
+def made(
+    config: Config, folder: Path, source: Source, code: dict[str, str], modules: dict | None = None
+) -> dict[str, Any]:
+    """What it takes to repeat the run and to know where it ran; `code`: what `Config.code` was when it was read. With
+    modules of the user's own no command does: `modules`, what tells their net from another, is kept instead."""
     devices = jax.devices()
     how: dict[str, Any] = {"command": command.of_run(config, folder)}
     if modules:
@@ -30,7 +32,7 @@ def made(config: Config, folder: Path, source: Source, modules: dict | None = No
         "threads": _threads(),
         "prng": str(jax.random.key_impl(jax.random.key(0))),
         "data": {"name": source.name, "about": source.about, "sha256": source.digest, "sizes": source.sizes()},
-        **config.code(),
+        **code,
     }
 
 

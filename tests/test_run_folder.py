@@ -86,7 +86,7 @@ def test_what_a_killed_write_leaves_occupies_none(tmp_path, monkeypatch, name):
 def test_a_number_of_threads_that_is_none_is_refused_in_one_line(tmp_path, monkeypatch, threads):
     monkeypatch.setenv("NPROC", threads)
     with pytest.raises(InputError, match=f"^NPROC '{threads}': expected a whole number of threads"):
-        record.made(Config(), tmp_path, load("digits"))
+        record.made(Config(), tmp_path, load("digits"), {})
 
 
 def test_a_folder_right_under_the_root_is_a_runs(monkeypatch):

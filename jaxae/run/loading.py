@@ -51,10 +51,11 @@ def load(
     `net` and `source` are those that it was trained with, where they are your own; `setup` saves building it anew.
     Nothing that a checkpoint holds is executed."""
     folder, checkpoint = RunFolder(folders.member_path(path, member)), str(checkpoint)
-    if setup and (differing := folder.config().difference(setup.config)):
+    config = folder.config()
+    if setup and (differing := config.difference(setup.config)):
         raise InputError(f"{folder.path} is a run of another setup: {'; '.join(differing)}")
-    setup = setup or build(of_source(folder.config(), source), net, source)
-    folder.check_code(setup.config)
+    folder.check_code(config, setup.code if setup else None)
+    setup = setup or build(of_source(config, source), net, source)
     if other := folder.other_net(setup.modules):
         if setup.modules is None or "modules" not in folder.record():
             raise InputError(other)

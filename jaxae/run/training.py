@@ -54,7 +54,7 @@ def train(
     _must_fit(setup.shapes())
     layout = layout_of(setup.config)
     progress = progress or Progress(quiet=True)
-    record = records.made(config, folder.path, setup.source, setup.modules)
+    record = records.made(config, folder.path, setup.source, setup.code, setup.modules)
     with (
         _claimed(folder, config, record),
         _checkpoints(setup, folder, progress) as checkpoints,
