@@ -129,8 +129,8 @@ def test_a_changed_file_does_not_go_on_and_changes_nothing_in_memory(tmp_path):
 
 def test_a_file_that_is_edited_while_it_is_trained_is_the_one_that_was_read(tmp_path):
     """Here it edits itself, when its network is made."""
-    edits = "def mine(spec):\n    with open('nets.py', 'a') as file:\n        file.write('# edited\\n')\n"
-    (tmp_path / "nets.py").write_text(FILES["nets.py"].replace("def mine(spec):\n", edits))
+    edits = "    with open('nets.py', 'a') as file:\n        file.write('# edited\\n')\n"
+    (tmp_path / "nets.py").write_text(FILES["nets.py"].replace("    width = spec", f"{edits}    width = spec"))
     begun = own.sha256("nets.py:mine")
     made = run.train(config(steps=4), tmp_path / "r")
     assert made.folder.record()["network_sha256"] == begun != own.sha256("nets.py:mine")
