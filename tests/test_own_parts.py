@@ -127,13 +127,16 @@ def test_a_changed_file_does_not_go_on_and_changes_nothing_in_memory(tmp_path):
         run.load(tmp_path / "r")
 
 
-def test_a_file_that_is_edited_while_it_is_trained_is_the_one_that_was_read(tmp_path):
+def test_a_file_that_is_edited_while_it_is_trained_is_the_one_that_was_read(tmp_path, capsys):
     """Here it edits itself, when its network is made."""
     edits = "    with open('nets.py', 'a') as file:\n        file.write('# edited\\n')\n"
     (tmp_path / "nets.py").write_text(FILES["nets.py"].replace("    width = spec", f"{edits}    width = spec"))
     begun = own.sha256("nets.py:mine")
-    made = run.train(config(steps=4), tmp_path / "r")
-    assert made.folder.record()["network_sha256"] == begun != own.sha256("nets.py:mine")
+    words = ["train", "--run", "r", "--network", "nets.py:mine", *flags({**SMALL, "steps": 4})]
+    code, out, _ = say(capsys, *words)
+    assert code == 0 and "test NLL" in out and "report" in out
+    record = json.loads((tmp_path / "r" / "record.json").read_text())
+    assert record["network_sha256"] == begun != own.sha256("nets.py:mine")
 
 
 def test_a_folder_from_somebody_else_runs_no_network_before_it_is_allowed(tmp_path, capsys, monkeypatch):

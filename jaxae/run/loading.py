@@ -50,7 +50,7 @@ def load(
     (lowest validation loss), a step, or "auto": the best where the run stops early (it has a patience), else the last.
     `net` and `source` are those that it was trained with, where they are your own; `setup` saves building it anew.
     Nothing that a checkpoint holds is executed."""
-    folder, checkpoint = RunFolder(folders.member_path(path, member)), str(checkpoint)
+    folder = RunFolder(folders.member_path(path, member))
     config = folder.config()
     if setup and (differing := config.difference(setup.config)):
         raise InputError(f"{folder.path} is a run of another setup: {'; '.join(differing)}")
@@ -60,6 +60,11 @@ def load(
         if setup.modules is None or "modules" not in folder.record():
             raise InputError(other)
         Progress().warn(other)  # no more: another version of flax may say the same of itself in other words
+    return restored(setup, folder, str(checkpoint))
+
+
+def restored(setup: Setup, folder: RunFolder, checkpoint: str = "auto") -> Trained:
+    """What `load` gives of the folder's run, whose setup is this."""
     if checkpoint not in ("auto", "last", "best") and not checkpoint.isdecimal():
         raise InputError(f"checkpoint {checkpoint!r}: expected last, best or the number of a step")
     if checkpoint == "auto":

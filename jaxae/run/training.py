@@ -23,7 +23,7 @@ from jaxae.loop import Lane, Loop, Watch
 from jaxae.parallel import Layout, make_mesh
 from jaxae.programs import make_programs
 from jaxae.progress import Progress
-from jaxae.run.loading import Trained, check_data, load
+from jaxae.run.loading import Trained, check_data, restored
 from jaxae.setup import Setup
 from jaxae.types import Net, TrainState
 
@@ -77,7 +77,7 @@ def train(
         if number := int(hosts.agree(np.array(next(iter(asked), 0))).max()):  # came after the last step
             name = signal.Signals(number).name
             raise Interrupted(number, f"stopped by {name} at the end, saved: the same command measures the run")
-    return load(folder.path, setup=setup)
+    return restored(setup, folder)
 
 
 def layout_of(config: Config) -> Layout:
