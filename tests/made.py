@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import small
 
-from jaxae import methods
+from jaxae import methods, optim
 from jaxae.config import Config
 from jaxae.data import pixels
 from jaxae.data.source import Source, Split
@@ -35,7 +35,8 @@ def trained(folder, name="vae", latent=2, likelihood="bernoulli", net=None, **da
     net = net or small.net(likelihood, latent, of.shape)
     config = Config(method=name, latent=latent, batch_size=4, steps=10, binarize="none").resolved()
     setup = Setup(
-        config=config, entry=methods.entry(name), factory=methods.factory(name), source=of, net=net,
+        config=config, entry=methods.entry(name), factory=methods.factory(name), update=optim.find("adam"), code={},
+        source=of, net=net,
         pixels=pixels.make("none"),
         weights={**config.hyperparameters, "learning_rate": 0.1}, total=10, epoch=len(of.train) / 4,
         key=jax.random.key(0),

@@ -46,13 +46,14 @@ def test_written_twice_it_is_the_same(sweep, page, tmp_path):
     assert page_of([sweep], tmp_path / "again.html")[1] == page[1]
 
 
-def test_a_sweep_in_the_home_folder_may_be_named_by_a_tilde(sweep, page, tmp_path, monkeypatch, capsys):
+def test_a_sweep_in_the_home_folder_may_be_named_by_a_tilde(sweep, page, monkeypatch, capsys):
     monkeypatch.setenv("HOME", str(sweep.parent))
     assert cli.status(["report", "~/s"]) == 0
     assert capsys.readouterr().out == f"{sweep / 'report.html'}\n"
     assert (sweep / "report.html").read_text() == page[1]
-    assert cli.status(["compare", "~/s", "--csv", str(tmp_path / "t.csv")]) == 0
-    assert str(sweep / "members" / "seed=0,beta=1") in (tmp_path / "t.csv").read_text()
+    assert cli.status(["compare", "~/s", "--csv", "~/t.csv", "--out=~/c.html"]) == 0
+    assert (sweep.parent / "c.html").is_file()
+    assert str(sweep / "members" / "seed=0,beta=1") in (sweep.parent / "t.csv").read_text()
 
 
 def test_what_was_compared_and_what_is_not_in_it(page):

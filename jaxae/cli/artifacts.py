@@ -7,14 +7,24 @@ from typing import Any
 import click
 
 from jaxae import samplers
-from jaxae.cli.member import checkpoint_option, is_sweep, must_be_there, run_argument, seed_option, split_option, usual
+from jaxae.cli.member import (
+    checkpoint_option,
+    file_option,
+    is_sweep,
+    must_be_there,
+    run_argument,
+    seed_option,
+    split_option,
+    usual,
+)
 from jaxae.errors import InputError
+from jaxae.home import expanded
 
 PICTURE = (".png", ".npz")
 
 
 def _out(name: str) -> Callable:
-    return click.option("--out", metavar="PATH", help=f".png for a picture, .npz for arrays [RUN/{name}]")
+    return file_option("--out", f".png for a picture, .npz for arrays [RUN/{name}]")
 
 
 def _count(default: str, what: str) -> Callable:
@@ -154,7 +164,7 @@ def traverse(
 @split_option
 @seed_option("held-out pixels, where binarisation is dynamic")
 @checkpoint_option
-@click.option("--out", metavar="PATH", help="a .npz [RUN/codes.npz]")
+@file_option("--out", "a .npz [RUN/codes.npz]")
 def encode(run_dir: str, count: int | None, split: str, seed: int, checkpoint: str, out: str | None) -> None:
     """The codes of a split as arrays: z, label, index; mean and log_var where there is a posterior."""
     trained, path = _load(run_dir, checkpoint, out, "codes.npz", (".npz",))
@@ -170,7 +180,7 @@ def encode(run_dir: str, count: int | None, split: str, seed: int, checkpoint: s
 @usual("samples", "importance samples an example")
 @seed_option("the held-out pixels' and samples' noise")
 @checkpoint_option
-@click.option("--out", metavar="PATH", help="a .npz [RUN/scores.npz]")
+@file_option("--out", "a .npz [RUN/scores.npz]")
 def score(run_dir: str, split: str, samples: int, seed: int, checkpoint: str, out: str | None) -> None:
     """Each example's NLL, ELBO and errors as arrays: which are unlikely, and which are badly reconstructed."""
     trained, path = _load(run_dir, checkpoint, out, "scores.npz", (".npz",))
@@ -190,8 +200,8 @@ def decode(run_dir: str, codes: str, label: int | None, checkpoint: str, out: st
     """The images at the codes [n, latent] in Z: a .npy, or a .npz with an array z, as `encode` writes."""
     from jaxae import files
 
-    z = files.read_codes(Path(codes))
-    if out and Path(out).resolve() == Path(codes).resolve():
+    z = files.read_codes(expanded(codes))
+    if out and Path(out).resolve() == expanded(codes).resolve():
         raise InputError(f"--out {out}: these are the codes themselves: expected another file")
     trained, path = _load(run_dir, checkpoint, out, "decoded.png", PICTURE)
     from jaxae import artifacts
@@ -204,7 +214,7 @@ def decode(run_dir: str, codes: str, label: int | None, checkpoint: str, out: st
 @click.command()
 @run_argument(whole=True)
 @checkpoint_option
-@click.option("--out", metavar="PATH", help="a .html [RUN/report.html]")
+@file_option("--out", "a .html [RUN/report.html]")
 def report(run_dir: str, checkpoint: str, out: str | None) -> None:
     """Write the report of a run or a whole sweep again: one page, for which no network is needed."""
     if is_sweep(run_dir):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jaxae.cli.member import must_be_there
+from jaxae.cli.member import file_option, must_be_there
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,8 +24,8 @@ EPILOG = "Intervals are over seeds: how far the values would move if training we
 )
 @click.option("--level", type=float, default=0.95, help="of the intervals [0.95]")
 @click.option("--json", is_flag=True, help="one JSON object on standard output")
-@click.option("--csv", metavar="FILE", help="writes every run's measures as a table, one row a run")
-@click.option("--out", metavar="PATH", help="writes the comparison as one page, a .html")
+@file_option("--csv", "writes every run's measures as a table, one row a run", "FILE")
+@file_option("--out", "writes the comparison as one page, a .html")
 def compare(
     paths: tuple, measure: str | None, baseline: str | None, level: float, json: bool, csv: str | None, out: str | None
 ) -> None:

@@ -8,6 +8,7 @@ import click
 
 from jaxae.errors import a_seed, known
 from jaxae.evaluate.settings import USUAL
+from jaxae.home import expanded
 from jaxae.names import SPLITS
 
 checkpoint_option = click.option(
@@ -37,6 +38,15 @@ def usual(name: str, text: str, **how: Any) -> Callable:
     """The flag of one of an evaluation's settings, with its usual value."""
     value = getattr(USUAL, name)
     return click.option(f"--{name.replace('_', '-')}", default=value, help=f"{text} [{value}]", **how)
+
+
+def file_option(flag: str, help: str, metavar: str = "PATH") -> Callable:
+    """A file to write, with ~ in place."""
+
+    def callback(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+        return str(expanded(value)) if value else value
+
+    return click.option(flag, metavar=metavar, help=help, callback=callback)
 
 
 def seed_option(what: str) -> Callable:
