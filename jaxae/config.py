@@ -97,6 +97,7 @@ class Config:
     batch_size: int = _field(128, "training", "examples in a (global) batch", low=1)
     seed: int = _field(0, "training", "of initialisation, noise and data order", low=0, high=2**32 - 1)
     order_seed: int | None = _field(None, "training", "of the data order alone [--seed]", low=0, high=2**32 - 1)
+    start: str | None = _field(None, "training", "a run whose parameters it begins with, those that both have")
     optimizer: str = _field("adam", "training", "update rule", choices=names.OPTIMIZERS, own=names.OWN_RULE)
     learning_rate: float | str = _field(1e-3, "training", "a number or a schedule", schedule=True)
     weight_decay: float = _field(0.0, "training", "of adamw, lion, lamb and muon", low=0)
@@ -246,8 +247,8 @@ class Config:
         return dataclasses.asdict(self) | {"hyperparameters": dict(self.hyperparameters)}
 
     def result(self) -> dict[str, Any]:
-        """What decides the result: everything but the free fields, and of the user's own files their names alone: what
-        is in them is checked by its digest."""
+        """What decides the result: everything but the free fields, and of the user's own files and runs their names
+        alone: what is in them is checked by its digest."""
         free = {f.name for f in fields(self) if f.metadata.get("free")}
         if self.patience is not None:
             free.discard("validate_every")
@@ -255,9 +256,14 @@ class Config:
             free.add("order_seed")
         if self.resolved().likelihood == "bernoulli":
             free.add("scale")
+        if self.start is None:
+            free.add("start")
         deciding = {k: v for k, v in self.resolved().to_dict().items() if k not in free}
-        data = os.path.basename(self.data) if names.is_path(self.data) else self.data
-        return deciding | {name: own.short(value) for name, value in self.own_functions().items()} | {"data": data}
+        elsewhere = {name: own.short(value) for name, value in self.own_functions().items()}
+        elsewhere["data"] = os.path.basename(self.data) if names.is_path(self.data) else self.data
+        if self.start is not None:
+            elsewhere["start"] = os.path.basename(self.start)
+        return deciding | elsewhere
 
     def identity(self) -> str:
         """Eight hex digits that name the result this config leads to."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
-from jaxae import methods, own
+from jaxae import methods
 from jaxae.config import Config
 from jaxae.errors import InputError, known, unknown
 from jaxae.values import Frozen, plain, said
@@ -70,7 +70,7 @@ class Plan:
 
     def _member(self, seed: int, values: dict[str, Any]) -> Member:
         order = self.base.seed if self.shared_batches and self.base.order_seed is None else self.base.order_seed
-        name = ",".join(f"{axis}={_titled(value)}" for axis, value in {"seed": seed, **values}.items())
+        name = ",".join(f"{axis}={shown(value)}" for axis, value in {"seed": seed, **values}.items())
         of_run = {k: v for k, v in values.items() if k in _FIELDS}
         own = {**self.base.hyperparameters, **{k: v for k, v in values.items() if k not in _FIELDS}}
         config = dataclasses.replace(self.base, seed=seed, order_seed=order, **of_run, hyperparameters=own)
@@ -140,7 +140,7 @@ def structure(config: Config) -> str:
 
     own = {k: traced(v) if k in scheduled else v for k, v in values["hyperparameters"].items()}
     numbers = {"learning_rate": traced(values["learning_rate"]), "hyperparameters": own}
-    whole = {**config.own_functions(), "data": config.data}  # two files of one name are two functions, or data sets
+    whole = {**config.own_functions(), "data": config.data, "start": config.start}  # two of one name are two
     fixed = {**whole, "seed": None, "order_seed": None}
     return repr(sorted({**values, **fixed, **numbers}.items()))
 
@@ -246,11 +246,6 @@ def shown(value: Any) -> str:
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         return str(int(value))
     return str(value)
-
-
-def _titled(value: Any) -> str:
-    """The same; of a function of the user's own without its folders."""
-    return own.short(value) if isinstance(value, str) and own.is_own(value) else shown(value)
 
 
 def find(text: str, names: Iterable[str]) -> str:

@@ -10,21 +10,19 @@ import jax
 
 from jaxae import command
 from jaxae.config import Config
-from jaxae.data.source import Source
 from jaxae.errors import InputError
+from jaxae.setup import Setup
 
 LIBRARIES = ("jaxae", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
 
 
-def made(
-    config: Config, folder: Path, source: Source, code: dict[str, str], modules: dict | None = None
-) -> dict[str, Any]:
-    """What it takes to repeat the run and to know where it ran; `code`: what `Config.code` was when it was read. With
-    modules of the user's own no command does: `modules`, what tells their net from another, is kept instead."""
-    devices = jax.devices()
+def made(config: Config, folder: Path, setup: Setup) -> dict[str, Any]:
+    """What it takes to repeat the run of `config`, as it was asked for, and to know where it ran. With modules of the
+    user's own no command does: what tells their net from another is kept instead."""
+    devices, source = jax.devices(), setup.source
     how: dict[str, Any] = {"command": command.of_run(config, folder)}
-    if modules:
-        how = {"network": "the user's own modules", "modules": modules}
+    if setup.modules:
+        how = {"network": "the user's own modules", "modules": setup.modules}
     return {
         **how,
         "versions": {name: _version(name) for name in LIBRARIES} | {"python": platform.python_version()},
@@ -32,7 +30,8 @@ def made(
         "threads": _threads(),
         "prng": str(jax.random.key_impl(jax.random.key(0))),
         "data": {"name": source.name, "about": source.about, "sha256": source.digest, "sizes": source.sizes()},
-        **code,
+        **setup.code,
+        **({"start": setup.start.facts} if setup.start else {}),
     }
 
 

@@ -18,6 +18,7 @@ from jaxae.data.source import Source
 from jaxae.data.view import View
 from jaxae.errors import InputError
 from jaxae.plan import structure
+from jaxae.start import Start
 from jaxae.train import init_state
 from jaxae.types import Batch, Likelihood, Method, Net, TrainState
 
@@ -44,6 +45,8 @@ class Setup:
     key: jax.Array
     code: dict[str, str]
     """The SHA-256 of files of the user's own, as FIELD_sha256."""
+    start: Start | None = None
+    """What it begins with of another run."""
     own_net: bool = False
     """Whether the modules are the user's own."""
 
@@ -142,8 +145,10 @@ class Setup:
         return schedules.duration(duration, self.total, self.epoch, up=True)
 
     def init(self) -> TrainState:
-        """The state before the first step, from a compiled program: pure in the seed."""
-        return self._first(self.numbers(), random.stream(self.key, "init"))
+        """The state before the first step, from a compiled program: pure in the seed, but for what it begins with of
+        another run."""
+        state = self._first(self.numbers(), random.stream(self.key, "init"))
+        return state if self.start is None else self.start.begun(state, self.tx)
 
     def shapes(self) -> TrainState:
         """Shapes and types of `init`."""

@@ -22,6 +22,8 @@ def field(spec: dataclasses.Field, value: Any) -> Any:
         return _method(flag, value)
     if spec.name == "data":
         value = _data(flag, value)
+    if spec.name == "start":
+        value = _path(value)
     if spec.name == "hyperparameters" and not isinstance(value, Mapping):
         raise InputError(f'{flag}: expected them by name, such as {{"beta": 4.0}}')
     if getattr(value, "ndim", 0):
@@ -93,6 +95,12 @@ def _data(flag: str, value: Any) -> str:
         how = 'save arrays first: np.savez("mine.npz", x=x), then data="mine.npz"'
         raise InputError(f"{flag}: expected a name from `jaxae data list`, a file or a folder: {how}")
     return os.path.abspath(home.expanded(path)) if path is not value or names.is_path(path) else path
+
+
+def _path(value: Any) -> Any:
+    """The same folder from any other; what is no path is left to be refused."""
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    return os.path.abspath(home.expanded(path)) if isinstance(path, str) and path else path
 
 
 def _ranged(flag: str, value: Any, spec: dataclasses.Field) -> Any:

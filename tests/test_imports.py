@@ -22,10 +22,10 @@ command
 memory compiler
 train parallel
 data
-facts store checkpoint record folder evaluate log progress
-modules
+facts store checkpoint folder evaluate log progress
+modules start
 setup
-fits
+fits record
 build compare
 programs loop
 run

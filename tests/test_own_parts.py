@@ -68,14 +68,11 @@ def test_a_sweep_over_widths_is_the_runs_alone_and_is_compared(tmp_path):
     assert list(swept.table["width"]) == [8, 16]
 
 
-def test_an_axis_of_networks_names_files_without_their_folders(tmp_path):
-    plan = Plan(config(steps=4), (0,), {"network": ("mlp", str(tmp_path / "nets.py:mine"))})
-    assert [member.name for member in plan.members] == ["seed=0,network=mlp", "seed=0,network=nets.py:mine"]
-    assert len(plan.groups) == 2
+def test_files_of_one_name_are_two_values_of_an_axis(tmp_path):
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "nets.py").write_text(FILES["nets.py"] + "\n")
-    with pytest.raises(InputError, match=r"nets\.py:mine is there twice"):
-        _ = Plan(config(), (0,), {"network": ("nets.py:mine", "more/nets.py:mine")}).members
+    plan = Plan(config(steps=4), (0,), {"network": ("mlp", "nets.py:mine", "more/nets.py:mine")})
+    assert len(plan.members) == len(plan.groups) == 3
 
 
 def test_own_rules_take_the_step_of_the_optax_they_return(tmp_path):

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from jaxae import compare, files, folder, record
+from jaxae.build import build
 from jaxae.config import Config
-from jaxae.data import load
 from jaxae.errors import InputError
 from jaxae.files import read_json, write_json
 from jaxae.folder import RunFolder, SweepFolder, occupied
@@ -86,7 +86,7 @@ def test_what_a_killed_write_leaves_occupies_none(tmp_path, monkeypatch, name):
 def test_a_number_of_threads_that_is_none_is_refused_in_one_line(tmp_path, monkeypatch, threads):
     monkeypatch.setenv("NPROC", threads)
     with pytest.raises(InputError, match=f"^NPROC '{threads}': expected a whole number of threads"):
-        record.made(Config(), tmp_path, load("digits"), {})
+        record.made(Config(), tmp_path, build(Config()))
 
 
 def test_a_folder_right_under_the_root_is_a_runs(monkeypatch):

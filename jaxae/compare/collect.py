@@ -89,15 +89,19 @@ def _found(path: str | os.PathLike) -> list[Run]:
 
 def _members(folder: SweepFolder) -> list[Run]:
     places = [(member, folder.member(member.name)) for member in folder.listed()]
+    starts = [place.record().get("start") for member, place in places if member.config.start is not None]
+    begun = {facts["run"]: facts for facts in starts if facts}
     return [
-        _run(place, member.name) if place.config_file.is_file() else _untrained(place, member)
+        _run(place, member.name) if place.config_file.is_file() else _untrained(place, member, begun)
         for member, place in places
     ]
 
 
-def _untrained(place: RunFolder, member: Member) -> Run:
-    """A member without a folder yet."""
-    return Run(place.path, member.name, _deciding(member.config, member.config.code()), UNTRAINED, None, {}, None)
+def _untrained(place: RunFolder, member: Member, begun: dict[str, Any]) -> Run:
+    """A member without a folder yet; `begun` tells of the runs that its siblings began with."""
+    start = {"start": begun[member.config.start]} if member.config.start in begun else {}
+    deciding = _deciding(member.config, member.config.code() | start)
+    return Run(place.path, member.name, deciding, UNTRAINED, None, {}, None)
 
 
 def _run(folder: RunFolder, member: str) -> Run:
@@ -140,9 +144,11 @@ def _columns(found: dict[str, Any]) -> dict[str, Any]:
 
 def _deciding(config: Config, record: dict[str, Any], modules: dict[str, Any] | None = None) -> dict[str, Any]:
     """What decides a run's result, with the seed of its order of the data even where that is the run's own; of the
-    user's own files the SHA-256 that `record` has; `modules`, of the user's own, in place of the network's settings."""
-    of_code = {name: value[:SHOWN] for name, value in record.items() if name.endswith("_sha256")}
-    found = flat(config.result()) | {"order_seed": config.order_seed} | of_code
+    user's own files the SHA-256 that `record` has, of the run that it began with the digest; `modules`, of the user's
+    own, in place of the network's settings."""
+    told = {name: value[:SHOWN] for name, value in record.items() if name.endswith("_sha256")}
+    told |= {"start_digest": record["start"]["digest"][:SHOWN]} if "start" in record else {}
+    found = flat(config.result()) | {"order_seed": config.order_seed} | told
     if modules is None:
         return found
     names = " and ".join(modules[part].partition("(")[0] for part in ("encoder", "decoder"))

@@ -61,7 +61,7 @@ def own(spec: str) -> Features:
     try:
         _, name = users.split(spec)
     except InputError as error:
-        raise InputError(str(error).replace("method", "features", 1)) from None
+        raise InputError(f"features {error}") from None
     function, title = getattr(users.load(spec), name, None), users.short(spec)
     if not callable(function):
         raise InputError(f"features {spec!r}: the file has no function {name}")

@@ -24,6 +24,7 @@ from jaxae.parallel import Layout, make_mesh
 from jaxae.programs import make_programs
 from jaxae.progress import Progress
 from jaxae.run.loading import Trained, check_data, restored
+from jaxae.run.starting import begin_with
 from jaxae.setup import Setup
 from jaxae.types import Net, TrainState
 
@@ -54,7 +55,8 @@ def train(
     _must_fit(setup.shapes())
     layout = layout_of(setup.config)
     progress = progress or Progress(quiet=True)
-    record = records.made(config, folder.path, setup.source, setup.code, setup.modules)
+    setup = begin_with(setup, hosts.first(folder.record).get("start"), needed=not _saved(folder))
+    record = records.made(config, folder.path, setup)
     with (
         _claimed(folder, config, record),
         _checkpoints(setup, folder, progress) as checkpoints,
@@ -110,6 +112,12 @@ def _tell(folder: RunFolder, outcome: dict[str, Any] | None) -> None:
 
 def _checkpoints(setup: Setup, folder: RunFolder, progress: Progress) -> Checkpoints:
     return Checkpoints(folder.checkpoints, keep_latest=setup.config.keep, keep_best=1, warn=progress.warn)
+
+
+def _saved(folder: RunFolder) -> bool:
+    """Whether the run there goes on from a checkpoint."""
+    with Checkpoints(folder.checkpoints, write=False) as checkpoints:
+        return bool(checkpoints.steps())
 
 
 def _start(setup: Setup, checkpoints: Checkpoints, progress: Progress) -> tuple[TrainState, Watch]:

@@ -21,6 +21,7 @@ from jaxae.parallel import Layout, make_mesh
 from jaxae.plan import MOST, How, Member, Plan
 from jaxae.programs import Programs, make_programs
 from jaxae.progress import Bar, Progress
+from jaxae.run.starting import begin_with
 from jaxae.setup import Setup
 from jaxae.sweep import lanes as lane_rules
 from jaxae.sweep.wave import Wave, stack
@@ -83,6 +84,15 @@ def _setups(plan: Plan, net: Net | None, source: Source | None) -> list[Setup]:
     return made
 
 
+def _begun(setup: Setup, group: Sequence[Member], folder: SweepFolder) -> Setup:
+    """With the parameters that the group's members begin with, where another run gives them."""
+    if setup.config.start is None:
+        return setup
+    there = [folder.member(member.name) for member in group]
+    kept = [record["start"] for record in (member.record() for member in there) if "start" in record]
+    return begin_with(setup, kept[0] if kept else None, needed=not all(m.outcome_file.is_file() for m in there))
+
+
 def _own(plan: Plan, net: Net | None, source: Source | None) -> Plan:
     """The plan of a sweep with the user's own modules or arrays, which decide what no axis may vary then."""
     decided = {"network", "latent", "dtype", *OF_NETWORKS} if net else set()
@@ -118,7 +128,8 @@ def sweep(
     folder.check(plan, {**wanted, "exact": plan.base.exact})
     with folders.locked(folder.path), signals.collected() as asked:
         folder.check(plan, {**wanted, "exact": plan.base.exact})  # another process may have made it meanwhile
-        Sweep(plan, folder, how, progress, asked, _setups(plan, net, source)).run()
+        setups = [_begun(setup, group, folder) for setup, group in zip(_setups(plan, net, source), plan.groups)]
+        Sweep(plan, folder, how, progress, asked, setups).run()
     return load(folder.path, net=net, source=source)
 
 

@@ -58,9 +58,7 @@ class Wave:
     def write_configs(self, step: int) -> None:
         for run, setup, member in zip(self.runs, self.setups, self.members):
             run.path.mkdir(parents=True, exist_ok=True)
-            run.write(
-                member.config, records.made(member.config, run.path, setup.source, setup.code, setup.modules), step
-            )
+            run.write(member.config, records.made(member.config, run.path, setup), step)
 
     def begin(self, checkpoints: Checkpoints) -> tuple[TrainState, int, list[Watch]]:
         """The newest whole checkpoint's state, or the members' initial ones, stacked."""

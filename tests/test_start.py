@@ -1,0 +1,156 @@
+"""A run that begins with another's parameters: which they are, that it resumes without the other, what is refused."""
+
+import dataclasses
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from jaxae import compare, run, sweep
+from jaxae.digest import digest
+from jaxae.errors import InputError
+from jaxae.folder import RunFolder
+from jaxae.plan import Plan
+from jaxae.run import training
+from tests.runs import SMALL, configured, digest_of, flags, say
+
+STILL = {"steps": 1, "learning_rate": 0.0}
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """A run with averaged weights, and its folder."""
+    return run.train(configured(steps=20, average=0.5), tmp_path_factory.mktemp("other") / "a")
+
+
+def alike(one, two):
+    return all(jax.tree.leaves(jax.tree.map(np.array_equal, one, two)))
+
+
+def test_it_begins_with_what_the_other_is_measured_with(other, tmp_path):
+    config = configured(**STILL, start=str(other.folder.path), seed=5)
+    made = run.train(config, tmp_path / "r")
+    assert alike(made.variables, other.variables)
+    assert not alike(made.variables.params, other.state.variables.params), "averaged weights are others than the last"
+    record = made.folder.record()
+    assert record["start"] == {"run": str(other.folder.path), "step": 20, "digest": digest(other.variables)}
+    assert f"--start {other.folder.path}" in record["command"]
+
+
+def test_the_average_and_the_optimiser_begin_anew_from_there(other, tmp_path):
+    config = configured(steps=1, learning_rate=1e-3, optimizer="sgd", average=0.5, start=str(other.folder.path))
+    made = run.train(config, tmp_path / "r")
+    moved = jax.tree.map(lambda a, b: np.abs(np.asarray(a) - b).max(), made.state.variables, other.variables)
+    assert 0 < max(jax.tree.leaves(moved)) < 0.1
+    averaged = jax.tree.map(lambda a, b: np.abs(np.asarray(a) - b).max(), made.variables.params, other.variables.params)
+    assert 0 < max(jax.tree.leaves(averaged)) < max(jax.tree.leaves(moved))
+
+
+def test_it_resumes_bitwise_and_without_the_other(other, tmp_path):
+    shutil.copytree(other.folder.path, tmp_path / "a")
+    config = configured(steps=30, start=str(tmp_path / "a"))
+    whole = run.train(config, tmp_path / "whole")
+    run.train(dataclasses.replace(config, steps=10), tmp_path / "cut")
+    shutil.rmtree(tmp_path / "a")
+    cut = run.train(config, tmp_path / "cut")
+    assert run.final_digest(cut) == run.final_digest(whole) != run.final_digest(other)
+    assert cut.folder.record()["start"] == whole.folder.record()["start"]
+    assert run.final_digest(run.load(tmp_path / "cut")) == run.final_digest(whole)
+    with pytest.raises(InputError, match=r"start: .*/a: no run here"):
+        run.train(config, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_another_that_has_changed_is_not_begun_with_again(other, tmp_path, monkeypatch):
+    shutil.copytree(other.folder.path, tmp_path / "a")
+    config = configured(steps=4, start=str(tmp_path / "a"))
+
+    class Cut(Exception):
+        pass
+
+    def cut(*_):
+        raise Cut
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "Loop", cut)
+        with pytest.raises(Cut):
+            run.train(config, tmp_path / "r")
+    run.train(configured(steps=22, average=0.5), tmp_path / "a")
+    with pytest.raises(InputError, match=r"start: .*/a has changed since this run began with it"):
+        run.train(config, tmp_path / "r")
+
+
+def test_what_only_one_has_is_its_own(other, tmp_path):
+    config = configured(method="vampprior", **STILL, start=str(other.folder.path), seed=5)
+    made = run.train(config, tmp_path / "r")
+    params, plain = made.variables.params, made.setup._first(made.setup.numbers(), made.setup.key)
+    assert alike(params["encoder"], other.variables.params["encoder"])
+    assert set(params) > set(other.variables.params) and set(plain.variables.params) == set(params)
+    back = run.train(configured(**STILL, start=str(tmp_path / "r")), tmp_path / "back")
+    assert alike(back.variables.params, {name: params[name] for name in back.variables.params})
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"width": 16}, r"its decoder/Layer_0/linear/bias is float32\[24\], and float32\[16\] here"),
+        ({"latent": 5}, "expected the same networks and latent size"),
+        ({"depth": 2}, "not there"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(other, tmp_path, changes, said):
+    with pytest.raises(InputError, match=said):
+        run.train(configured(**{**STILL, **changes}, start=str(other.folder.path)), tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_sweep_begins_with_it_as_the_runs_alone_do(other, tmp_path):
+    base = configured(steps=6, start=str(other.folder.path))
+    swept = sweep.sweep(Plan(base, (0, 1)), tmp_path / "s")
+    alone = run.train(dataclasses.replace(base, seed=1), tmp_path / "alone")
+    member = run.load(tmp_path / "s", member="seed=1")
+    assert run.final_digest(member) == run.final_digest(alone)
+    assert member.folder.record()["start"] == alone.folder.record()["start"]
+    assert list(swept.table["outcome"]) == ["finished"] * 2
+    again = sweep.sweep(Plan(base, (0, 1)), tmp_path / "s")
+    assert again.table["nll"].tolist() == swept.table["nll"].tolist()
+
+
+def test_a_sweep_compares_starts(other, tmp_path):
+    """As an axis; and what is not trained yet is of the setting of what is."""
+    second = run.train(configured(steps=4, seed=9), tmp_path / "b")
+    starts = (str(other.folder.path), str(second.folder.path))
+    swept = sweep.sweep(Plan(configured(steps=2), (0, 1), {"start": starts}), tmp_path / "s")
+    found = compare.compare(swept.table, "nll")
+    assert [len(setting.values) for setting in found.settings] == [2, 2]
+    shutil.rmtree(next((tmp_path / "s" / "members").glob("seed=1*")))
+    assert compare.table([tmp_path / "s"])["start_digest"].nunique() == 2
+
+
+def test_runs_that_began_with_others_of_one_name_are_not_pooled(other, tmp_path):
+    places = []
+    for number, folder in enumerate(("x", "y")):
+        run.train(configured(steps=2, seed=number), tmp_path / folder / "a")
+        places.append(tmp_path / f"r{number}")
+        made = run.train(configured(steps=2, start=str(tmp_path / folder / "a")), places[-1])
+        run.store(made, run.evaluate_run(made, samples=2))
+    assert len(compare.compare(compare.table(places), "nll").settings) == 2
+
+
+def test_from_the_command_line(other, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(other.folder.path.parent)
+    given, words = flags({**SMALL, "steps": 2}), ("train", "--quiet", "--run", tmp_path / "r")
+    code, _, err = say(capsys, *words, "--start", "a", *given)
+    assert code == 0, err
+    assert json.loads((tmp_path / "r" / "config.json").read_text())["start"] == str(other.folder.path)
+    assert digest_of(tmp_path / "r") != digest_of(other.folder.path)
+    code, _, err = say(capsys, *words, "--start", tmp_path, *given)
+    assert code == 2 and "start: a ->" in err and err.count("\n") == 1
+
+
+def test_without_one_a_run_keeps_the_name_of_its_folder():
+    assert "start" not in configured().result() and configured().identity() != configured(start="a").identity()
+    assert configured(start="a").identity() == configured(start="elsewhere/a").identity()
+    assert RunFolder("a").config_file.name == "config.json"
