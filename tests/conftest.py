@@ -1,4 +1,5 @@
-"""On the CPU with four virtual devices, key reuse and rank promotion refused, annotated shapes checked."""
+"""On the CPU with four virtual devices, rank promotion refused and annotated shapes checked; where something is drawn,
+key reuse refused."""
 
 import gc
 import os
@@ -18,7 +19,6 @@ from jaxtyping import install_import_hook  # noqa: E402
 
 gc.set_threshold(200_000, 20, 100)  # tracing makes many objects and few cycles: a twentieth of the time
 jax.config.update("jax_num_cpu_devices", DEVICES)
-jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Every annotated shape is checked as a test passes it, in the modules that annotate shapes; an int may stand for a
@@ -30,6 +30,19 @@ CHECKED = [
     if "from jaxtyping import" in file.read_text()
 ]
 install_import_hook(CHECKED, "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+
+
+DRAWING = {
+    "methods", "samplers", "evaluate", "test_methods", "test_train", "test_chunk", "test_flows", "test_sphere",
+    "test_quantize", "test_random", "test_view", "test_pixels",
+}  # fmt: skip
+"""Folders and modules of tests of what takes keys. What comes after draws by the same functions: there the check would
+take a tenth of the time."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def keys_are_used_once(request):
+    jax.config.update("jax_debug_key_reuse", not DRAWING.isdisjoint({request.path.parent.name, request.path.stem}))
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -56,7 +56,7 @@ for step in range(1, 10**6):
 """
 
 
-@pytest.mark.parametrize("mode", ["new", "replace"])
+@pytest.mark.parametrize("mode", ["new", pytest.param("replace", marks=pytest.mark.slow)])
 def test_kill_9_in_the_middle_of_a_save_loses_at_most_that_save(folder, mode):
     rng = random.Random(mode)
     for delay in (rng.uniform(0.0, 0.25) for _ in range(2)):

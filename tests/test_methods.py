@@ -223,7 +223,18 @@ def test_loss_falls_and_every_parameter_moves(name):
     assert losses[-10:].mean() < losses[middle - 5 : middle + 5].mean()
 
 
-@pytest.mark.parametrize("name", [*ENTRIES, "contractive_ae probes", "rae_gp probes"])
+WIDE_TYPES = [
+    "vae",
+    "vqvae",
+    "rvq",
+    "contractive_ae probes",
+    "rae_gp probes",
+]  # one that is plain, and those that failed
+
+
+@pytest.mark.parametrize(
+    "name", [*WIDE_TYPES, *(pytest.param(name, marks=pytest.mark.slow) for name in ENTRIES if name not in WIDE_TYPES)]
+)
 def test_a_step_can_follow_another_under_x64(name):
     name, *own = name.split()
     with jax.enable_x64(True):

@@ -65,8 +65,8 @@ def test_resume_from_any_checkpoint_is_bitwise_the_same(whole, tmp_path, upto):
     "cadence",
     [
         pytest.param({"log_every": 1, "validate_every": 60, "checkpoint_every": 60}, marks=pytest.mark.slow),
-        {"log_every": 60, "validate_every": 1, "checkpoint_every": 7},
-        {"chunk": 1},
+        pytest.param({"log_every": 60, "validate_every": 1, "checkpoint_every": 7}, marks=pytest.mark.slow),
+        pytest.param({"chunk": 1}, marks=pytest.mark.slow),
         {"chunk": 13, "keep": 1},
         {"stream": "yes"},
     ],

@@ -74,7 +74,9 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize(
+    "damage", ["flipped", *(pytest.param(d, marks=pytest.mark.slow) for d in DAMAGE if d != "flipped")]
+)
 def test_a_damaged_file_is_made_again_with_one_line(damage, brief, place, caplog):
     source = made.source()
     before = bits(features.classifier(source))

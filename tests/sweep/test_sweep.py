@@ -132,7 +132,8 @@ def test_streaming_changes_no_bit(tmp_path, whole):
 LONG = {**SMALL, "steps": 900, "log_every": 10, "validate_every": 300, "checkpoint_every": 30}
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_sweep_that_was_cut_off_goes_on(tmp_path, number):
     """In its second wave: the first is not made again, and every bit is as if nothing had happened."""
     folder = tmp_path / "s"
