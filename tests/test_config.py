@@ -41,6 +41,7 @@ FIELDS = {
     "steps": ([0, "0", "5%", "-3", "ten", None, True, INF], [1, "1", "20e", "1e3"]),
     "batch_size": ([0, -1, 1.5], [1, 10**6]),
     "seed": ([-1, 2**32, 0.5], [0, 2**32 - 1]),
+    "start": (["", 5], [None, "/runs/a"]),
     "optimizer": (["adamm"], ["adam", "sgd"]),
     "learning_rate": (
         [-1e-3, NAN, INF, "fast", "linar(0, 1, 2)", None, True],
@@ -107,6 +108,7 @@ OTHER = {
     "steps": 77,
     "batch_size": 64,
     "seed": 1,
+    "start": "/runs/a",
     "optimizer": "sgd",
     "learning_rate": "cosine(1e-3, 0, 100%)",
     "weight_decay": 0.1,

@@ -63,6 +63,7 @@ def test_the_modules_get_the_flags_and_what_the_method_asks_for():
     assert kernels(config(latent=3)) == [{(64, 64), (64, 6)}, {(3, 64), (64, 64)}]
 
 
+@pytest.mark.slow
 def test_a_sweep_over_widths_is_the_runs_alone_and_is_compared(tmp_path):
     swept = sweep.sweep(Plan(config(steps=4), (0,), {"width": (8, 16)}), tmp_path / "s")
     alone = run.train(config(steps=4, width=16, order_seed=0), tmp_path / "alone")
@@ -89,6 +90,7 @@ def test_own_rules_take_the_step_of_the_optax_they_return(tmp_path):
             np.testing.assert_allclose(updates["w"], should["w"], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_own_rule_goes_by_schedules_averages_and_clipping(tmp_path):
     (tmp_path / "sgd.py").write_text(SGD)
     mine = run.train(
@@ -102,6 +104,7 @@ def test_an_own_rule_goes_by_schedules_averages_and_clipping(tmp_path):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), mine.variables, usual.variables)
 
 
+@pytest.mark.slow
 def test_files_of_one_name_and_other_contents_are_not_pooled(tmp_path):
     places = []
     for name in ("a", "b"):

@@ -106,6 +106,7 @@ def test_what_does_not_fit_is_one_line(other, tmp_path, changes, said):
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.slow
 def test_a_sweep_begins_with_it_as_the_runs_alone_do(other, tmp_path):
     base = configured(steps=6, start=str(other.folder.path))
     swept = sweep.sweep(Plan(base, (0, 1)), tmp_path / "s")
@@ -118,6 +119,7 @@ def test_a_sweep_begins_with_it_as_the_runs_alone_do(other, tmp_path):
     assert again.table["nll"].tolist() == swept.table["nll"].tolist()
 
 
+@pytest.mark.slow
 def test_a_sweep_compares_starts(other, tmp_path):
     """As an axis; and what is not trained yet is of the setting of what is."""
     second = run.train(configured(steps=4, seed=9), tmp_path / "b")
@@ -129,6 +131,7 @@ def test_a_sweep_compares_starts(other, tmp_path):
     assert compare.table([tmp_path / "s"])["start_digest"].nunique() == 2
 
 
+@pytest.mark.slow
 def test_runs_that_began_with_others_of_one_name_are_not_pooled(other, tmp_path):
     places = []
     for number, folder in enumerate(("x", "y")):
