@@ -108,25 +108,32 @@ def test_what_does_not_fit_is_one_line(other, tmp_path, changes, said):
 
 @pytest.mark.slow
 def test_a_sweep_begins_with_it_as_the_runs_alone_do(other, tmp_path):
-    base = configured(steps=6, start=str(other.folder.path))
+    shutil.copytree(other.folder.path, tmp_path / "a")
+    base = configured(steps=6, start=str(tmp_path / "a"))
     swept = sweep.sweep(Plan(base, (0, 1)), tmp_path / "s")
     alone = run.train(dataclasses.replace(base, seed=1), tmp_path / "alone")
     member = run.load(tmp_path / "s", member="seed=1")
     assert run.final_digest(member) == run.final_digest(alone)
     assert member.folder.record()["start"] == alone.folder.record()["start"]
     assert list(swept.table["outcome"]) == ["finished"] * 2
+    run.train(configured(steps=22, average=0.5), tmp_path / "a")
     again = sweep.sweep(Plan(base, (0, 1)), tmp_path / "s")
     assert again.table["nll"].tolist() == swept.table["nll"].tolist()
+    with pytest.raises(InputError, match=r"start: .*/a has changed since"):
+        sweep.sweep(Plan(base, (0, 1, 2)), tmp_path / "s")
 
 
 @pytest.mark.slow
 def test_a_sweep_compares_starts(other, tmp_path):
-    """As an axis; and what is not trained yet is of the setting of what is."""
-    second = run.train(configured(steps=4, seed=9), tmp_path / "b")
+    """As an axis, folders of one name too; and what is not trained yet is of the setting of what is."""
+    second = run.train(configured(steps=4, seed=9), tmp_path / other.folder.path.name)
     starts = (str(other.folder.path), str(second.folder.path))
-    swept = sweep.sweep(Plan(configured(steps=2), (0, 1), {"start": starts}), tmp_path / "s")
+    plan = Plan(configured(**STILL), (0, 1), {"start": starts})
+    swept = sweep.sweep(plan, tmp_path / "s")
+    for member, of in zip(plan.members, (other, other, second, second)):
+        assert alike(run.load(tmp_path / "s", member=member.name).variables, of.variables)
     found = compare.compare(swept.table, "nll")
-    assert [len(setting.values) for setting in found.settings] == [2, 2]
+    assert len(found.settings) == 2, "folders of one name are told apart by their digests"
     shutil.rmtree(next((tmp_path / "s" / "members").glob("seed=1*")))
     assert compare.table([tmp_path / "s"])["start_digest"].nunique() == 2
 
