@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import numpy as np
 
 from jaxae import files
 from jaxae.errors import InputError
+
+OnRow = Callable[[dict[str, Any]], object]
 
 
 class Meter:
@@ -42,13 +45,22 @@ class Meter:
 
 class Log:
     """Appends rows to metrics.jsonl and the event files. Rows behind `step`, from a run that was cut off after its last
-    checkpoint, are dropped: the resumed run writes them again."""
+    checkpoint, are dropped: the resumed run writes them again. `on_row` is called with each, beside its step."""
 
-    def __init__(self, file: Path, events: Path, step: int, wandb_project: str | None, config: dict[str, Any]):
+    def __init__(
+        self,
+        file: Path,
+        events: Path,
+        step: int,
+        wandb_project: str | None,
+        config: dict[str, Any],
+        on_row: OnRow | None = None,
+    ):
         keep_until(file, step)
         self._file = file.open("a")
         self._board = _Board(events, step)
         self._wandb = _wandb(wandb_project, file.parent, config) if wandb_project else None
+        self._on_row = on_row
 
     def write(self, step: int, row: dict[str, Any]) -> None:
         row = _finite(row)
@@ -57,6 +69,8 @@ class Log:
         self._board.write(step, row)
         if self._wandb:
             self._wandb.log(row, step=step)
+        if self._on_row:
+            self._on_row({"step": step, **row})
 
     def close(self) -> None:
         self._file.close()

@@ -5,14 +5,16 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas
 import pytest
 from flax import linen as nn
 
-from jaxae import data, likelihoods, optim, run, sweep
+from jaxae import data, likelihoods, log, optim, run, sweep
 from jaxae.build import build
 from jaxae.config import Config
 from jaxae.errors import InputError
 from jaxae.types import Net
+from tests.runs import configured
 
 SIZE: dict = {"steps": 3, "latent": 2, "width": 8, "batch_size": 8, "samples": 4}
 
@@ -259,3 +261,26 @@ def test_entries_with_an_optimiser_of_their_own_are_there():
     with pytest.raises(InputError, match="setting of an optimiser 'lr'"):
         optim.make("adam", 1e-3, own={"critic": {"lr": 0.0}})
     assert jax.tree.leaves(optim.make("adam", 1e-3, own={"critic": {"learning_rate": 0.0}}).init(params))
+
+
+def test_each_row_is_told_and_what_the_listener_raises_ends_a_run_that_goes_on(tmp_path):
+    class Pruned(Exception):
+        pass
+
+    def prune(row):
+        rows.append(row)
+        if row["step"] >= 35:
+            raise Pruned
+
+    rows: list[dict] = []
+    whole = run.train(configured(), tmp_path / "whole", on_row=rows.append)
+    assert rows == log.read(whole.folder.metrics_file)
+    assert {"loss", "learning_rate"} < set(rows[0]) and any("validation_loss" in row for row in rows)
+    rows.clear()
+    with pytest.raises(Pruned):
+        run.train(configured(), tmp_path / "pruned", on_row=prune)
+    assert rows[-1]["step"] == 35
+    again = run.train(configured(), tmp_path / "pruned")
+    assert run.final_digest(again) == run.final_digest(whole)
+    mine = run.history(again).drop(columns="examples_per_second")
+    pandas.testing.assert_frame_equal(mine, run.history(whole).drop(columns="examples_per_second"))

@@ -18,7 +18,7 @@ from jaxae.config import Config
 from jaxae.data.source import Source
 from jaxae.errors import Diverged, InputError, Interrupted
 from jaxae.folder import RunFolder
-from jaxae.log import Log, NoLog, import_wandb
+from jaxae.log import Log, NoLog, OnRow, import_wandb
 from jaxae.loop import Lane, Loop, Watch
 from jaxae.parallel import Layout, make_mesh
 from jaxae.programs import make_programs
@@ -36,13 +36,16 @@ def train(
     net: Net | None = None,
     source: Source | None = None,
     progress: Progress | None = None,
+    on_row: OnRow | None = None,
 ) -> Trained:
     """Trains `config` in the folder `path`, or resumes it there, to its end; then returns the trained run.
 
     The result is a function of the config alone: not of where it was cut off, nor of any cadence. `net` is for your
     own linen modules, `source` for your own arrays (`jaxae.data.arrays`): such a run is read from Python alone, with
-    the same. Of several processes (`jaxae.join`) all call it, and process 0 alone touches the folder. Raises
-    InputError, Diverged (a loss that is not finite) or Interrupted (SIGINT, SIGTERM: saved).
+    the same. `on_row` is called with each row of the log, {"step": 100, "loss": ...}: what it raises ends the training,
+    which goes on from the last checkpoint when asked again. Of several processes (`jaxae.join`) all call this, and
+    process 0 alone touches the folder. Raises InputError, Diverged (a loss that is not finite) or Interrupted (SIGINT,
+    SIGTERM: saved).
     """
     config.allow_own()
     config = of_source(of_net(config, net), source)
@@ -66,7 +69,7 @@ def train(
         hosts.first(lambda: folder.outcome_file.unlink(missing_ok=True))
         step = int(state.step)
         over = watch.outcome is not None or step == setup.total
-        with _log(folder, config, record, step, over) as log, progress.bar(setup, step) as bar:
+        with _log(folder, config, record, step, over, on_row) as log, progress.bar(setup, step) as bar:
             lanes, programs = [Lane(setup, watch, log)], make_programs(setup, layout)
             loop = Loop(lanes, layout, programs, state, step, checkpoints, progress, bar, asked)
             try:
@@ -95,14 +98,17 @@ def _claimed(folder: RunFolder, config: Config, record: dict[str, Any]) -> Itera
 
 
 @contextlib.contextmanager
-def _log(folder: RunFolder, config: Config, record: dict[str, Any], step: int, over: bool) -> Iterator[Log | NoLog]:
+def _log(
+    folder: RunFolder, config: Config, record: dict[str, Any], step: int, over: bool, on_row: OnRow | None
+) -> Iterator[Log | NoLog]:
     if not hosts.leads():
         yield NoLog()
         return
     if over:  # it tells where the run was made, not where somebody looks at it
         record = folder.record() or record
     folder.write(config, record, step)
-    with contextlib.closing(Log(folder.metrics_file, folder.events, step, config.wandb, config.to_dict())) as log:
+    log = Log(folder.metrics_file, folder.events, step, config.wandb, config.to_dict(), on_row)
+    with contextlib.closing(log):
         yield log
 
 
