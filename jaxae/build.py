@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxae import data, fits, likelihoods, methods, networks, optim, schedules
+from jaxae import data, fits, likelihoods, methods, networks, optim, own, schedules
 from jaxae.config import Config
 from jaxae.data import pixels
 from jaxae.data.source import Source, Split
@@ -96,7 +96,7 @@ def _network(config: Config, source: Source) -> Net:
         activation=config.activation,
         dtype=jnp.dtype(config.dtype),
     )
-    fits.check_net(net)
+    fits.check_net(net, own.short(config.network))
     return net
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from jaxae import hosts
 from jaxae.digest import digest, leaf_name, named_leaves
 from jaxae.errors import InputError
-from jaxae.facts import Damaged, gather, kinds, must_match
+from jaxae.facts import Damaged, gather, kinds, must_match, shapes
 from jaxae.store import Store
 from jaxae.types import PyTree
 
@@ -82,6 +82,10 @@ class Checkpoints:
     def meta(self, step: int) -> dict[str, Any]:
         """The `meta` saved with `step`, without reading its arrays."""
         return hosts.first(lambda: self._meta(step))
+
+    def leaves(self, step: int) -> dict[str, jax.ShapeDtypeStruct]:
+        """Every leaf saved with `step`, by name: `restore` takes it for a state whose structure is not known."""
+        return shapes(hosts.first(lambda: self._leaves(step)))
 
     def save(self, step: int, state: PyTree, meta: dict[str, Any], value: float | None = None) -> None:
         """Start saving, and return once `state` may be donated.
@@ -173,6 +177,10 @@ class Checkpoints:
     def _meta(self, step: int) -> dict[str, Any]:
         with self._the_one(step):
             return self._store.facts(step)["meta"]
+
+    def _leaves(self, step: int) -> dict[str, str]:
+        with self._the_one(step):
+            return self._store.facts(step)["leaves"]
 
     def _save(self, step: int, arrays: dict[str, np.ndarray], meta: Any, value: float | None) -> None:
         facts = gather(step, arrays, meta, value)

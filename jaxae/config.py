@@ -100,12 +100,12 @@ class Config:
     start: str | None = _field(None, "training", "a run whose parameters it begins with, those that both have")
     optimizer: str = _field("adam", "training", "update rule", choices=names.OPTIMIZERS, own=names.OWN_RULE)
     learning_rate: float | str = _field(1e-3, "training", "a number or a schedule", schedule=True)
-    weight_decay: float = _field(0.0, "training", "of adamw, lion, lamb and muon", low=0)
+    weight_decay: float | None = _field(None, "training", "of adamw, lion, lamb and muon [0]", low=0)
     b1: float | None = _field(
         None, "training", "first-moment decay, momentum [0.9; muon: 0.95; rmsprop: 0]", low=0, below=1
     )
     b2: float | None = _field(None, "training", "second-moment decay [0.999; lion, rmsprop: 0.99]", low=0, below=1)
-    eps: float = _field(1e-8, "training", "the update rule's epsilon", above=0)
+    eps: float | None = _field(None, "training", "the update rule's epsilon [1e-8]", above=0)
     clip_norm: float | None = _field(None, "training", "largest norm of the gradient, or of each player's", above=0)
     accumulate: int = _field(1, "training", "pieces a batch is cut into, to fit memory", low=1)
     average: float | None = _field(None, "training", "decay of the averaged weights that are evaluated", low=0, below=1)
@@ -162,22 +162,36 @@ class Config:
                 f"patience {self.patience}: the losses of {entry.name} at different steps do not compare, for training "
                 f"moves {entry.moves}: leave it out"
             )
+        self._check_network()
         self._check_devices()
+
+    def _check_network(self) -> None:
+        """A network of the user's own asks for what is set of it."""
+        if self.network is None or not own.is_own(self.network):
+            return
+        asked = own.mentions(self.network, names.OWN_NETWORK)
+        for name in ("width", "depth", "activation", "dtype"):
+            if (given := getattr(self, name)) != getattr(Config, name) and not asked & {name, "pair"}:
+                raise InputError(f"{name} {given!r}: {own.short(self.network)} asks for no spec.{name}: leave it out")
 
     def _check_rule(self) -> None:
         """What is set of the update rule, it has."""
         if own.is_own(self.optimizer):
             taken = own.keywords(self.optimizer, names.OWN_RULE)
             rule, without = own.short(self.optimizer), [name for name in names.OF_RULES if name not in taken]
-            if strange := [name for name in taken if name not in names.OF_RULES]:
-                raise InputError(f"{rule}: keyword {strange[0]}: expected of {', '.join(names.OF_RULES)}, if any")
+            for name, has_default in taken.items():
+                if name not in names.OF_RULES or not has_default:
+                    wanted = f"{', '.join(names.OF_RULES)}, each with a default"
+                    raise InputError(
+                        f"{rule}: keyword {name}{'' if has_default else ' without a default'}: expected {wanted}"
+                    )
         else:
             rule, without = self.optimizer, list(names.UNUSED.get(self.optimizer, ()))
             if self.weight_decay and rule not in names.DECAYING:
                 known = ", ".join(names.DECAYING)
                 raise InputError(f"weight_decay {self.weight_decay}: {rule} has none: expected one of {known}")
         for name in without:
-            usual = names.MOMENTS.get(rule, {}).get(name, getattr(Config, name))
+            usual = names.SETTINGS.get(rule, {}).get(name)
             if (given := getattr(self, name)) not in (None, usual):
                 raise InputError(f"{name} {given}: {rule} has none: leave it out")
 
@@ -223,7 +237,7 @@ class Config:
                 filled[name] = getattr(defaults, name)
         if self.binarize is None and (self.likelihood or filled["likelihood"]) != "bernoulli":
             filled["binarize"] = "none"
-        filled |= {k: v for k, v in names.MOMENTS.get(self.optimizer, {}).items() if getattr(self, k) is None}
+        filled |= {k: v for k, v in names.SETTINGS.get(self.optimizer, {}).items() if getattr(self, k) is None}
         if self.exact and self.shards is None:
             filled["shards"] = default_shards(self.batch_size)
         defaults_of = {h.name: h.default for h in entry.hyperparameters}
@@ -301,5 +315,10 @@ def from_dict(parsed: Mapping[str, Any], where: str = "config") -> Config:
         raise InputError(f"{where}: hyperparameters {parsed['hyperparameters']!r}: expected an object: restore it")
     for name in OWN:
         if own.is_own(value := str(parsed.get(name))):
+            if not own.is_there(value):
+                raise InputError(
+                    f"{where} names the {name} {value}, whose file is not there: put it back, or write there where it "
+                    "is now: its SHA-256 is checked"
+                )
             own.must_be_allowed(value, where)
     return Config(**parsed)

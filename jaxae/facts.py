@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxae.digest import digest
@@ -50,6 +51,15 @@ def unseal(saved: Any, place: Path) -> Facts:
 def kinds(arrays: dict[str, Any]) -> dict[str, str]:
     """Each array's dtype and shape: {"params/Dense_0/kernel": "float32[784,512]"}."""
     return {name: f"{np.dtype(x.dtype).name}[{','.join(map(str, x.shape))}]" for name, x in arrays.items()}
+
+
+def shapes(kinds: dict[str, str]) -> dict[str, jax.ShapeDtypeStruct]:
+    """What `kinds` has told."""
+    split = {name: kind.rstrip("]").split("[") for name, kind in kinds.items()}
+    return {
+        name: jax.ShapeDtypeStruct(tuple(int(size) for size in sizes.split(",") if size), np.dtype(kind))
+        for name, (kind, sizes) in split.items()
+    }
 
 
 def must_match(place: Path, expected: dict[str, str], found: dict[str, str]) -> None:

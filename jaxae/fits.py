@@ -89,18 +89,20 @@ def check_labels(setup: Setup) -> None:
             )
 
 
-def check_net(net: Net) -> None:
-    """It is a Net of linen modules and a likelihood."""
+def check_net(net: Net, name: str = "net") -> None:
+    """It is a Net of linen modules and a likelihood; `name`: what a refusal calls it."""
     if not isinstance(net, Net):
-        raise InputError(f"net: a {type(net).__name__}: expected a jaxae.types.Net")
+        raise InputError(f"{name}: a {type(net).__name__}: expected a jaxae.types.Net")
     if not isinstance(net.likelihood, Likelihood):
-        raise InputError("net: its likelihood is none: expected one such as jaxae.likelihoods.bernoulli()")
+        raise InputError(f"{name}: its likelihood is none: expected one such as jaxae.likelihoods.bernoulli()")
     if not isinstance(net.decoder, nn.Module):
-        raise InputError("net: its decoder is no linen module: expected one that is made, such as Decoder()")
+        raise InputError(f"{name}: its decoder is no linen module: expected one that is made, such as Decoder()")
     if isinstance(net.encoder, nn.Module) or not callable(net.encoder):
-        raise InputError("net: its encoder is made already: expected what makes it, outputs -> module, such as Encoder")
+        raise InputError(
+            f"{name}: its encoder is made already: expected what makes it, outputs -> module, such as Encoder"
+        )
     if not isinstance(net.encoder(net.latent), nn.Module):
-        raise InputError("net: its encoder makes no linen module: expected outputs -> module")
+        raise InputError(f"{name}: its encoder makes no linen module: expected outputs -> module")
 
 
 def check_parts(setup: Setup) -> None:
@@ -120,8 +122,10 @@ def _check_parts(setup: Setup) -> None:
     keys = setup.view("train").keys(batch, "noise")
     made = jax.eval_shape(method.reconstruct, variables, batch)
     if made.shape != batch.x.shape:
+        z = jax.eval_shape(method.embed, variables, batch)
         raise InputError(
-            f"the decoder makes images of shape {made.shape[1:]}: expected {batch.x.shape[1:]}, the data's"
+            f"the decoder makes images of shape {made.shape[1:]} of codes {z.shape[1:]}: expected {batch.x.shape[1:]}, "
+            "the data's"
         )
     objective = jax.eval_shape(method.loss, variables, keys, batch, jnp.asarray(0))
     if not isinstance(objective, Objective):
@@ -136,7 +140,7 @@ def _check_parts(setup: Setup) -> None:
     _check_functions(setup, variables, keys, batch)
     check_rule(setup)
     taken = LOGGED | set(setup.weights) | (MEASURED if method.log_weight is None else set())
-    if clash := taken & set(objective.metrics):
+    if own.is_own(setup.config.method) and (clash := taken & set(objective.metrics)):
         raise InputError(f"{name}: a metric {min(clash)}: jaxae has a number of that name: rename it")
 
 
@@ -144,7 +148,13 @@ def check_rule(setup: Setup) -> None:
     """An update rule keeps the form of its state and of the parameters."""
     state, rule = setup.shapes(), own.short(setup.config.optimizer)
     params = state.variables.params
-    updates, after = jax.eval_shape(setup.tx.update, params, state.opt_state, params)
+    try:
+        updates, after = jax.eval_shape(setup.tx.update, params, state.opt_state, params)
+    except TypeError as error:
+        said = " ".join(str(error).split())
+        raise InputError(
+            f"{rule}: {said}: expected an update of the gradients, its state and the parameters"
+        ) from error
     for what, made, was in (("updates", updates, params), ("a state", after, state.opt_state)):
         if _form(made) != _form(was):
             raise InputError(f"{rule}: it makes {what} {_form(made)}: expected the form of before, {_form(was)}")

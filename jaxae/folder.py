@@ -66,8 +66,14 @@ class RunFolder:
     def config(self) -> Config:
         """The config of the run that lives here."""
         if not self.config_file.is_file():
-            raise InputError(f"{self.path}: no run here (no config.json): `jaxae train --run {self.path}` makes one")
+            raise InputError(f"{self.path}: no run here (no config.json): {self.made_by()} makes one")
         return from_dict(read_json(self.config_file, CONFIG), str(self.config_file))
+
+    def made_by(self) -> str:
+        """The command that makes it, in words."""
+        sweep = self.path.absolute().parent.parent
+        is_member = self.path.absolute().parent.name == "members" and SweepFolder(sweep).exists()
+        return f"`jaxae sweep --run {sweep}`" if is_member else f"`jaxae train --run {self.path}`"
 
     def check(self, config: Config) -> None:
         """Raises InputError unless this folder may hold a run of `config`: it is new, or its run is this one."""
@@ -82,6 +88,15 @@ class RunFolder:
             self.check_code(config)
         elif occupied(self.path):
             raise InputError(f"{self.path} is not empty and holds no run: choose another --run")
+
+    def check_member(self, config: Config) -> None:
+        """Raises InputError where it holds another run than this member of its sweep, which may be longer by now."""
+        old = self.config() if self.config_file.is_file() else config
+        if changed := [line for line in old.difference(config) if not line.startswith("steps:")]:
+            raise InputError(
+                f"{self.path} holds a run of another config than its sweep's: {'; '.join(changed)}: remove it, and the "
+                "same `jaxae sweep` trains this member"
+            )
 
     def outcome(self) -> dict[str, Any] | None:
         """How it ended; None where it has not."""
@@ -219,7 +234,10 @@ class SweepFolder:
 
     def find(self, text: str) -> RunFolder:
         """The folder of the member that `text` names, such as "seed=2,beta=4"."""
-        return self.member(find(text, self.read()["members"]))
+        name = find(text, self.read()["members"])
+        folder, planned = self.member(name), {member.name: member for member in self.listed()}
+        folder.check_member(planned[name].config)
+        return folder
 
     def check(self, plan: Plan, how: dict[str, Any]) -> None:
         """Raises InputError unless this folder may hold the sweep `plan`, made as `how` tells: it is new, or what it
@@ -231,6 +249,7 @@ class SweepFolder:
                     f"{self.path} holds another sweep: {'; '.join(changed)}: choose another --run, or the same sweep"
                 )
             for member in plan.members:
+                self.member(member.name).check_member(member.config)
                 self.member(member.name).check_code(member.config)
         elif occupied(self.path):
             raise InputError(f"{self.path} is not empty and holds no sweep: choose another --run")

@@ -11,13 +11,15 @@ OPTIMIZERS = (
     "adam", "adamw", "nadam", "amsgrad", "adamax", "radam", "adabelief", "lion", "lamb", "muon", "rmsprop", "sgd",
     "adagrad",
 )  # fmt: skip
-MOMENTS = {name: {"b1": 0.9, "b2": 0.999} for name in OPTIMIZERS}
-MOMENTS |= {"lion": {"b1": 0.9, "b2": 0.99}, "rmsprop": {"b1": 0.0, "b2": 0.99}, "muon": {"b1": 0.95, "b2": 0.999}}
+SETTINGS = {name: {"b1": 0.9, "b2": 0.999, "eps": 1e-8, "weight_decay": 0.0} for name in OPTIMIZERS}
+SETTINGS["lion"]["b2"], SETTINGS["muon"]["b1"] = 0.99, 0.95
+SETTINGS["rmsprop"] |= {"b1": 0.0, "b2": 0.99}
+"""What update rules take beside the learning rate, by default."""
 UNUSED = {"sgd": ("b2", "eps"), "adagrad": ("b1", "b2"), "lion": ("eps",)}
 """Of these, what does nothing."""
 DECAYING = ("adamw", "lion", "lamb", "muon")  # those that know a weight decay
-OF_RULES = {"b1": None, "b2": None, "eps": 1e-8, "weight_decay": 0.0}
-"""What an update rule may take beside the learning rate; each value says that it is not given."""
+OF_RULES = tuple(SETTINGS["adam"])
+"""In this order; of these a rule of the user's own is given what it takes."""
 OWN_RULE = "(learning_rate, *, ...) -> GradientTransformation"
 OWN_NETWORK = "(spec) -> (outputs -> encoder, decoder)"
 """The forms of functions of the user's own."""

@@ -10,7 +10,7 @@ import optax.contrib
 
 from jaxae import own as users
 from jaxae.errors import InputError, known
-from jaxae.names import MOMENTS, OF_RULES, OWN_RULE
+from jaxae.names import OF_RULES, OWN_RULE, SETTINGS
 from jaxae.types import PyTree, TrainState, Variables, Weight
 
 Rule = Callable[..., optax.GradientTransformation]
@@ -69,21 +69,22 @@ def make(
     *,
     b1: float | None = None,
     b2: float | None = None,
-    eps: float = 1e-8,
-    weight_decay: float = 0.0,
+    eps: float | None = None,
+    weight_decay: float | None = None,
     clip_norm: float | None = None,
     average: float | None = None,
     own: Mapping[str, Mapping[str, Any]] | None = None,
     update: Rule | None = None,
 ) -> optax.GradientTransformation:
-    """The chain of the rule `name`, or FILE.py:NAME of the user's own (`update`: what `find` made of it before). `b1`
-    and `b2` are the rule's own (`names.MOMENTS`) unless given, `b1` the momentum of sgd and rmsprop; `average` is the
-    decay of the averaged weights. `own` names entries of the parameters that have an optimiser of their own, and what
-    differs there: learning_rate, b1, b2, ... Each is clipped by its own gradient's norm."""
+    """The chain of the rule `name`, or FILE.py:NAME of the user's own (`update`: what `find` made of it before).
+
+    `b1`, `b2`, `eps` and `weight_decay` are the rule's own (`names.SETTINGS`) unless given, `b1` the momentum of sgd
+    and rmsprop; `average` is the decay of the averaged weights. `own` names entries of the parameters with an optimiser
+    of their own, and what differs there: learning_rate, b1, b2, ... Each is clipped by its own gradient's norm.
+    """
     update = update or find(name)
-    given = {key: value for key, value in (("b1", b1), ("b2", b2)) if value is not None}
-    moments = {"b1": None, "b2": None, **MOMENTS.get(name, {}), **given}
-    settings = {"learning_rate": learning_rate, **moments, "eps": eps, "weight_decay": weight_decay}
+    usual, given = SETTINGS.get(name, dict.fromkeys(OF_RULES)), zip(OF_RULES, (b1, b2, eps, weight_decay))
+    settings = {"learning_rate": learning_rate, **usual, **{k: value for k, value in given if value is not None}}
 
     def rule(**changes: Any) -> list[optax.GradientTransformation]:
         for setting in changes:
@@ -106,11 +107,11 @@ def find(name: str) -> Rule:
 
 
 def _own(name: str) -> Rule:
-    """The user's own function, given what it takes of the settings, where that is not what it would be without."""
+    """The user's own function, given what it takes of the settings, where they are given."""
     function, taken = users.function(name), users.keywords(name, OWN_RULE)
 
     def rule(lr: Weight, *settings: Any) -> optax.GradientTransformation:
-        given = {key: value for key, value in zip(OF_RULES, settings) if key in taken and value != OF_RULES[key]}
+        given = {key: value for key, value in zip(OF_RULES, settings) if key in taken and value is not None}
         made = function(lr, **given)
         if not isinstance(made, optax.GradientTransformation):
             expected = "an optax.GradientTransformation"

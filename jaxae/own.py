@@ -8,7 +8,6 @@ on this machine: a folder from somebody else never brings code that runs by itse
 
 import ast
 import hashlib
-import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,9 @@ from types import ModuleType
 
 from jaxae.errors import InputError
 from jaxae.home import cache, expanded
+
+_NAMED: set[tuple[Path, Path]] = set()
+"""By the user of this process: (cache folder, file)."""
 
 
 def is_own(name: str) -> bool:
@@ -31,6 +33,10 @@ def split(name: str) -> tuple[Path, str]:
     if not function.isidentifier():
         raise InputError(f"{name!r}: {function!r} is no name of a function: expected path/to/mine.py:mine")
     return file, function
+
+
+def is_there(name: str) -> bool:
+    return expanded(name.rpartition(":")[0]).is_file()
 
 
 def absolute(name: str) -> str:
@@ -49,7 +55,8 @@ def sha256(name: str) -> str:
 
 
 def allow(file: Path) -> None:
-    """The user has named it: this very file may run from now on."""
+    """The user has named it: this very file may run from now on, and in this process also what becomes of it."""
+    _NAMED.add((cache(), file))
     mark = _mark(file)
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.touch()
@@ -58,7 +65,7 @@ def allow(file: Path) -> None:
 def must_be_allowed(name: str, where: str) -> None:
     """Raises InputError where the file that `where` names has never been named by this user."""
     file, _ = split(name)
-    if not _mark(file).exists():
+    if (cache(), file) not in _NAMED and not _mark(file).exists():
         raise InputError(
             f"{where} asks to run the file {file}, which has changed, or was never named here: read it, "
             f"then allow it by `jaxae allow {file}`"
@@ -69,7 +76,7 @@ def definition(file: Path, function: str, form: str) -> tuple[ast.Module, ast.Fu
     """The file, parsed and not run, and the function of that name in it, of one argument or as many as `form` shows,
     `(net, *, ...) -> Method`. Raises InputError where it has no such function."""
     try:
-        tree = ast.parse(file.read_text())
+        tree = ast.parse(file.read_bytes())
     except (SyntaxError, ValueError) as error:
         raise InputError(f"{file}: not Python: {error}") from None
     found = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function]
@@ -81,9 +88,16 @@ def definition(file: Path, function: str, form: str) -> tuple[ast.Module, ast.Fu
     return tree, found[0]
 
 
-def keywords(name: str, form: str) -> list[str]:
-    """The keyword arguments of the user's function."""
-    return [arg.arg for arg in definition(*split(name), form)[1].args.kwonlyargs]
+def keywords(name: str, form: str) -> dict[str, bool]:
+    """The keyword arguments of the user's function, and whether each has a default."""
+    of = definition(*split(name), form)[1].args
+    return {arg.arg: default is not None for arg, default in zip(of.kwonlyargs, of.kw_defaults)}
+
+
+def mentions(name: str, form: str) -> set[str]:
+    """Every name and attribute in the file of the user's function."""
+    tree, _ = definition(*split(name), form)
+    return {getattr(node, "id", None) or getattr(node, "attr", None) or "" for node in ast.walk(tree)}
 
 
 def function(name: str) -> Callable:
@@ -94,14 +108,14 @@ def function(name: str) -> Callable:
 def load(name: str) -> ModuleType:
     """The file, run as a module of its own."""
     file, _ = split(name)
-    title = f"jaxae_own_{file.stem}_{sha256(name)[:16]}"
+    code = file.read_bytes()  # what is hashed is what runs: no __pycache__, which goes by the second
+    title = f"jaxae_own_{file.stem}_{hashlib.sha256(code).hexdigest()[:16]}"
     if title in sys.modules:
         return sys.modules[title]
-    spec = importlib.util.spec_from_file_location(title, file)
-    assert spec is not None and spec.loader is not None
-    module = sys.modules[title] = importlib.util.module_from_spec(spec)
+    module = sys.modules[title] = ModuleType(title)
+    module.__file__ = str(file)
     try:
-        spec.loader.exec_module(module)
+        exec(compile(code, str(file), "exec"), vars(module))
     except BaseException as error:
         del sys.modules[title]
         relative = isinstance(error, ImportError) and "relative import" in str(error)

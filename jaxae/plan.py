@@ -4,14 +4,16 @@ import collections
 import dataclasses
 import difflib
 import itertools
+import math
 import re
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
 from jaxae import methods
+from jaxae import values as reading
 from jaxae.config import Config
 from jaxae.errors import InputError, known, unknown
 from jaxae.values import Frozen, plain, said
@@ -43,13 +45,14 @@ class Plan:
     def __post_init__(self) -> None:
         if not isinstance(self.grid, Mapping):
             raise InputError(f'grid {said(self.grid)}: expected values by name, such as {{"beta": (1.0, 4.0)}}')
+        if not isinstance(self.base, Config):
+            raise InputError(f"base {said(self.base)}: expected a Config")
         axes = {axis: _several(f"grid {axis}", values) for axis, values in self.grid.items()}
+        used = [plain(method) for method in axes.get("method", (self.base.method,))]
+        checked = {axis: _values(axis, values, used) for axis, values in axes.items()}
         object.__setattr__(self, "seeds", _several("seeds", self.seeds))
-        object.__setattr__(self, "grid", Frozen(axes))
-        count = len(self.seeds)
-        for axis, values in self.grid.items():
-            _may_be_an_axis(axis)
-            count *= len(values)
+        object.__setattr__(self, "grid", Frozen(checked))
+        count = math.prod([len(self.seeds), *map(len, checked.values())])
         if count > MOST:
             raise InputError(f"{count:,} members: expected at most {MOST:,}: fewer seeds, or a smaller grid")
         if self.base.wandb is not None:
@@ -121,8 +124,8 @@ class How:
 
 
 def _several(what: str, values: Any) -> tuple[Any, ...]:
-    """The values of a list, a range, an array: of what holds several, and no text."""
-    if isinstance(values, str | Mapping) or not isinstance(values, Iterable) or getattr(values, "ndim", 1) != 1:
+    """The values of a list, a range, an array: of what holds several in an order, and no text."""
+    if isinstance(values, str | Mapping | Set) or not isinstance(values, Iterable) or getattr(values, "ndim", 1) != 1:
         raise InputError(f"{what} {said(values)}: expected a tuple, a list, a range or an array of values")
     return tuple(map(plain, values))
 
@@ -178,8 +181,8 @@ def grid(words: Iterable[str], base: Config) -> dict[str, tuple[Any, ...]]:
         if name in axes:
             raise InputError(f"grid {word!r}: {name} is an axis already: give all its values at once")
         axes[name] = parts
-    checked = {name: _values(name, parts, base, axes) for name, parts in axes.items()}
-    return {name: tuple(values) for name, values in checked.items()}
+    used = axes.get("method", [base.method])
+    return {name: _values(name, [_typed(name, part) for part in parts], used) for name, parts in axes.items()}
 
 
 OF_ALL = {"seed": "--seeds", "order_seed": "--shared-batches", "devices": "--mesh", "exact": "--exact"}
@@ -193,35 +196,32 @@ def _may_be_an_axis(name: str) -> None:
         raise InputError(f"grid {name}: it changes no result: expected what does, such as beta or latent")
 
 
-def _values(name: str, parts: list[str], base: Config, axes: Mapping[str, list[str]]) -> list[Any]:
+def _values(name: str, given: Iterable[Any], methods_used: Sequence[str]) -> tuple[Any, ...]:
+    """Of an axis, as a Config holds them. Raises as a Config does, but for what only its fields together tell."""
     _may_be_an_axis(name)
-    used = axes.get("method", [base.method])
-    if name in _FIELDS:
-        values = [_typed(name, part) for part in parts]
-    else:
-        for method in used:
-            own = [h.name for h in methods.entry(method).hyperparameters]
-            if name not in own:
-                raise unknown(f"axis of {method}", name, [*own, *_AXES])
-        values = list(parts)
-    done = [_checked(name, value, base, used) for value in values]
-    _once(f"grid {name}={','.join(parts)}", done)
+    done = tuple(_checked(name, value, methods_used) for value in given)
+    _once(f"grid {name}={','.join(map(shown, given))}", list(done))
     return done
 
 
 _AXES = [name for name, f in _FIELDS.items() if not f.metadata.get("free") and name not in OF_ALL]
 
 
-def _checked(name: str, value: Any, base: Config, used: list[str]) -> Any:
-    """The value as a Config holds it. Raises as a Config does."""
+def _checked(name: str, value: Any, methods_used: Sequence[str]) -> Any:
     if name in _FIELDS:
-        swept = {"method": value, "hyperparameters": {}} if name == "method" else {name: value}
-        return getattr(dataclasses.replace(base, **swept), name)
-    return Config(method=used[0], hyperparameters={name: value}).hyperparameters[name]
+        return reading.field(_FIELDS[name], value)
+    for method in methods_used:
+        known = {h.name: h for h in methods.entry(method).hyperparameters}
+        if name not in known:
+            raise unknown(f"axis of {method}", name, [*known, *_AXES])
+        value = reading.hyperparameter(known[name], value)
+    return value
 
 
 def _typed(name: str, text: str) -> Any:
-    """Text as the field's type; durations and schedules stay text, which Config reads."""
+    """Text as the field's type; durations, schedules and hyperparameters stay text, which Config reads."""
+    if name not in _FIELDS:
+        return text
     spec = _FIELDS[name]
     if spec.metadata.get("duration") or spec.metadata.get("schedule"):
         return text

@@ -147,6 +147,8 @@ class Setup:
     def init(self) -> TrainState:
         """The state before the first step, from a compiled program: pure in the seed, but for what it begins with of
         another run."""
+        if self.start is None and self.config.start is not None:
+            raise InputError(f"start {self.config.start}: expected the setup that jaxae.run.begin_with(setup) gives")
         state = self._first(self.numbers(), random.stream(self.key, "init"))
         return state if self.start is None else self.start.begun(state, self.tx)
 

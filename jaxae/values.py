@@ -4,7 +4,7 @@ import dataclasses
 import math
 import os
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from jaxae import home, methods, names, own, schedules
@@ -28,9 +28,12 @@ def field(spec: dataclasses.Field, value: Any) -> Any:
         raise InputError(f'{flag}: expected them by name, such as {{"beta": 4.0}}')
     if getattr(value, "ndim", 0):
         raise InputError(f"{flag}: expected one value")
-    if (form := rules.get("own")) and isinstance(value, str) and own.is_own(value):
-        own.definition(*own.split(value), form)
-        return own.absolute(value)
+    if form := rules.get("own"):
+        if not isinstance(value, str) or value.endswith(".py"):
+            raise InputError(f"{flag}: expected a name, or your own function as path/to/mine.py:mine")
+        if own.is_own(value):
+            own.definition(*own.split(value), form)
+            return own.absolute(value)
     if choices := rules.get("choices"):
         if value not in choices:
             raise unknown(spec.name, value, choices)
@@ -43,33 +46,26 @@ def field(spec: dataclasses.Field, value: Any) -> Any:
     return value
 
 
-class Frozen(Mapping[str, Any]):
+class Frozen(dict[str, Any]):
     """A dict that does not change, and so has a hash."""
 
-    __slots__ = ("_values",)
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self._values = dict(values)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Frozen, (dict(self),)
 
-    def __getitem__(self, name: str) -> Any:
-        return self._values[name]
+    def _refused(self, *_: Any, **__: Any) -> Any:
+        raise TypeError("it does not change: make another, such as {**old, name: value}")
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __hash__(self) -> int:
-        return hash(frozenset(self._values.items()))
-
-    def __repr__(self) -> str:
-        return repr(self._values)
+    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refused
 
 
 def plain(value: Any) -> Any:
-    """A NumPy number as Python's."""
-    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
+    """A NumPy number as Python's: of single precision the shortest that is rounded to it."""
+    if getattr(value, "ndim", None) != 0 or not hasattr(value, "item"):
+        return value
+    return float(str(value)) if value.dtype in ("float32", "float16") else value.item()
 
 
 def said(value: Any) -> str:

@@ -2,6 +2,7 @@
 key reuse refused."""
 
 import gc
+import logging
 import os
 from pathlib import Path
 
@@ -50,6 +51,13 @@ def compiled_briefly(request):
     """Most tests compile much and run it once: LLVM's passes are left out, which halves their time. Modules that are
     marked `optimised` promise bits, or run for long, and compile as the user's programs do."""
     jax.config.update("jax_disable_most_optimizations", request.node.get_closest_marker("optimised") is None)
+
+
+@pytest.fixture
+def caplog(caplog, monkeypatch):
+    """Hears the library also where a command has kept its lines from the root logger."""
+    monkeypatch.setattr(logging.getLogger("jaxae"), "propagate", True)
+    return caplog
 
 
 @pytest.fixture(scope="session")

@@ -140,7 +140,7 @@ def test_no_rule_begins_with_a_leap_at_its_own_defaults(name):
 
 @pytest.mark.parametrize("name", names.OPTIMIZERS)
 def test_defaults_are_the_rules_own(name):
-    given = optim.make(name, LR, **names.MOMENTS[name])
+    given = optim.make(name, LR, **names.SETTINGS[name])
     np.testing.assert_array_equal(updates(optim.make(name, LR)), updates(given))
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 from pathlib import Path
 
@@ -71,6 +72,41 @@ def test_a_sweep_over_widths_is_the_runs_alone_and_is_compared(tmp_path):
     assert list(swept.table["width"]) == [8, 16]
 
 
+def test_a_value_that_is_jaxaes_default_is_given_too(tmp_path):
+    (tmp_path / "decay.py").write_text(
+        "import optax\ndef mine(learning_rate, *, weight_decay=0.5, eps=1.0):\n"
+        "    return optax.chain(optax.add_decayed_weights(weight_decay), optax.scale(eps))\n"
+    )
+    zero, one = {"w": np.float32([0.0])}, {"w": np.float32([1.0])}
+    for given, expected in (({}, 0.5), ({"weight_decay": 0.0}, 0.0), ({"weight_decay": 0.25, "eps": 1e-8}, 0.25e-8)):
+        run_of = build(config(optimizer="decay.py:mine", **given))
+        updates, _ = run_of.tx.update(zero, run_of.tx.init(one), one)
+        assert float(updates["w"][0]) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("method", ["vqvae", "rvq", "vae_gan", "hvae2"])
+def test_methods_with_a_metric_of_a_hyperparameters_name_take_them(method):
+    build(Config(**{**SMALL, "width": None, "method": method, "latent": 4, "optimizer": "rules.py:mine"}))
+
+
+def test_what_runs_is_what_is_hashed(tmp_path):
+    """Not what Python compiled of another file of the same second and size."""
+    found = []
+    for number in (1, 2):
+        (tmp_path / "x.py").write_text(f"def mine():\n    return {number}\n")
+        os.utime(tmp_path / "x.py", (1_000_000_000, 1_000_000_000))
+        found.append(own.function("x.py:mine")())
+    assert found == [1, 2] and not (tmp_path / "__pycache__").exists()
+
+
+@pytest.mark.slow
+def test_a_file_that_is_edited_while_its_sweep_trains_does_not_keep_it_from_being_measured(tmp_path):
+    edits = "    with open('nets.py', 'a') as file:\n        file.write('# edited\\n')\n"
+    (tmp_path / "nets.py").write_text(FILES["nets.py"].replace("    width = spec", f"{edits}    width = spec"))
+    swept = sweep.sweep(Plan(config(steps=4), (0, 1)), tmp_path / "s")
+    assert list(swept.table["outcome"]) == ["finished"] * 2 and swept.table["nll"].notna().all()
+
+
 def test_files_of_one_name_are_two_values_of_an_axis(tmp_path):
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "nets.py").write_text(FILES["nets.py"] + "\n")
@@ -81,7 +117,7 @@ def test_files_of_one_name_are_two_values_of_an_axis(tmp_path):
 def test_own_rules_take_the_step_of_the_optax_they_return(tmp_path):
     (tmp_path / "sgd.py").write_text(SGD)
     params, grads = {"w": np.float32([1.0, -2.0])}, {"w": np.float32([0.5, 4.0])}
-    for given, momentum in (({}, 0.5), ({"b1": 0.0}, 0.0), ({"b1": 0.75}, 0.75)):
+    for given, momentum in (({}, 0.5), ({"b1": 0.0}, 0.0), ({"b1": 0.75}, 0.75), ({"weight_decay": 0.0}, 0.5)):
         tx, expected = optim.make("sgd.py:mine", 0.1, **given), optax.sgd(0.1, momentum)
         state, wanted = tx.init(params), expected.init(params)
         for _ in range(3):
@@ -168,7 +204,9 @@ NET = {
 RULE = {
     "def mine(): pass": "expected mine(learning_rate, *, ...) -> GradientTransformation",
     "def mine(learning_rate): return 3": "it gives a int: expected an optax.GradientTransformation",
-    "def mine(learning_rate, *, b3=1): pass": "keyword b3: expected of b1, b2, eps, weight_decay",
+    "def mine(learning_rate, *, b3=1): pass": "keyword b3: expected b1, b2, eps, weight_decay, each with a default",
+    "def mine(learning_rate, *, b1): pass": "keyword b1 without a default: expected",
+    "import optax\ndef mine(learning_rate):\n    return optax.polyak_sgd()": "expected an update of the gradients",
     "import optax\ndef mine(learning_rate):\n    return optax.GradientTransformation(lambda p: 0, "
     "lambda g, s, p: (g, g))": "it makes a state",
     "import jax, optax\ndef mine(learning_rate):\n    return optax.stateless(lambda g, p: "
@@ -192,10 +230,24 @@ def test_what_is_not_one_is_one_line(field, code, tmp_path, capsys):
         ({"weight_decay": 0.1}, r"weight_decay 0\.1: rules\.py:mine has none"),
         ({"optimizer": "nowhere.py:mine"}, r"'nowhere\.py:mine': no file"),
         ({"network": "mpl"}, "unknown network 'mpl': did you mean 'mlp'"),
-        ({"network": 3}, "unknown network '3'"),
+        ({"network": 3}, "network 3: expected a name, or your own function as path"),
+        ({"network": "nets.py"}, r"network 'nets\.py': expected a name, or your own"),
+        ({"depth": 2}, r"depth 2: nets\.py:mine asks for no spec\.depth: leave it out"),
+        ({"dtype": "bfloat16"}, r"dtype 'bfloat16': nets\.py:mine asks for no spec\.dtype"),
     ],
 )
 def test_a_config_refuses_what_they_do_not_take(changes, said):
     with pytest.raises(InputError, match=said):
         config(**{"optimizer": "rules.py:mine", **changes})
     assert config(optimizer="rules.py:mine", b1=0.5).b1 == 0.5
+
+
+def test_a_file_that_was_moved_is_named_and_may_be_named_anew(tmp_path, capsys):
+    run.train(config(steps=2), tmp_path / "r")
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "nets.py").rename(tmp_path / "lib" / "nets.py")
+    code, _, err = say(capsys, "digest", "r")
+    assert code == 2 and "r/config.json names the network" in err and "put it back, or write there" in err
+    text = (tmp_path / "r" / "config.json").read_text()
+    (tmp_path / "r" / "config.json").write_text(text.replace("/nets.py", "/lib/nets.py"))
+    assert say(capsys, "digest", "r")[0] == 0

@@ -3,15 +3,18 @@
 import dataclasses
 import json
 import shutil
+import signal
 
 import jax
 import numpy as np
 import pytest
 
-from jaxae import compare, run, sweep
+from jaxae import compare, data, run, sweep
+from jaxae.build import build
 from jaxae.digest import digest
-from jaxae.errors import InputError
+from jaxae.errors import InputError, Interrupted
 from jaxae.folder import RunFolder
+from jaxae.loop import Loop
 from jaxae.plan import Plan
 from jaxae.run import training
 from tests.runs import SMALL, configured, digest_of, flags, say
@@ -78,7 +81,7 @@ def test_another_that_has_changed_is_not_begun_with_again(other, tmp_path, monke
         with pytest.raises(Cut):
             run.train(config, tmp_path / "r")
     run.train(configured(steps=22, average=0.5), tmp_path / "a")
-    with pytest.raises(InputError, match=r"start: .*/a has changed since this run began with it"):
+    with pytest.raises(InputError, match=r"start: .*/a has other parameters than this run began with"):
         run.train(config, tmp_path / "r")
 
 
@@ -95,7 +98,7 @@ def test_what_only_one_has_is_its_own(other, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"width": 16}, r"its decoder/Layer_0/linear/bias is float32\[24\], and float32\[16\] here"),
+        ({"width": 16}, r"its params/decoder/Layer_0/linear/bias is float32\[24\], and float32\[16\] here"),
         ({"latent": 5}, "expected the same networks and latent size"),
         ({"depth": 2}, "not there"),
     ],
@@ -117,10 +120,22 @@ def test_a_sweep_begins_with_it_as_the_runs_alone_do(other, tmp_path):
     assert member.folder.record()["start"] == alone.folder.record()["start"]
     assert list(swept.table["outcome"]) == ["finished"] * 2
     run.train(configured(steps=22, average=0.5), tmp_path / "a")
+    for seeds in ((0, 1), (0, 1, 2)):
+        with pytest.raises(InputError, match=r"start: .*/a has other parameters than this run began with"):
+            sweep.sweep(Plan(base, seeds), tmp_path / "s")
+    shutil.rmtree(tmp_path / "a")
     again = sweep.sweep(Plan(base, (0, 1)), tmp_path / "s")
     assert again.table["nll"].tolist() == swept.table["nll"].tolist()
-    with pytest.raises(InputError, match=r"start: .*/a has changed since"):
-        sweep.sweep(Plan(base, (0, 1, 2)), tmp_path / "s")
+
+
+@pytest.mark.slow
+def test_a_start_that_changes_between_two_groups_is_refused(other, tmp_path):
+    shutil.copytree(other.folder.path, tmp_path / "a")
+    base, axis = configured(steps=2, start=str(tmp_path / "a")), ("adam", "sgd")
+    sweep.sweep(Plan(base, (0,), {"optimizer": axis[:1]}), tmp_path / "s")
+    run.train(configured(steps=22, average=0.5), tmp_path / "a")
+    with pytest.raises(InputError, match="has other parameters than this run began with"):
+        sweep.sweep(Plan(base, (0,), {"optimizer": axis}), tmp_path / "s")
 
 
 @pytest.mark.slow
@@ -147,6 +162,62 @@ def test_runs_that_began_with_others_of_one_name_are_not_pooled(other, tmp_path)
         made = run.train(configured(steps=2, start=str(tmp_path / folder / "a")), places[-1])
         run.store(made, run.evaluate_run(made, samples=2))
     assert len(compare.compare(compare.table(places), "nll").settings) == 2
+
+
+def test_a_start_is_a_setting_beside_none(other, tmp_path):
+    places = []
+    for number, start in enumerate((None, None, str(other.folder.path), str(other.folder.path))):
+        made = run.train(configured(steps=2, seed=number % 2, start=start), tmp_path / f"r{number}")
+        run.store(made, run.evaluate_run(made, samples=2))
+        places.append(made.folder.path)
+    found = compare.compare(compare.table(places), "nll")
+    assert [len(setting.values) for setting in found.settings] == [2, 2]
+
+
+def test_another_start_of_the_same_name_is_another_run(other, tmp_path):
+    config = configured(steps=2, start=str(other.folder.path))
+    run.train(config, tmp_path / "r")
+    run.train(configured(steps=2, seed=9), tmp_path / "more" / "a")
+    with pytest.raises(InputError, match="has other parameters than this run began with: expected them as they were"):
+        run.train(dataclasses.replace(config, start=str(tmp_path / "more" / "a")), tmp_path / "r")
+    shutil.copytree(other.folder.path, tmp_path / "moved" / "a")
+    run.train(dataclasses.replace(config, start=str(tmp_path / "moved" / "a")), tmp_path / "r")
+    with pytest.raises(InputError, match=r"start: .*/typo/a: no run here"):
+        run.train(dataclasses.replace(config, start=str(tmp_path / "typo" / "a")), tmp_path / "r")
+
+
+def test_a_wave_that_was_cut_off_goes_on_without_the_start(other, tmp_path, monkeypatch):
+    shutil.copytree(other.folder.path, tmp_path / "a")
+    plan, stop = Plan(configured(steps=30, start=str(tmp_path / "a")), (0, 1)), Loop.save
+
+    def stopped(self, improved):
+        stop(self, improved)
+        self.asked.append(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "save", stopped)
+        with pytest.raises(Interrupted):
+            sweep.sweep(plan, tmp_path / "s")
+    shutil.rmtree(tmp_path / "a")
+    assert list(sweep.sweep(plan, tmp_path / "s").table["outcome"]) == ["finished"] * 2
+
+
+def test_other_data_another_likelihood_and_no_code_of_the_start_are_needed(other, tmp_path):
+    rng = np.random.default_rng(0)
+    first, second = (data.arrays(rng.integers(0, 256, (150, 8, 8), np.uint8)) for _ in range(2))
+    made = run.train(configured(**STILL, batch_size=50), tmp_path / "one", source=first)
+    config = configured(**STILL, batch_size=50, start=str(tmp_path / "one"), likelihood="gaussian_learned")
+    found = run.train(config, tmp_path / "two", source=second)
+    assert alike(found.variables.params["encoder"], made.variables.params["encoder"])
+    assert "log_var" in str(found.variables.params["likelihood"])
+
+
+def test_what_is_no_start_is_one_line(tmp_path):
+    swept = sweep.sweep(Plan(configured(steps=2), (0,)), tmp_path / "s")
+    with pytest.raises(InputError, match=r"holds a sweep: expected a run, such as .*/s/members/seed=0"):
+        run.train(configured(start=str(swept.folder.path)), tmp_path / "r")
+    with pytest.raises(InputError, match=r"start /a: expected the setup that jaxae\.run\.begin_with"):
+        build(configured(start="/a")).init()
 
 
 def test_from_the_command_line(other, tmp_path, capsys, monkeypatch):

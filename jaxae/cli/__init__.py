@@ -92,6 +92,7 @@ def _talk() -> None:
     """What the library logs (reading data, a cache that cannot be written) is shown on standard error."""
     logger = logging.getLogger("jaxae")
     logger.setLevel(logging.INFO)
+    logger.propagate = False  # orbax gives the root logger a handler: each line would come twice
     if not logger.handlers:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("jaxae: %(message)s"))

@@ -148,7 +148,7 @@ def _deciding(config: Config, record: dict[str, Any], modules: dict[str, Any] | 
     own, in place of the network's settings."""
     told = {name: value[:SHOWN] for name, value in record.items() if name.endswith("_sha256")}
     told |= {"start_digest": record["start"]["digest"][:SHOWN]} if "start" in record else {}
-    found = flat(config.result()) | {"order_seed": config.order_seed} | told
+    found = {"start": "none", "start_digest": "none"} | flat(config.result()) | {"order_seed": config.order_seed} | told
     if modules is None:
         return found
     names = " and ".join(modules[part].partition("(")[0] for part in ("encoder", "decoder"))

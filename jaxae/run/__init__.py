@@ -12,9 +12,10 @@ from jaxae.run.measuring import (
     scores,
     store,
 )
+from jaxae.run.starting import begin_with
 from jaxae.run.training import layout_of, train
 
 __all__ = [
-    "Trained", "bench", "check_data", "evaluate_run", "evaluate_runs", "evaluator", "final_digest", "history",
-    "is_measured", "kept", "layout_of", "load", "measured", "on", "scores", "store", "train",
+    "Trained", "begin_with", "bench", "check_data", "evaluate_run", "evaluate_runs", "evaluator", "final_digest",
+    "history", "is_measured", "kept", "layout_of", "load", "measured", "on", "scores", "store", "train",
 ]  # fmt: skip

@@ -1,13 +1,14 @@
 """A trained run, as it lies in its folder: read it, and what it has logged."""
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from jaxae import folder as folders
-from jaxae import log, optim, own
+from jaxae import log, names, optim, own
 from jaxae.build import build, of_source
 from jaxae.checkpoint import Checkpoints, Restored
 from jaxae.data.in_memory import split as split_of
@@ -55,6 +56,11 @@ def load(
     if setup and (differing := config.difference(setup.config)):
         raise InputError(f"{folder.path} is a run of another setup: {'; '.join(differing)}")
     folder.check_code(config, setup.code if setup else None)
+    if source is None and setup is None and names.is_path(config.data) and not os.path.exists(config.data):
+        raise InputError(
+            f"{folder.config_file} names the data {config.data}, which is not there: put it back, or write there where "
+            "it is now: its digest is checked"
+        )
     setup = setup or build(of_source(config, source), net, source)
     if other := folder.other_net(setup.modules):
         if setup.modules is None or "modules" not in folder.record():
@@ -83,7 +89,7 @@ def restored(setup: Setup, folder: RunFolder, checkpoint: str = "auto") -> Train
             raise InputError(
                 f"{folder.path}: it diverged at step {outcome['step']:,}: {outcome['why']}: nothing was kept"
             )
-        raise InputError(f"{folder.path}: no checkpoint yet: `jaxae train --run {folder.path}` makes one")
+        raise InputError(f"{folder.path}: no checkpoint yet: {folder.made_by()} makes one")
     check_data(setup, found)
     return Trained(setup, folder, found.step, found.state, optim.evaluated(found.state))
 

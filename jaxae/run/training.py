@@ -58,7 +58,8 @@ def train(
     _must_fit(setup.shapes())
     layout = layout_of(setup.config)
     progress = progress or Progress(quiet=True)
-    setup = begin_with(setup, hosts.first(folder.record).get("start"), needed=not _saved(folder))
+    kept, needed = hosts.first(folder.record).get("start"), not _saved(folder)
+    setup = begin_with(setup, kept, needed, progress)
     record = records.made(config, folder.path, setup)
     with (
         _claimed(folder, config, record),

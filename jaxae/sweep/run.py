@@ -21,7 +21,6 @@ from jaxae.parallel import Layout, make_mesh
 from jaxae.plan import MOST, How, Member, Plan
 from jaxae.programs import Programs, make_programs
 from jaxae.progress import Bar, Progress
-from jaxae.run.starting import begin_with
 from jaxae.setup import Setup
 from jaxae.sweep import lanes as lane_rules
 from jaxae.sweep.wave import Wave, stack
@@ -84,13 +83,26 @@ def _setups(plan: Plan, net: Net | None, source: Source | None) -> list[Setup]:
     return made
 
 
-def _begun(setup: Setup, group: Sequence[Member], folder: SweepFolder) -> Setup:
-    """With the parameters that the group's members begin with, where another run gives them."""
-    if setup.config.start is None:
-        return setup
-    there = [folder.member(member.name) for member in group]
-    kept = [record["start"] for record in (member.record() for member in there) if "start" in record]
-    return begin_with(setup, kept[0] if kept else None, needed=not all(m.outcome_file.is_file() for m in there))
+def _begun(plan: Plan, setups: Sequence[Setup], folder: SweepFolder, progress: Progress) -> list[Setup]:
+    """The groups' setups, with the parameters that members begin with, where another run gives them: the same for all
+    members, those that have begun before too."""
+    begun = [member for member in plan.members if member.config.start is not None]
+    told = {m.config.start: record["start"] for m in begun if "start" in (record := folder.member(m.name).record())}
+    going_on = set(_saved(folder))
+
+    def over(member: Member) -> bool:
+        return member.name in going_on or folder.outcome(member.name) is not None
+
+    return [
+        run.begin_with(setup, told.get(setup.config.start), not all(map(over, group)), progress)
+        for setup, group in zip(setups, plan.groups)
+    ]
+
+
+def _saved(folder: SweepFolder) -> list[str]:
+    """The members of the wave that was cut off, where it has something saved to go on from."""
+    with Checkpoints(folder.wave_checkpoints, write=False) as checkpoints:
+        return folder.wave_members() if checkpoints.steps() else []
 
 
 def _own(plan: Plan, net: Net | None, source: Source | None) -> Plan:
@@ -128,7 +140,7 @@ def sweep(
     folder.check(plan, {**wanted, "exact": plan.base.exact})
     with folders.locked(folder.path), signals.collected() as asked:
         folder.check(plan, {**wanted, "exact": plan.base.exact})  # another process may have made it meanwhile
-        setups = [_begun(setup, group, folder) for setup, group in zip(_setups(plan, net, source), plan.groups)]
+        setups = _begun(plan, _setups(plan, net, source), folder, progress)
         Sweep(plan, folder, how, progress, asked, setups).run()
     return load(folder.path, net=net, source=source)
 
@@ -235,10 +247,8 @@ class Sweep:
     def begun(self) -> list[str]:
         """The members of the wave that was cut off, maybe while it was handed out. One that is handed out, or has
         nothing saved, is over."""
-        names = self.folder.wave_members()
-        with Checkpoints(self.folder.wave_checkpoints, write=False) as checkpoints:
-            saved = checkpoints.steps()
-        if saved and not all(self.folder.outcome(name) for name in names):
+        names = _saved(self.folder)
+        if not all(self.folder.outcome(name) for name in names):
             return names
         self.folder.end_wave()
         return []
