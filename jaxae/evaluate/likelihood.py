@@ -18,6 +18,7 @@ from jaxae.types import Batch, LogWeight, Method, Variables
 
 BLOCK = {"cpu": 1000}  # log weights at once: a CPU's cache holds these, and memory is bounded for any number of samples
 WIDE = 16_000  # the same for an accelerator
+TERMS = ("reconstruction", "kl")  # of minus the ELBO
 
 
 def importance(method: Method, samples: int, block: int) -> Callable[[Variables, Array, Batch], dict[str, Array]]:
@@ -25,7 +26,8 @@ def importance(method: Method, samples: int, block: int) -> Callable[[Variables,
 
     log_p: log (1/k) sum_s w_s (Burda et al. 2015, arXiv:1509.00519, eq. 8): on average below log p(x), and rising to it
     with k. log_p_var: its Monte Carlo variance by the delta method, (k sum w^2 / (sum w)^2 - 1) / (k - 1).
-    elbo and elbo_var: the mean of log w and that mean's variance. ess: effective samples, (sum w)^2 / sum w^2.
+    elbo and elbo_var: the mean of log w and that mean's variance; reconstruction, kl: of its terms, the same. ess:
+    effective samples, (sum w)^2 / sum w^2.
     """
     log_weight = method.log_weight
     assert log_weight is not None
@@ -40,7 +42,7 @@ def importance(method: Method, samples: int, block: int) -> Callable[[Variables,
             used = (numbers < samples)[:, None]
             return _accumulate(carry, parts, used), None
 
-        names = ("s1", "s2", "count", "elbo", "spread", "likelihood")
+        names = ("s1", "s2", "count", "elbo", "spread", *(f"{term}{of}" for term in TERMS for of in ("", "_spread")))
         empty = {name: jnp.zeros(len(batch.x)) for name in names} | {"top": jnp.full(len(batch.x), -jnp.inf)}
         sums, _ = jax.lax.scan(add, empty, jnp.arange(0, samples, block))
         return _summary(sums, samples)
@@ -55,12 +57,21 @@ def _accumulate(sums: dict, parts: LogWeight, used: Array) -> dict[str, Array]:
     def total(x):
         return jnp.sum(jnp.where(used, x, 0.0), axis=0)
 
-    log_w = parts.total
+    log_w, new, old = parts.total, jnp.sum(used), sums["count"]
+
+    def spread(x, mean, shift):
+        return total((x - mean[None]) ** 2) + shift**2 * old * new / (old + new)
+
+    def term(name, x):
+        """Its sum, and the sum of squares about its mean."""
+        mean = total(x) / new
+        shift = mean - sums[name] / jnp.maximum(old, 1)
+        return {name: sums[name] + total(x), f"{name}_spread": sums[f"{name}_spread"] + spread(x, mean, shift)}
+
     top = jnp.maximum(sums["top"], jnp.max(jnp.where(used, log_w, -jnp.inf), axis=0))
     base = jnp.where(jnp.isneginf(top), 0.0, top)  # while no weight is above zero
     shrink = jnp.exp(sums["top"] - base)
     w = jnp.exp(log_w - base[None])
-    new, old = jnp.sum(used), sums["count"]
     mean = total(log_w) / new
     gone = jnp.isneginf(mean) | jnp.isneginf(sums["elbo"])  # a weight of zero: the mean of log w has no way back
     shift = jnp.where(gone, 0.0, mean - sums["elbo"])
@@ -70,8 +81,9 @@ def _accumulate(sums: dict, parts: LogWeight, used: Array) -> dict[str, Array]:
         "s2": sums["s2"] * shrink**2 + total(w**2),
         "count": old + new,
         "elbo": jnp.where(gone, -jnp.inf, sums["elbo"] + shift * new / (old + new)),
-        "spread": sums["spread"] + total((log_w - mean[None]) ** 2) + shift**2 * old * new / (old + new),
-        "likelihood": sums["likelihood"] + total(parts.likelihood),
+        "spread": sums["spread"] + spread(log_w, mean, shift),
+        **term("reconstruction", -parts.likelihood),
+        **term("kl", parts.likelihood - log_w),
     }
 
 
@@ -82,7 +94,8 @@ def _summary(sums: dict, k: int) -> dict[str, Float[Array, " batch"]]:
         "log_p_var": jnp.maximum(k / ess - 1, 0.0) / (k - 1),
         "elbo": sums["elbo"],
         "elbo_var": sums["spread"] / (k * (k - 1)),
-        "reconstruction": -sums["likelihood"] / k,
+        **{name: sums[name] / k for name in TERMS},
+        **{f"{name}_var": sums[f"{name}_spread"] / (k * (k - 1)) for name in TERMS},
         "ess": ess,
     }
 
@@ -168,10 +181,10 @@ def _means(of: dict[str, np.ndarray], batches: int = 0) -> dict[str, float | Non
 
 def _density(of: dict[str, np.ndarray], samples: int) -> dict[str, Any]:
     of = {name: np.asarray(x, np.float64) for name, x in of.items()}
-    n, kl = len(of["elbo"]), -of["elbo"] - of["reconstruction"]
+    n = len(of["elbo"])
     return {
-        **_means({"elbo": of["elbo"], "reconstruction": of["reconstruction"], "kl": kl, "nll": -of["log_p"]}),
-        "elbo_mc_se": float(math.sqrt(of["elbo_var"].sum()) / n),
+        **_means({"elbo": of["elbo"], **{name: of[name] for name in TERMS}, "nll": -of["log_p"]}),
+        **{f"{name}_mc_se": float(math.sqrt(of[f"{name}_var"].sum()) / n) for name in ("elbo", *TERMS)},
         "nll_mc_se": float(math.sqrt(of["log_p_var"].sum()) / n),
         "nll_bias": float(of["log_p_var"].mean() / 2),
         "samples": samples,
