@@ -6,7 +6,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -98,11 +98,23 @@ class _Board:
         from tensorboardX.summary import scalar
 
         values = [scalar(name, value).value[0] for name, value in row.items() if value is not None]
-        self._file.write_event(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
-        self._file.flush()
+        with self._failing_once():
+            self._file.write_event(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
+            self._file.flush()
 
     def close(self) -> None:
-        self._file.close()
+        if not self._file._py_recordio_writer._writer.closed:
+            with self._failing_once():
+                self._file.close()
+
+    @contextlib.contextmanager
+    def _failing_once(self) -> Iterator[None]:
+        """What found no room on a disk is not tried again when Python ends, which prints lines of its own."""
+        try:
+            yield
+        except OSError:
+            self._file._py_recordio_writer._writer.raw.close()
+            raise
 
 
 class Rows:

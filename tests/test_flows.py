@@ -28,9 +28,10 @@ def somewhere(module, *inputs, size=0.8, seed=0, **how):
 
 
 def jacobians(flow, z, *others):
-    """d flow(z)[0] / d z of each example, in double precision for the determinant: [batch, latent, latent]."""
+    """d flow(z)[0] / d z of each example, in double precision: [batch, latent, latent]."""
     one = jax.jacfwd(lambda row, *rest: flow(row[None], *(r[None] for r in rest))[0][0])
-    return np.asarray(small.jit(jax.vmap(one))(z, *others), np.float64)
+    with jax.enable_x64(True):
+        return np.asarray(small.jit(jax.vmap(one))(*(np.asarray(x, np.float64) for x in (z, *others))))
 
 
 def assert_log_det(flow, z, *others):
