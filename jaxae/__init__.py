@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from jaxae import gpu
 from jaxae.config import Config
 from jaxae.errors import Diverged, InputError, Interrupted
+from jaxae.home import keep_compiled
 
 if TYPE_CHECKING:
     from jaxae import (  # isort: skip
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Config", "Diverged", "InputError", "Interrupted", "artifacts", "axis", "bounds", "build", "codebooks", "compare",
-    "data", "densities", "digest", "divergences", "flows", "gaussian", "join", "likelihoods", "methods", "networks",
-    "optim", "parallel", "parts", "progress", "quantize", "random", "report", "run", "samplers", "schedules", "sphere",
-    "sweep", "train", "types",
+    "data", "densities", "digest", "divergences", "flows", "gaussian", "join", "keep_compiled", "likelihoods",
+    "methods", "networks", "optim", "parallel", "parts", "progress", "quantize", "random", "report", "run", "samplers",
+    "schedules", "sphere", "sweep", "train", "types",
 ]  # fmt: skip
 
 gpu.prepare()

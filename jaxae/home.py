@@ -1,6 +1,8 @@
 """Where jaxae keeps what belongs to no run: decoded data, compiled programs, the user's own methods that it knows."""
 
+import hashlib
 import os
+import platform
 import sys
 from pathlib import Path
 
@@ -21,6 +23,22 @@ def cache() -> Path:
         return _cache()
     except RuntimeError:
         raise InputError("this user has no home folder: set JAXAE_CACHE to a folder that can be written") from None
+
+
+def keep_compiled() -> None:
+    """What XLA compiles is kept for the next process, unless the user has said where it should be: for commands by
+    themselves, in a notebook where it is asked for, since it is then of all that the process compiles. Apart for each
+    kind of processor, for a home folder may be shared by many. Raises InputError without a home folder."""
+    cpu = Path("/proc/cpuinfo")
+    lines = cpu.read_text().splitlines() if cpu.exists() else []
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    kind = hashlib.sha256(f"{platform.machine()}{flags}".encode()).hexdigest()[:8]
+    wanted = {"compilation_cache_dir": str(cache() / "xla" / kind), "persistent_cache_min_compile_time_secs": "0"}
+    for name, value in wanted.items():
+        if f"JAX_{name.upper()}" not in os.environ:
+            os.environ[f"JAX_{name.upper()}"] = value
+            if jax := sys.modules.get("jax"):  # it has read its variables already
+                jax.config.update(f"jax_{name}", type(getattr(jax.config, f"jax_{name}") or value)(value))
 
 
 def _cache() -> Path:

@@ -60,14 +60,15 @@ def test_evaluate_gives_an_autoencoder_no_likelihood(runs, capsys):
 
 def test_the_scores_of_examples_have_the_evaluations_means(runs, capsys, tmp_path):
     out = tmp_path / "scores.npz"
-    for name, own in (("vae", {"nll", "nll_var", "elbo", "elbo_var", "effective_samples"}), ("ae", set())):
+    density = {"nll", "nll_var", "elbo", "elbo_var", "reconstruction_var", "kl", "kl_var", "effective_samples"}
+    for name, own in (("vae", density), ("ae", set())):
         measures = json.loads(say(capsys, "evaluate", runs / name, "--samples", 3, "--json")[1])
         code, said, _ = say(capsys, "score", runs / name, "--samples", 3, "--out", out)
         assert code == 0 and said.strip() == str(out)
         with np.load(out) as of:
             assert set(of) == own | {"reconstruction", "mse", "label"}
             assert {len(of[name]) for name in of} == {measures["examples"]}
-            for name in set(of) & {"nll", "elbo", "reconstruction", "mse"}:
+            for name in set(of) & {"nll", "elbo", "reconstruction", "kl", "mse"}:
                 assert of[name].mean(dtype=np.float64) == pytest.approx(measures[name], rel=1e-6)
     assert say(capsys, "score", runs / "vae", "--samples", 1)[0] == 2
     assert (runs / "vae" / "scores.npz").exists() is False

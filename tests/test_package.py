@@ -2,8 +2,10 @@
 
 import ast
 import inspect
+import os
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -11,7 +13,7 @@ import pytest
 import jaxae
 from jaxae import data, sweep, types
 
-NAMES = ("Config", "Diverged", "InputError", "Interrupted")
+NAMES = ("Config", "Diverged", "InputError", "Interrupted", "keep_compiled")
 
 
 def test_tab_shows_what_is_public_and_nothing_else():
@@ -60,3 +62,21 @@ def test_help_shows_the_text_under_a_field_or_else_its_type():
 def test_a_source_is_shown_on_one_line_without_its_pixels(digits):
     assert repr(digits.test) == "Split(rows=uint8[360, 8, 8, 1], labels=int32[360])"
     assert "\n" not in repr(digits) and "train=Split(rows=uint8[1257, 8, 8, 1]," in repr(digits)
+
+
+@pytest.mark.parametrize("before", ["", "import jax; "])
+def test_what_is_compiled_is_kept_where_a_notebook_asks_for_it(tmp_path, before):
+    code = (
+        f"{before}import jaxae; jaxae.keep_compiled(); import jax; import jax.numpy as jnp; "
+        "jax.jit(lambda x: x + 2)(jnp.ones(3)); print(jax.config.jax_compilation_cache_dir)"
+    )
+    unset = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    env = {**unset, "JAXAE_CACHE": str(tmp_path), "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True)
+    kept = Path(done.stdout.strip())
+    assert kept.parent == tmp_path / "xla" and any(kept.iterdir())
+    elsewhere = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True,
+        env={**env, "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "mine")}, check=True,
+    )  # fmt: skip
+    assert elsewhere.stdout.strip() == str(tmp_path / "mine")

@@ -263,6 +263,20 @@ def test_entries_with_an_optimiser_of_their_own_are_there():
     assert jax.tree.leaves(optim.make("adam", 1e-3, own={"critic": {"learning_rate": 0.0}}).init(params))
 
 
+def test_data_that_was_moved_is_named_and_may_be_named_anew(tmp_path, images):
+    np.savez(tmp_path / "mine.npz", x=images[0])
+    made = run.train(Config(data=str(tmp_path / "mine.npz"), **SIZE), tmp_path / "r")
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "mine.npz").rename(tmp_path / "lib" / "mine.npz")
+    with pytest.raises(
+        InputError, match=r"r/config\.json names the data .*/mine\.npz, which is not there: put it back"
+    ):
+        run.load(tmp_path / "r")
+    text = made.folder.config_file.read_text()
+    made.folder.config_file.write_text(text.replace("/mine.npz", "/lib/mine.npz"))
+    assert run.final_digest(run.load(tmp_path / "r")) == run.final_digest(made)
+
+
 def test_each_row_is_told_and_what_the_listener_raises_ends_a_run_that_goes_on(tmp_path):
     class Pruned(Exception):
         pass

@@ -3,12 +3,9 @@
 import contextlib
 import difflib
 import errno
-import hashlib
 import logging
 import os
-import platform
 import sys
-from pathlib import Path
 
 import click
 
@@ -65,7 +62,7 @@ def status(args: list[str] | None = None) -> int:
     """The exit code of the command line `args`."""
     _talk()
     with contextlib.suppress(InputError):  # without a home folder nothing is kept
-        _keep_compiled()
+        home.keep_compiled()
     try:
         cli.main(args, prog_name="jaxae", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as help_text:
@@ -97,17 +94,6 @@ def _talk() -> None:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("jaxae: %(message)s"))
         logger.addHandler(handler)
-
-
-def _keep_compiled() -> None:
-    """What XLA has compiled is kept for the next command, unless the user has said where it should be. Apart for each
-    kind of processor, since a home folder may be shared by many."""
-    cpu = Path("/proc/cpuinfo")
-    lines = cpu.read_text().splitlines() if cpu.exists() else []
-    flags = next((line for line in lines if line.startswith("flags")), "")
-    kind = hashlib.sha256(f"{platform.machine()}{flags}".encode()).hexdigest()[:8]
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(home.cache() / "xla" / kind))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 
 def _one_line(error: click.ClickException) -> str:

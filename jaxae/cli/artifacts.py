@@ -58,7 +58,7 @@ def _write(path: Path, arrays: dict[str, Any], tiles: Callable[[], Any]) -> None
     click.echo(path)
 
 
-@click.command()
+@click.command(short_help="examples beside their reconstructions")
 @run_argument()
 @_count("64, or all", "examples, evenly spread through the split")
 @split_option
@@ -76,7 +76,7 @@ def reconstruct(run_dir: str, count: int | None, split: str, seed: int, checkpoi
     _write(path, made._asdict(), lambda: beside(made.inputs, made.reconstructions))
 
 
-@click.command()
+@click.command(short_help="draws from the prior, or from a fitted density")
 @run_argument()
 @click.option("--sampler", metavar="NAME", default="prior", help=f"{', '.join(samplers.entries())} [prior]")
 @click.option("--label", type=int, default=None, help="the class of all samples, for methods with labels [drawn]")
@@ -106,7 +106,7 @@ def sample(
     _write(path, arrays, lambda: table(made.samples))
 
 
-@click.command()
+@click.command(short_help="paths from code to code, decoded")
 @run_argument()
 @_count("8, or as many as there are", "pairs of examples, spread through the split")
 @click.option("--pair", type=int, nargs=2, multiple=True, help="two examples by number; may be repeated")
@@ -136,7 +136,7 @@ def interpolate(
     _write(path, made._asdict(), lambda: made.images)
 
 
-@click.command()
+@click.command(short_help="one latent unit moved at a time")
 @run_argument()
 @click.option("--example", type=int, default=0, help="whose code, by number in the split [0]")
 @click.option("--span", type=float, default=3.0, help="how far, in the unit's standard deviations [3]")
@@ -158,7 +158,7 @@ def traverse(
     _write(path, made._asdict(), lambda: made.images)
 
 
-@click.command()
+@click.command(short_help="the codes of a split, as arrays")
 @run_argument()
 @click.option("--count", type=int, default=None, help="examples, evenly spread through the split [all]")
 @split_option
@@ -174,7 +174,7 @@ def encode(run_dir: str, count: int | None, split: str, seed: int, checkpoint: s
     click.echo(path)
 
 
-@click.command()
+@click.command(short_help="NLL, ELBO and errors of each example, as arrays")
 @run_argument()
 @split_option
 @usual("samples", "importance samples an example")
@@ -190,7 +190,7 @@ def score(run_dir: str, split: str, samples: int, seed: int, checkpoint: str, ou
     click.echo(path)
 
 
-@click.command()
+@click.command(short_help="latent codes to images")
 @run_argument()
 @click.argument("codes", metavar="Z")
 @click.option("--label", type=int, default=None, help="of a conditional method [the mean over all labels]")
@@ -211,7 +211,7 @@ def decode(run_dir: str, codes: str, label: int | None, checkpoint: str, out: st
     _write(path, {"images": made, "z": z}, lambda: table(made))
 
 
-@click.command()
+@click.command(short_help="write report.html again")
 @run_argument(whole=True)
 @checkpoint_option
 @file_option("--out", "a .html [RUN/report.html]")

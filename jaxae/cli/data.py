@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 
-@click.group("data")
+@click.group("data", short_help="list, describe and prepare data sets")
 def data() -> None:
     """List, describe and prepare data sets."""
 

@@ -36,6 +36,7 @@ def origin(paths: Sequence[Path], frame: pandas.DataFrame) -> dict[str, Any]:
         "versions_differ": len({repr(record["versions"]) for record in records if record.get("versions")}) > 1,
         "devices": list(dict.fromkeys(record["device"] for record in records if record.get("device"))),
         "sweeps": sweeps,
+        "begun": any("start" in config for config in configs),
         "own_order": all(config.get("order_seed") in (None, config["seed"]) for config in configs)
         and not any(each["shared_batches"] for each in sweeps),
         "commands": [

@@ -266,6 +266,22 @@ def test_measures_from_before_a_members_end_are_not_taken_for_its_own(tmp_path, 
     assert sweep.sweep(plan, tmp_path / "s").table["samples"].item() == 8
 
 
+def test_a_folder_of_another_run_is_no_member(tmp_path, capsys):
+    plan = plan_of((0, 1), {}, steps=2)
+    folder = sweep.sweep(plan, tmp_path / "s").folder.member("seed=1")
+    shutil.rmtree(folder.path)
+    with pytest.raises(InputError, match=r"no run here .*: `jaxae sweep --run .*/s` makes one"):
+        run.load(tmp_path / "s", member="seed=1")
+    run.train(configured(steps=2, seed=1, width=8), folder.path)
+    wrong = r"members/seed=1 holds a run of another config than its sweep's: width: 24 -> 8|width: 8 -> 24"
+    for ask in (lambda: sweep.sweep(plan, tmp_path / "s"), lambda: run.load(tmp_path / "s", member="seed=1")):
+        with pytest.raises(InputError, match=wrong):
+            ask()
+    assert status(["evaluate", str(tmp_path / "s"), "--member", "seed=1", "--samples", "2"]) == 2
+    shutil.rmtree(folder.path)
+    assert list(sweep.sweep(plan, tmp_path / "s").table["outcome"]) == ["finished"] * 2
+
+
 def test_two_files_of_one_name_are_two_programs(tmp_path):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
@@ -289,7 +305,7 @@ def test_two_data_sets_of_one_name_are_two_data_sets(tmp_path):
     ("seeds", "grid", "expected"),
     [
         ((0, 0), {}, "seed=0 is there twice"),
-        ((0,), {"beta": (1, 1.0)}, "seed=0,beta=1 is there twice"),
+        ((0,), {"beta": (1, 1.0)}, "grid beta=1,1: 1 is there twice"),
         ((), {}, "a sweep without members"),
         ((0,), {"beta": ()}, "a sweep without members"),
     ],
