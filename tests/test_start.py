@@ -16,6 +16,7 @@ from jaxae.errors import InputError, Interrupted
 from jaxae.folder import RunFolder
 from jaxae.loop import Loop
 from jaxae.plan import Plan
+from jaxae.report import write_report
 from jaxae.run import training
 from tests.runs import SMALL, configured, digest_of, flags, say
 
@@ -171,7 +172,13 @@ def test_a_start_is_a_setting_beside_none(other, tmp_path):
         run.store(made, run.evaluate_run(made, samples=2))
         places.append(made.folder.path)
     found = compare.compare(compare.table(places), "nll")
-    assert [len(setting.values) for setting in found.settings] == [2, 2]
+    assert [(setting.label, setting.seeds) for setting in found.settings] == [
+        ("start=none", (0, 1)),
+        ("start=a", (0, 1)),
+    ]
+    write_report(run.load(places[-1]), run.load(places[-1]).folder.evaluation())
+    said = f"{other.folder.path} at step 20, SHA-256 {made.folder.record()['start']['digest'][:12]}"
+    assert said in made.folder.report.read_text()
 
 
 def test_another_start_of_the_same_name_is_another_run(other, tmp_path):

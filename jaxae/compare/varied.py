@@ -10,6 +10,10 @@ import pandas
 from jaxae.compare import words
 from jaxae.errors import InputError, unknown
 
+DIGESTS = {
+    "start_digest": "start", "method_sha256": "method", "network_sha256": "network", "optimizer_sha256": "optimizer",
+}  # fmt: skip
+"""Of what a field names: the user's own files and runs."""
 OWN = "of the seed"  # an order of the data that follows the run's own seed
 
 
@@ -31,7 +35,14 @@ def varied(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         setting["order_seed"] = order
     names = dict.fromkeys(name for setting in settings for name in setting)
     differing = [name for name in names if len({_alike(s[name]) for s in settings if name in s}) > 1]
+    differing = [name for name in differing if name not in DIGESTS or not _told(settings, DIGESTS[name], name)]
     return [{name: setting.get(name) for name in differing} for setting in settings]
+
+
+def _told(settings: Sequence[Mapping[str, Any]], name: str, digest: str) -> bool:
+    """Whether those of one name have one digest, so that the name alone tells them apart."""
+    both = {(_alike(setting.get(name)), setting.get(digest)) for setting in settings}
+    return len(both) == len({name for name, _ in both})
 
 
 def _orders(configs: Sequence[Mapping[str, Any]]) -> list[Any]:

@@ -71,6 +71,8 @@ def record(trained: Trained, kept: Mapping[str, Any]) -> dict[str, Any]:
     if "network" in kept:
         config = {name: value for name, value in config.items() if name not in OF_NETWORKS}
         config["network"] = kept["network"]
+    if start := kept.get("start"):
+        config["start"] = f"{start['run']} at step {start['step']:,}, SHA-256 {start['digest'][:12]}"
     at = list(config).index("method") + 1
     items = list(config.items())
     shown = [*items[:at], *weights.items(), *items[at:]]
