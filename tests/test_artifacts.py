@@ -131,7 +131,7 @@ def test_codes_are_the_methods_and_the_posterior_is_there_where_it_exists(vae, a
     q = vae.setup.method.posterior(vae.variables, of)
     for name, expected in {"z": q.mean, "mean": q.mean, "log_var": q.log_var, "label": of.label}.items():
         close(codes[name], expected)
-    assert set(artifacts.encode(ae, count=7)) == {"z", "label", "index"}
+    assert set(artifacts.encode(ae, count=7)) == {"z", "label", "index", "row"}
     assert artifacts.encode(ae, count=2)["index"].tolist() == [0, 39]
 
 

@@ -66,7 +66,7 @@ def test_the_scores_of_examples_have_the_evaluations_means(runs, capsys, tmp_pat
         code, said, _ = say(capsys, "score", runs / name, "--samples", 3, "--out", out)
         assert code == 0 and said.strip() == str(out)
         with np.load(out) as of:
-            assert set(of) == own | {"reconstruction", "mse", "label"}
+            assert set(of) == own | {"reconstruction", "mse", "label", "row"}
             assert {len(of[name]) for name in of} == {measures["examples"]}
             for name in set(of) & {"nll", "elbo", "reconstruction", "kl", "mse"}:
                 assert of[name].mean(dtype=np.float64) == pytest.approx(measures[name], rel=1e-6)

@@ -60,7 +60,7 @@ def test_help_shows_the_text_under_a_field_or_else_its_type():
 
 
 def test_a_source_is_shown_on_one_line_without_its_pixels(digits):
-    assert repr(digits.test) == "Split(rows=uint8[360, 8, 8, 1], labels=int32[360])"
+    assert repr(digits.test) == "Split(rows=uint8[360, 8, 8, 1], labels=int32[360], places=int64[360])"
     assert "\n" not in repr(digits) and "train=Split(rows=uint8[1257, 8, 8, 1]," in repr(digits)
 
 

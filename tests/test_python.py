@@ -9,7 +9,7 @@ import pandas
 import pytest
 from flax import linen as nn
 
-from jaxae import data, likelihoods, log, optim, run, sweep
+from jaxae import artifacts, data, likelihoods, log, optim, run, sweep
 from jaxae.build import build
 from jaxae.config import Config
 from jaxae.errors import InputError
@@ -275,6 +275,18 @@ def test_data_that_was_moved_is_named_and_may_be_named_anew(tmp_path, images):
     text = made.folder.config_file.read_text()
     made.folder.config_file.write_text(text.replace("/mine.npz", "/lib/mine.npz"))
     assert run.final_digest(run.load(tmp_path / "r")) == run.final_digest(made)
+
+
+def test_codes_and_scores_say_which_row_of_the_data_they_are_of(tmp_path, images):
+    x, y = images
+    made = run.train(Config(**SIZE), tmp_path / "r", source=data.arrays(x, y))
+    for split in ("train", "validation", "test"):
+        of = artifacts.encode(made, split)
+        np.testing.assert_array_equal(made.setup.source.split(split).rows[of["index"], ..., 0], x[of["row"]])
+        np.testing.assert_array_equal(run.scores(made, split)["label"], y[run.scores(made, split)["row"]])
+    few = artifacts.encode(made, count=3)
+    np.testing.assert_array_equal(few["row"], artifacts.encode(made)["row"][few["index"]])
+    assert run.scores(run.on(made, x[:4]))["row"].tolist() == [0, 1, 2, 3]
 
 
 def test_each_row_is_told_and_what_the_listener_raises_ends_a_run_that_goes_on(tmp_path):

@@ -146,7 +146,8 @@ def traverse(
 
 
 def encode(trained: Trained, split: str = "test", seed: int = 0, count: int | None = None) -> dict[str, np.ndarray]:
-    """z [n, latent], label [n] (-1: none), index [n]; mean and log_var where there is a Gaussian posterior.
+    """z [n, latent], label [n] (-1: none), index [n] in the split, row [n] in the data as they were read (splits are
+    held out by a permutation); mean and log_var where there is a Gaussian posterior.
 
     Of the whole split, or of `count` examples evenly spread through it.
     """
@@ -159,7 +160,8 @@ def encode(trained: Trained, split: str = "test", seed: int = 0, count: int | No
         of = {"z": embed(variables, batch), "label": batch.label, "index": batch.index}
         return of if posterior is None else of | posterior(variables, batch)._asdict()
 
-    return pieces.over(view, index, lambda batch: codes(trained.variables, batch))
+    found = pieces.over(view, index, lambda batch: codes(trained.variables, batch))
+    return found | {"row": trained.setup.source.split(split).rows_read()[index]}
 
 
 def decode(trained: Trained, z: Any, label: int | None = None) -> Pictures:

@@ -166,7 +166,8 @@ def traverse(
 @checkpoint_option
 @file_option("--out", "a .npz [RUN/codes.npz]")
 def encode(run_dir: str, count: int | None, split: str, seed: int, checkpoint: str, out: str | None) -> None:
-    """The codes of a split as arrays: z, label, index; mean and log_var where there is a posterior."""
+    """The codes of a split as arrays: z, label, index in the split, row in the data as they were read; mean and log_var
+    where there is a posterior."""
     trained, path = _load(run_dir, checkpoint, out, "codes.npz", (".npz",))
     from jaxae import artifacts, files
 
@@ -182,7 +183,8 @@ def encode(run_dir: str, count: int | None, split: str, seed: int, checkpoint: s
 @checkpoint_option
 @file_option("--out", "a .npz [RUN/scores.npz]")
 def score(run_dir: str, split: str, samples: int, seed: int, checkpoint: str, out: str | None) -> None:
-    """Each example's NLL, ELBO and errors as arrays: which are unlikely, and which are badly reconstructed."""
+    """Each example's NLL, ELBO and errors as arrays: which are unlikely, and which are badly reconstructed. `row` is
+    where it stands in the data as they were read."""
     trained, path = _load(run_dir, checkpoint, out, "scores.npz", (".npz",))
     from jaxae import files, run
 

@@ -19,7 +19,7 @@ def load(validation: int | None = None) -> Source:
     rest, test = hold_out(len(rows), TEST, "digits")
     kept, held = hold_out(len(rest), VALIDATION if validation is None else validation, "digits")
     about = "handwritten digits of the UCI set (Alpaydin and Kaynak), from scikit-learn; split by a fixed permutation"
-    train, valid, last = (Split(rows[i], labels[i]) for i in (rest[kept], rest[held], test))
+    train, valid, last = (Split(rows[i], labels[i], places=i) for i in (rest[kept], rest[held], test))
     return Source("digits", (8, 8, 1), train, valid, last, about=about, classes=tuple("0123456789"))
 
 

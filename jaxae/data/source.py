@@ -18,12 +18,14 @@ class Split:
 
     rows: [n, height, width, channels] uint8 (0..255) or float32 in [0, 1]; or, with the source's `decode`, whatever
     that renders from. A memory map is welcome: rows that do not fit the device are streamed. labels: [n] int32, -1
-    where unlabelled. factors: [n, len(source.factor_names)] int32 ground-truth factors, or None.
+    where unlabelled. factors: [n, len(source.factor_names)] int32 ground-truth factors, or None. places: [n] where each
+    example stands in what was read, None where that is its own place.
     """
 
     rows: np.ndarray
     labels: np.ndarray
     factors: np.ndarray | None = None
+    places: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -32,6 +34,10 @@ class Split:
         """One line: of each array its dtype and shape."""
         arrays = {f.name: array for f in fields(self) if (array := getattr(self, f.name)) is not None}
         return f"Split({', '.join(f'{name}={a.dtype}{list(a.shape)}' for name, a in arrays.items())})"
+
+    def rows_read(self) -> np.ndarray:
+        """[n] where each example stands in what was read: the row of an array, the image of a file."""
+        return np.arange(len(self)) if self.places is None else self.places
 
     @cached_property
     def digest(self) -> str:

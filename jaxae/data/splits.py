@@ -52,13 +52,13 @@ def pick(name: str, split: Split, index: np.ndarray, what: str) -> Split:
 
     source = origin(rows)
     if source is None or np.prod(shape, dtype=np.int64) * rows.itemsize <= cache.LARGE:
-        return Split(rows[index], split.labels[index], factors)
+        return Split(rows[index], split.labels[index], factors, index)
     mark = [
         source,
         hashlib.sha256(index.tobytes()).hexdigest(),
         hashlib.sha256(split.labels.tobytes()).hexdigest(),
     ]
-    return Split(*cache.kept(f"{what} split of {name}", mark, shape, rows.dtype, pieces), factors)
+    return Split(*cache.kept(f"{what} split of {name}", mark, shape, rows.dtype, pieces), factors, index)
 
 
 def origin(rows: np.ndarray) -> object:

@@ -96,7 +96,8 @@ def scores(
     trained: Trained, split: str = "test", samples: int = USUAL.samples, seed: int = 0
 ) -> dict[str, Shaped[np.ndarray, " n"]]:
     """Of each example of a split, in its order, in nats: nll and elbo, with their Monte Carlo variances nll_var and
-    elbo_var, and effective_samples; reconstruction; mse, a number of the image; label. Of a method without a density:
+    elbo_var, and effective_samples; reconstruction and kl, the same; mse, a number of the image; label; row, where the
+    example stands in the data as they were read (splits are held out by a permutation). Of a method without a density:
     its metrics in place of the first. What `evaluate_run` gives are their means."""
     from jaxae.evaluate.likelihood import examples
 
@@ -104,7 +105,8 @@ def scores(
     (of,) = examples(on)([Model(trained.setup.numbers(), trained.variables, trained.step)])
     if "log_p" in of:
         of |= {"nll": -of.pop("log_p"), "nll_var": of.pop("log_p_var"), "effective_samples": of.pop("ess")}
-    return of | {"label": trained.setup.source.split(split).labels}
+    examples_of = trained.setup.source.split(split)
+    return of | {"label": examples_of.labels, "row": examples_of.rows_read()}
 
 
 def measured(trained: Trained, samples: int) -> dict[str, Any] | None:
