@@ -86,7 +86,7 @@ def test_a_value_that_is_jaxaes_default_is_given_too(tmp_path):
 
 @pytest.mark.parametrize("method", ["vqvae", "rvq", "vae_gan", "hvae2"])
 def test_methods_with_a_metric_of_a_hyperparameters_name_take_them(method):
-    build(Config(**{**SMALL, "width": None, "method": method, "latent": 4, "optimizer": "rules.py:mine"}))
+    assert build(Config(**{**SMALL, "width": None, "method": method, "latent": 4, "optimizer": "rules.py:mine"})).total
 
 
 def test_what_runs_is_what_is_hashed(tmp_path):
