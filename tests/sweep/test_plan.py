@@ -1,5 +1,7 @@
 """What a sweep is made of, before anything is trained."""
 
+import json
+import pickle
 import shlex
 from pathlib import Path
 
@@ -212,3 +214,18 @@ def test_reading_a_plan_needs_no_jax():
     code += f"s = u.spec_from_file_location('plan', {plans.__file__!r}); m = u.module_from_spec(s)\n"
     code += "sys.modules['plan'] = m; s.loader.exec_module(m); print(m.seeds('0:2'))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "(0, 1)\n"
+
+
+def test_values_from_python_are_held_as_a_config_holds_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    grid = {"beta": np.float32([0.1, 4]), "start": (Path("a"), None), "steps": ("1e3", 7)}
+    plan = Plan(Config(), np.arange(2), grid)
+    assert dict(plan.grid) == {"beta": (0.1, 4.0), "start": (str(tmp_path / "a"), None), "steps": (1000, 7)}
+    assert plan.members[0].name == f"seed=0,beta=0.1,start={tmp_path}/a,steps=1000"
+    assert json.loads(json.dumps(plan.to_dict()))["seeds"] == [0, 1]
+    assert pickle.loads(pickle.dumps(plan.base)) == plan.base
+    for wrong in ({"beta": ("1", "1.0")}, {"beta": {1, 2}}):
+        with pytest.raises(InputError, match="grid beta"):
+            Plan(Config(), (0,), wrong)
+    with pytest.raises(InputError, match="expected a Config"):
+        Plan({"latent": 2}, (0,))
