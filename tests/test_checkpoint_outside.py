@@ -108,6 +108,7 @@ def test_from_four_devices_to_one_and_back_in_silence(folder):
                 assert_same(restored, state)
 
 
+@pytest.mark.slow
 def test_failures_and_damage_print_nothing(folder):
     code = """
         import sys, pathlib, time, jax, jax.numpy as jnp

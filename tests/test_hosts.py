@@ -92,6 +92,7 @@ def test_each_has_what_process_0_has_and_its_refusals(pair):
         assert (code, error) == (2, "jaxae: --data x: unknown\n")
 
 
+@pytest.mark.slow
 def test_checkpoints_taken_together_are_had_by_two_and_by_one(pair, tmp_path):
     folder = tmp_path / "run" / "checkpoints"
     for code, (saved, newest), error in ends(pair("checkpoints", folder)):
@@ -195,6 +196,7 @@ def test_a_process_that_hangs_ends_the_other(pair, victim):
     assert (code, error) == (1, LOST_LINE.format(victim))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_one_ends_all_alike(pair, number):
     processes = pair("loop")

@@ -29,6 +29,7 @@ def trained(folder="run", **changes):
     return cli.status([*words, *flags({**SMALL, **changes})])
 
 
+@pytest.mark.slow
 def test_it_trains_resumes_and_is_read_from_anywhere(tmp_path, capsys, monkeypatch):
     assert trained("whole") == 0
     assert trained("cut", steps=30) == 0 and trained("cut") == 0

@@ -127,6 +127,7 @@ def test_a_run_says_what_it_is_in_a_line(trained):
     assert repr(trained) == f"<vae on digits, step 3: {trained.folder.path}>"
 
 
+@pytest.mark.slow
 def test_a_sweep_of_ones_own_net_and_arrays_is_runs_of_them(tmp_path, images):
     x, y = images
     of, source = net(), data.arrays(np.pad(x, ((0, 0), (1, 1), (1, 2))), y)

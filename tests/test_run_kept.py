@@ -63,6 +63,7 @@ def test_a_run_stretched_over_its_length_is_not_lengthened(tmp_path, stretched):
         run.train(configured(steps=10, **stretched), tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_longer_run_ranks_its_checkpoints_anew_where_a_weight_is_scheduled(tmp_path):
     """A validation counts schedules as at the run's end, which now is another: a low beta made the old look good."""
     wanted = {"hyperparameters": {"beta": "piecewise(0, 65, 50)"}, "keep": 9}

@@ -139,6 +139,7 @@ def test_coverage_of_the_interquartile_mean(monkeypatch):
     assert 0.90 < ((ends[:, 0] < 0) & (ends[:, 1] > 0)).mean() < 0.97
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("apart", [0.0, 1.0])
 def test_coverage_of_the_probability_of_improvement(apart):
     """Of two normals so many sd apart it is Phi(apart / sqrt 2)."""

@@ -94,6 +94,7 @@ def test_what_cannot_be_is_one_line(swept, capsys, words, said):
     assert said in err and err.strip().count("\n") == 0 and "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_grey_pixels_have_no_bits_under_a_bernoulli(tmp_path):
     grey, bits = (run.train(configured(steps=2, binarize=b), tmp_path / b) for b in ("none", "dynamic"))
     found = run.evaluate_run(grey, samples=2)
@@ -101,6 +102,7 @@ def test_grey_pixels_have_no_bits_under_a_bernoulli(tmp_path):
     assert run.evaluate_run(bits, samples=2)["bits_per_dim"] > 0
 
 
+@pytest.mark.slow
 def test_what_annealing_is_of_is_told_where_nothing_else_is_measured(tmp_path):
     settings = Settings(ais_examples=4, ais_chains=2, ais_steps=2)
 

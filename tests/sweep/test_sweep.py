@@ -166,6 +166,7 @@ def test_cut_off_while_the_members_are_handed_out(tmp_path):
     assert digest_of(tmp_path / "s" / "members" / "seed=3") == run.final_digest(alone)
 
 
+@pytest.mark.slow
 def test_a_member_whose_last_validation_is_its_best_keeps_it_as_the_best(tmp_path):
     swept = sweep.sweep(plan_of((0, 1), {}, patience=3, steps=40), tmp_path / "s")
     alone = run.train(configured(patience=3, steps=40), tmp_path / "alone")
@@ -173,6 +174,7 @@ def test_a_member_whose_last_validation_is_its_best_keeps_it_as_the_best(tmp_pat
     assert digest_of(swept.folder.member("seed=0").path, "best") == run.final_digest(alone)
 
 
+@pytest.mark.slow
 def test_a_damaged_member_is_named_with_the_way_to_have_it_again(whole, tmp_path, capsys):
     folder = SweepFolder(tmp_path / "s")
     shutil.copytree(whole.folder.path, folder.path)
@@ -198,6 +200,7 @@ def test_a_damaged_member_is_named_with_the_way_to_have_it_again(whole, tmp_path
     assert digests(folder.path, whole.plan) == before
 
 
+@pytest.mark.slow
 def test_members_over_devices_are_the_run_alone(whole, tmp_path):
     plan = plan_of(seeds=(1, 2))
     sweep.sweep(plan, tmp_path / "s", sweep.How(seed_devices=2))

@@ -74,6 +74,7 @@ def test_programs_are_compiled_once_whatever_the_number_of_members_and_waves(tmp
     assert many <= few, many - few
 
 
+@pytest.mark.slow
 def test_the_data_is_on_the_device_once_for_all_members(tmp_path, monkeypatch):
     call, copies = Loop.call, []
 
@@ -179,6 +180,7 @@ def test_a_member_that_is_made_longer_ranks_anew(tmp_path):
         assert checkpoints.meta(20)["watch"][0]["total"] == 20
 
 
+@pytest.mark.slow
 def test_a_damaged_state_of_a_wave_outlives_the_wave(tmp_path, monkeypatch):
     plan, stop = plan_of((0, 1), {}, steps=40), Loop.save
 
@@ -217,6 +219,7 @@ def test_a_run_and_a_sweep_do_not_share_a_folder(whole, tmp_path):
         member_path(whole.folder.path, None)
 
 
+@pytest.mark.slow
 def test_members_that_were_handed_out_outlive_the_state_of_their_wave(tmp_path):
     plan = plan_of(seeds=range(4), grid={}, steps=4)
     cut_off_at_the_third(plan, tmp_path / "s")
