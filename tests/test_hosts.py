@@ -107,6 +107,7 @@ def test_checkpoints_taken_together_are_had_by_two_and_by_one(pair, tmp_path):
         assert (code, lines, error) == (0, [found], "")
 
 
+@pytest.mark.slow
 def test_a_coordinator_that_does_not_answer_is_one_line(tmp_path):
     port, begun = free_port(), time.monotonic()
     ((code, _, error),) = ends([start(tmp_path, 1, port, "loop", join_timeout=3)])

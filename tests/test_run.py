@@ -163,6 +163,7 @@ def shy(net, *, beta: float = 1.0):
 '''
 
 
+@pytest.mark.slow
 def test_a_metric_that_is_not_finite_ends_no_run_whatever_the_cadence(tmp_path, monkeypatch):
     monkeypatch.setenv("JAXAE_CACHE", str(tmp_path / "cache"))
     (tmp_path / "shy.py").write_text(SHY)

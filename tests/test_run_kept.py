@@ -85,6 +85,7 @@ def test_an_unreadable_value_of_a_checkpoint_is_told_before_another_is_called_th
     assert "40 is damaged" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_better_measure_is_kept_when_the_run_is_asked_for_again(tmp_path, capsys):
     words = ["train", "--run", str(tmp_path / "run"), *flags(SMALL), "--quiet", "--no-report"]
     status(words)

@@ -193,6 +193,7 @@ def test_another_start_of_the_same_name_is_another_run(other, tmp_path):
         run.train(dataclasses.replace(config, start=str(tmp_path / "typo" / "a")), tmp_path / "r")
 
 
+@pytest.mark.slow
 def test_a_wave_that_was_cut_off_goes_on_without_the_start(other, tmp_path, monkeypatch):
     shutil.copytree(other.folder.path, tmp_path / "a")
     plan, stop = Plan(configured(steps=30, start=str(tmp_path / "a")), (0, 1)), Loop.save

@@ -58,6 +58,7 @@ def test_a_member_is_the_run_alone(whole, alone):
     assert member.setup.config.difference(alone.setup.config) == []
 
 
+@pytest.mark.slow
 def test_waves_order_and_company_change_no_bit(whole, tmp_path):
     expected = digests(whole.folder.path, whole.plan)
     other = plan_of(seeds=(2, 5), grid={"beta": (8.0, 4.0)})
