@@ -58,6 +58,7 @@ def read(path: str) -> Start:
     assert found is not None
     whole: dict[str, Any] = found.state
     arrays = {name.removeprefix("variables/"): leaf for name, leaf in whole.items() if name.startswith("variables/")}
-    averages = {name.partition(AVERAGE)[2]: leaf for name, leaf in whole.items() if AVERAGE in name}
+    kept = {name: leaf for name, leaf in whole.items() if name.startswith("opt_state/") and AVERAGE in name}
+    averages = {name.partition(AVERAGE)[2]: leaf for name, leaf in kept.items()}
     arrays |= {f"params/{name}": leaf for name, leaf in averages.items() if f"params/{name}" in arrays}
     return Start(arrays, {"run": path, "step": step, "digest": digest(arrays)})
