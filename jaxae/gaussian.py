@@ -1,4 +1,5 @@
-"""An autoencoder with a Gaussian posterior q(z|x) and some prior p(z), up to its loss: what the VAEs share."""
+"""An autoencoder with a Gaussian posterior q(z|x) and some prior p(z), up to its loss: what the VAEs share; and the
+one with a posterior that is no Gaussian's and the prior N(0, 1)."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,7 +11,21 @@ from jaxtyping import Array, Float
 from jaxae import bounds, densities, random
 from jaxae import parts as parts_of
 from jaxae.parts import Latents, Parts
-from jaxae.types import Batch, Codes, Keys, LogWeight, Method, Metrics, Net, Normal, PyTree, Variables
+from jaxae.schedules import at_step
+from jaxae.types import (
+    Batch,
+    Codes,
+    Keys,
+    LogWeight,
+    Method,
+    Metrics,
+    Net,
+    Normal,
+    Objective,
+    PyTree,
+    Variables,
+    Weight,
+)
 
 
 class Prior(NamedTuple):
@@ -108,6 +123,40 @@ def bind(net: Net, prior: Prior | None = None, **shape: Any) -> Gaussian:
         return own._replace(**changes)
 
     return Gaussian(parts, posterior, prior, terms, log_weights, method)
+
+
+def drawn(
+    net: Net,
+    parts: Parts,
+    draw: Callable[[Variables, Keys, Batch], tuple[Codes, Float[Array, " batch"]]],
+    embed: Callable[[Variables, Batch], Codes],
+    beta: Weight,
+) -> Method:
+    """The VAE with the prior N(0, 1) and any q(z|x) of which `draw` gives (z, log q(z|x)): the KL is taken there."""
+    prior = standard(net.latent)
+
+    def loss(variables, keys, batch, step):
+        z, log_q = draw(variables, keys, batch)
+        reconstruction, state = parts.reconstruction(variables, z, batch)
+        kl = log_q - densities.standard_normal(z)
+        metrics = {"reconstruction": reconstruction, "kl": kl, "elbo": -reconstruction - kl}
+        return Objective(reconstruction + at_step(beta, step) * kl, state, metrics)
+
+    def log_weight(variables, keys, batch):
+        z, log_q = draw(variables, keys, batch)
+        return LogWeight(parts.log_prob(variables, z, batch), densities.standard_normal(z), log_q)
+
+    return Method(
+        init=parts.init,
+        loss=loss,
+        embed=embed,
+        reconstruct=lambda variables, batch: parts.decode(variables, embed(variables, batch)),
+        decode=parts.decode,
+        sample=lambda variables, keys: parts.decode(variables, prior.draw(variables, keys)),
+        draw=lambda variables, keys, batch: draw(variables, keys, batch)[0],
+        log_weight=log_weight,
+        generative=parts_of.generative(parts, prior.draw, prior.log_prob),
+    )
 
 
 def reparameterise(keys: Keys, q: Normal, shape: tuple[int, ...] = ()) -> Latents:

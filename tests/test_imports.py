@@ -15,6 +15,7 @@ own
 schedules densities random axis exact hosts join bounds
 flows sphere divergences quantize
 likelihoods parts networks
+hyperbolic
 gaussian codebooks
 methods optim values config
 plan

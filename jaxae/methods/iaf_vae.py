@@ -6,9 +6,8 @@ from jaxtyping import Array, Float
 from jaxae import densities, flows, gaussian
 from jaxae.errors import at_least_one
 from jaxae.gaussian import reparameterise
-from jaxae.parts import bind, generative, only_params, with_params
-from jaxae.schedules import at_step
-from jaxae.types import Batch, Codes, LogWeight, Method, Net, Normal, Objective, PyTree, Variables, Weight
+from jaxae.parts import bind, only_params, with_params
+from jaxae.types import Batch, Codes, Method, Net, Normal, PyTree, Variables, Weight
 
 Flow = Callable[[Variables, Codes, Float[Array, "batch context"]], tuple[Codes, Float[Array, " batch"]]]
 
@@ -45,44 +44,20 @@ def pushed(net: Net, context: int, push: Flow, beta: Weight, **own: Callable[[Ar
 
     The encoder makes `context` more numbers, h; `own` as in `with_params`.
     """
-    parts, prior = bind(net, outputs=2 * net.latent + context), gaussian.standard(net.latent)
+    parts = bind(net, outputs=2 * net.latent + context)
 
     def encode(variables, batch):
         mean, log_var, h = jnp.split(parts.encode(variables, batch), [net.latent, 2 * net.latent], axis=-1)
         return Normal(mean, log_var), h
 
     def draw(variables, keys, batch):
-        """(z, log q(z|x))"""
         q, h = encode(variables, batch)
         z0 = reparameterise(keys, q)
         z, log_det = push(variables, z0, h)
         return z, densities.normal(z0, q) - log_det
 
-    def loss(variables, keys, batch, step):
-        z, log_q = draw(variables, keys, batch)
-        reconstruction, state = parts.reconstruction(variables, z, batch)
-        kl = log_q - densities.standard_normal(z)
-        metrics = {"reconstruction": reconstruction, "kl": kl, "elbo": -reconstruction - kl}
-        return Objective(reconstruction + at_step(beta, step) * kl, state, metrics)
-
-    def log_weight(variables, keys, batch):
-        z, log_q = draw(variables, keys, batch)
-        return LogWeight(parts.log_prob(variables, z, batch), densities.standard_normal(z), log_q)
-
     def embed(variables, batch):
         q, h = encode(variables, batch)
         return push(variables, q.mean, h)[0]
 
-    def reconstruct(variables, batch):
-        return parts.decode(variables, embed(variables, batch))
-
-    def sample(variables, keys):
-        return parts.decode(variables, prior.draw(variables, keys))
-
-    def code(variables, keys, batch):
-        return draw(variables, keys, batch)[0]
-
-    init, model = with_params(parts.init, **own), generative(parts, prior.draw, prior.log_prob)
-    return Method(
-        init, loss, embed, reconstruct, parts.decode, sample, draw=code, log_weight=log_weight, generative=model
-    )
+    return gaussian.drawn(net, parts._replace(init=with_params(parts.init, **own)), draw, embed, beta)

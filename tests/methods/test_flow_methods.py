@@ -11,7 +11,7 @@ import scipy.special
 import scipy.stats
 import small
 
-from jaxae import gaussian, random, sphere
+from jaxae import gaussian, hyperbolic, random, sphere
 from jaxae.errors import InputError
 from jaxae.methods import flow_prior, svae
 from jaxae.types import Normal
@@ -24,16 +24,21 @@ SMALLER = {
     "iaf_vae": {"length": 3, "hidden": 10, "context": 5},
     "planar_vae": {"length": 3},
     "svae": {},
+    "hamiltonian_vae": {"leaps": 3, "step_size": 0.2},
+    "poincare_vae": {"curvature": 0.8, "planes": 7},
     "flow_prior": {"couplings": 3, "hidden": 10},
     "vae": {},
 }
 pushed = pytest.mark.parametrize("name", ["iaf_vae", "planar_vae"])
-every = pytest.mark.parametrize("name", ["iaf_vae", "planar_vae", "svae", "flow_prior"])
+drawn = pytest.mark.parametrize("name", ["iaf_vae", "planar_vae", "hamiltonian_vae", "poincare_vae"])
+every = pytest.mark.parametrize(
+    "name", ["iaf_vae", "planar_vae", "svae", "hamiltonian_vae", "poincare_vae", "flow_prior"]
+)
 PRIOR = small.programs(flow_prior.prior(LATENT, **SMALLER["flow_prior"]))
 
 
 def made(name, latent=LATENT, **hyperparameters):
-    return small.method(name, latent=latent, **SMALLER[name], **hyperparameters)
+    return small.method(name, latent=latent, **{**SMALLER[name], **hyperparameters})
 
 
 @cache
@@ -59,6 +64,9 @@ def encoded(variables, x=BATCH.x):
 def log_likelihood(variables, z, x):
     """log p(x|z) of the linear decoder and one image, z [n, latent]."""
     kernel, bias = dense(variables, "decoder")
+    if "planes" in variables.params:  # what the decoder of poincare_vae reads
+        own, c = variables.params["planes"], SMALLER["poincare_vae"]["curvature"]
+        z = np.asarray(hyperbolic.gyroplanes(jnp.asarray(z, jnp.float32), own["normals"], own["offsets"], c))
     logits = z @ kernel + bias
     return (logits * np.asarray(x).reshape(1, -1) - np.logaddexp(0, logits)).sum(-1)
 
@@ -104,7 +112,7 @@ def test_log_weight_is_the_change_of_variables(name):
     np.testing.assert_allclose(log_w.likelihood, log_px, rtol=1e-4, atol=1e-4)
 
 
-@pushed
+@drawn
 def test_loss_is_by_the_sample_and_beta_weighs_the_divergence(name):
     method, v = made(name), variables(name)
     log_w = method.log_weight(v, keys(), BATCH)
@@ -169,6 +177,116 @@ def test_the_encoder_steers_every_step_of_the_flows():
         slope = np.asarray(small.jit(jax.grad(log_q))(v.params["encoder"]["dense"]["bias"]))
         assert slope.size == 2 * LATENT + (5 if name == "iaf_vae" else 3 * (2 * LATENT + 1))
         assert np.abs(slope[2 * LATENT :]).min() > 1e-4
+
+
+# --- a posterior by leapfrog steps
+
+
+def leapfrog(v, x, z, g, leaps, size, b0):
+    """(z_K, r_K) by Caterini et al. 2018, algorithm 1, in double precision, for a linear decoder of binary pixels."""
+    kernel, bias = dense(v, "decoder")
+    size = size * 5 * scipy.special.expit(np.asarray(v.params["leaps"]["step_size"], np.float64))
+    hot = 1 + (1 / np.sqrt(b0) - 1) * np.exp(float(v.params["leaps"]["tempering"]))
+
+    def root(k):
+        """The square root of b_k: their quadratic tempering."""
+        return 1 / ((1 - hot) * k**2 / leaps**2 + hot)
+
+    def slope_of_energy(z):
+        return z - (x - scipy.special.expit(z @ kernel + bias)) @ kernel.T
+
+    r = g / root(0)
+    for k in range(1, leaps + 1):
+        r = r - size / 2 * slope_of_energy(z)
+        z = z + size * r
+        r = root(k - 1) / root(k) * (r - size / 2 * slope_of_energy(z))
+    return z, r
+
+
+@pytest.mark.parametrize(("leaps", "tempering"), [(1, 0.3), (4, 0.5), (3, 1.0)])
+def test_hamiltonian_vae_is_the_leapfrog_of_the_algorithm(leaps, tempering):
+    method = made("hamiltonian_vae", leaps=leaps, tempering=tempering)
+    v = variables("hamiltonian_vae")
+    assert len(np.unique(v.params["leaps"]["step_size"])) == LATENT
+    q = Normal(*np.split(encoded(v), 2, axis=-1))
+    for_z, for_r = random.split(keys())
+    z0 = np.asarray(gaussian.reparameterise(for_z, Normal(*(jnp.asarray(x, jnp.float32) for x in q))), np.float64)
+    g = np.asarray(random.normal(for_r, (LATENT,)), np.float64)
+    x = np.asarray(BATCH.x, np.float64).reshape(N, -1)
+    z, r = leapfrog(v, x, z0, g, leaps, 0.2, tempering)
+    assert np.abs(z - z0).max() > 0.1
+    log_w = small.jit(method.log_weight)(v, keys(), BATCH)
+    log_q = scipy.stats.norm.logpdf(z0, q.mean, np.exp(q.log_var / 2)).sum(-1)
+    np.testing.assert_allclose(log_w.posterior, log_q + ((r**2) - (g**2)).sum(-1) / 2, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(log_w.prior, scipy.stats.norm.logpdf(z).sum(-1), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(method.draw(v, keys(), BATCH), z, rtol=1e-4, atol=1e-4)
+    still = leapfrog(v, x, q.mean, np.zeros_like(g), leaps, 0.2, tempering)[0]
+    np.testing.assert_allclose(method.embed(v, BATCH), still, rtol=1e-4, atol=1e-4)
+
+
+def test_hamiltonian_vae_starts_at_the_step_that_is_asked_for_and_learns_it():
+    method = made("hamiltonian_vae")
+    v = method.init(jax.random.key(0), BATCH)
+    np.testing.assert_allclose(5 * scipy.special.expit(np.asarray(v.params["leaps"]["step_size"])), 1, rtol=1e-6)
+
+    def mean(params):
+        return method.loss(v._replace(params=params), keys(), BATCH, jnp.asarray(0)).loss.mean()
+
+    found = small.jit(jax.grad(mean))(v.params)
+    for part, name, at in (("leaps", "step_size", (1,)), ("leaps", "tempering", ()), ("encoder", "bias", (0,))):
+        own = {"leaps": lambda tree: tree["leaps"], "encoder": lambda tree: tree["encoder"]["dense"]}[part]
+        h = 1e-2
+
+        def moved(by, own=own, name=name, at=at):
+            params = jax.tree.map(lambda leaf: leaf, v.params)  # a copy of its dicts
+            own(params)[name] = own(params)[name].at[at].add(by)
+            return float(mean(params))
+
+        slope = (moved(h) - moved(-h)) / (2 * h)
+        assert abs(slope) > 1e-3
+        np.testing.assert_allclose(own(found)[name][at], slope, rtol=0.05, atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "still"), [("hamiltonian_vae", {"step_size": 1e-7}), ("poincare_vae", {"curvature": 1e-7})]
+)
+def test_without_a_step_or_a_curvature_the_posterior_is_the_vae_s(name, still):
+    """Of poincare_vae the decoder is another still: the prior and the posterior alone."""
+    plain, ours, theirs = variables("vae"), made(name, **still), made("vae")
+    v = with_entry(variables(name), encoder=plain.params["encoder"])
+    of_code = random.split(keys())[0] if name == "hamiltonian_vae" else keys()
+    log_w, expected = ours.log_weight(v, keys(), BATCH), theirs.log_weight(plain, of_code, BATCH)
+    np.testing.assert_allclose(log_w.prior, expected.prior, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(log_w.posterior, expected.posterior, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(ours.embed(v, BATCH), theirs.embed(plain, BATCH), rtol=1e-4, atol=1e-5)
+
+
+# --- the hyperbolic space
+
+
+def test_poincare_vae_is_the_wrapped_normal():
+    """log q(u|x), by the Jacobian of the drawn code in its noise."""
+    method, v = made("poincare_vae"), variables("poincare_vae")
+    mean, log_var = np.split(encoded(v), 2, axis=-1)
+    q = Normal(jnp.zeros((N, LATENT)), jnp.asarray(log_var, jnp.float32))
+    noise = np.asarray(gaussian.reparameterise(keys(), q), np.float64)
+    c = SMALLER["poincare_vae"]["curvature"]
+
+    def pushed(noise, by):
+        return hyperbolic.moved(noise[None], by[None], c)[0]
+
+    given = jnp.asarray(noise, jnp.float32), jnp.asarray(mean, jnp.float32)
+    u = np.asarray(jax.vmap(pushed)(*given), np.float64)
+    log_det = np.linalg.slogdet(np.asarray(jax.vmap(jax.jacobian(pushed))(*given), np.float64))[1]
+    assert np.ptp(log_det) > 0.1
+    log_w = small.jit(method.log_weight)(v, keys(), BATCH)
+    log_q = scipy.stats.norm.logpdf(noise, 0, np.exp(log_var / 2)).sum(-1) - log_det
+    np.testing.assert_allclose(log_w.posterior, log_q, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(log_w.prior, scipy.stats.norm.logpdf(u).sum(-1), rtol=1e-4, atol=1e-4)
+    log_px = [log_likelihood(v, u[i : i + 1], BATCH.x[i])[0] for i in range(N)]
+    np.testing.assert_allclose(log_w.likelihood, log_px, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(method.draw(v, keys(), BATCH), u, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(method.embed(v, BATCH), mean, rtol=1e-4, atol=1e-5)
 
 
 # --- importance identities, which any error of log p(z), of log q(z|x) or of the sample breaks
@@ -392,11 +510,28 @@ def test_a_direction_and_its_slope_are_those_of_the_formula(size):
         *(("iaf_vae", wrong) for wrong in ("length", "hidden", "context")),
         *(("flow_prior", wrong) for wrong in ("couplings", "hidden")),
         ("planar_vae", "length"),
+        ("hamiltonian_vae", "leaps"),
+        ("poincare_vae", "planes"),
     ],
 )
 def test_none_is_refused(name, wrong):
     with pytest.raises(InputError, match=rf"^{wrong} 0: expected a whole number of at least 1$"):
         small.method(name, **{**SMALLER[name], wrong: 0})
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "expected"),
+    [
+        ("hamiltonian_vae", {"step_size": 0.0}, r"^step_size 0.0: expected a number above 0$"),
+        ("hamiltonian_vae", {"step_size": float("inf")}, r"^step_size inf: expected a number above 0$"),
+        ("hamiltonian_vae", {"tempering": 0.0}, r"^tempering 0.0: expected a number above 0, at most 1$"),
+        ("hamiltonian_vae", {"tempering": 1.5}, r"^tempering 1.5: expected a number above 0, at most 1$"),
+        ("poincare_vae", {"curvature": -1.0}, r"^curvature -1.0: expected a number above 0; the space has minus that"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(name, wrong, expected):
+    with pytest.raises(InputError, match=expected):
+        small.method(name, **{**SMALLER[name], **wrong})
 
 
 def test_a_sphere_of_one_unit_is_refused():

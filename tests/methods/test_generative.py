@@ -40,8 +40,10 @@ def keys(seed, use, index=BATCH.index):
 def variables(name):
     """A decoder that says much of z, and an encoder that says little of x: q is a fair proposal."""
     found = small.variables(method(name), BATCH, size=0.05)
-    decoder = jax.tree.map(lambda leaf: 14 * leaf, found.params["decoder"])
-    return found._replace(params={**found.params, "decoder": decoder})
+    changed = {"decoder": jax.tree.map(lambda leaf: 14 * leaf, found.params["decoder"])}
+    if "leaps" in found.params:  # short ones: the weights vary with where they lead
+        changed["leaps"] = jax.tree.map(lambda leaf: leaf - 4, found.params["leaps"])
+    return found._replace(params={**found.params, **changed})
 
 
 @cache

@@ -1,0 +1,82 @@
+"""The hyperbolic space of curvature -c, in normal coordinates about its origin.
+
+A point is the vector u of R^n that points to it from the origin, |u| being its distance; in the Poincare ball it is
+tanh(sqrt(c) |u| / 2) u / (sqrt(c) |u|). Nothing is lost there near the rim, where a ball's own coordinates run out of
+digits: distances up to 80 / sqrt(c) are right to float32. What moves a point is computed on the hyperboloid, whose
+isometries are linear.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxae.parts import Latents
+from jaxae.types import Codes
+
+_FEW = 1e-2  # of a squared angle: below it the terms of the series are exact to float32
+_LARGE = 1e6  # above it arcsinh(a) is log(2 a)
+
+
+def moved(v: Codes, by: Codes, c: float) -> Codes:
+    """The point that v becomes when the origin is carried to `by` along the geodesic: exp_by of v in the tangent space
+    there, v having been carried along."""
+    root = math.sqrt(c)
+    v, by = root * v, root * by
+    a, b = _squared(v), _squared(by)
+    along = jnp.sum(by * v, axis=-1, keepdims=True) * _sinhc(a)
+    at = _sinhc(a) * v + (jnp.square(_sinhc(b / 4)) / 2 * along + _sinhc(b) * _cosh(a)) * by
+    return _shortened(at) / root
+
+
+def log_spread(u: Latents, c: float) -> Float[Array, "*samples batch"]:
+    """The log of a small volume at u, over its volume in coordinates: (n - 1) log(sinh(r) / r), r = sqrt(c) |u|."""
+    return (u.shape[-1] - 1) * jnp.log(_sinhc(c * _squared(u)))[..., 0]
+
+
+def gyroplanes(
+    u: Latents, normals: Float[Array, "latent planes"], offsets: Float[Array, " planes"], c: float
+) -> Float[Array, "*samples batch planes"]:
+    """The signed distances of u from hyperplanes, times the length of their normals. A plane stands upright on the line
+    from the origin along its normal a, at the signed distance `offset`: as c goes to 0, it is a.u - |a| offset.
+
+    Ganea et al. 2018 (arXiv:1805.09112), section 3.1, with the plane's point on its normal as in Shimizu et al. 2021
+    (arXiv:2006.08210).
+    """
+    root, squared = math.sqrt(c), c * _squared(u)
+    lengths = jnp.sqrt(jnp.sum(jnp.square(normals), axis=0, keepdims=True) + 1e-12)
+    shift = root * offsets[None]
+    point = jnp.concatenate([_sinhc(squared) * root * u, _cosh(squared)], axis=-1)  # of the hyperboloid
+    distances = jnp.arcsinh(point @ jnp.concatenate([jnp.cosh(shift) * normals / lengths, -jnp.sinh(shift)]))
+    return distances * jnp.broadcast_to(lengths[0] / root, distances.shape)
+
+
+def _squared(u: Latents) -> Float[Array, "*samples batch 1"]:
+    return jnp.sum(jnp.square(u), axis=-1, keepdims=True)
+
+
+def _sinhc(squared: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """sinh(a) / a, of a^2."""
+    far = squared > _FEW
+    a = jnp.sqrt(jnp.where(far, squared, 1.0))
+    return jnp.where(far, jnp.sinh(a) / a, 1 + squared / 6 * (1 + squared / 20 * (1 + squared / 42)))
+
+
+def _cosh(squared: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """cosh(a), of a^2."""
+    far = squared > _FEW
+    a = jnp.sqrt(jnp.where(far, squared, 1.0))
+    return jnp.where(far, jnp.cosh(a), 1 + squared / 2 * (1 + squared / 12 * (1 + squared / 30)))
+
+
+def _shortened(x: Codes) -> Codes:
+    """arcsinh(|x|) x / |x|, without the square of a large number."""
+    scale = jax.lax.stop_gradient(jnp.maximum(jnp.max(jnp.abs(x), axis=-1, keepdims=True), 1.0))
+    x = x / scale
+    squared = _squared(x)
+    far, large = squared > _FEW, scale > _LARGE
+    length = jnp.sqrt(jnp.where(far, squared, 1.0))
+    angle = jnp.where(large, jnp.log(2 * length) + jnp.log(scale), jnp.arcsinh(jnp.where(large, 1.0, scale) * length))
+    near = 1 - squared / 6 * (1 - squared * 9 / 20 * (1 - squared * 25 / 42 * (1 - squared * 49 / 72)))
+    return jnp.where(far, angle / length, near) * x
