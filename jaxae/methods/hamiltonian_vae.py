@@ -11,7 +11,7 @@ from jaxae.types import Method, Net, Weight
 
 
 def hamiltonian_vae(
-    net: Net, *, leaps: int = 3, step_size: float = 0.1, tempering: float = 0.3, beta: Weight = 1.0
+    net: Net, *, leaps: int = 3, step_size: float = 0.05, tempering: float = 1.0, beta: Weight = 1.0
 ) -> Method:
     """Hamiltonian VAE: a Gaussian sample is moved along the slope of log p(x, z), by leapfrog steps with momentum.
 
@@ -25,7 +25,7 @@ def hamiltonian_vae(
 
     leaps: leapfrog steps, K
     step_size: of a leap, where training starts; each unit's own is learned, up to five times as long
-    tempering: b_0, the inverse temperature of the first momentum, where training starts; at 1 it is not tempered
+    tempering: b_0, the inverse temperature of the first momentum, where training starts; at 1 it stays untempered
     beta: weight of the KL divergence; at 1 the loss is minus the ELBO
     """
     at_least_one(leaps=leaps)

@@ -24,7 +24,7 @@ SMALLER = {
     "iaf_vae": {"length": 3, "hidden": 10, "context": 5},
     "planar_vae": {"length": 3},
     "svae": {},
-    "hamiltonian_vae": {"leaps": 3, "step_size": 0.2},
+    "hamiltonian_vae": {"leaps": 3, "step_size": 0.2, "tempering": 0.3},
     "poincare_vae": {"curvature": 0.8, "planes": 7},
     "flow_prior": {"couplings": 3, "hidden": 10},
     "vae": {},
