@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pandas
 
-from experiments.ledger import commit
+from experiments.ledger import WORK, work
 from jaxae import Config, compare, sweep
 from jaxae.compare import statistics
 from jaxae.compare.words import number
@@ -144,15 +144,18 @@ def main() -> None:
     words.add_argument("--budget", choices=list(BUDGETS), required=True)
     words.add_argument("--runs", type=Path, default=Path("runs/disentanglement"))
     args = words.parse_args()
-    frame = measure(list(METHODS), args.budget, args.runs)
-    folder = args.runs / args.budget / METHODS["VAE"][0] / "members"
-    record = read_json(next(iter(sorted(folder.iterdir()))) / "record.json")
+    folder = args.runs / args.budget
+    with work(folder):
+        frame = measure(list(METHODS), args.budget, args.runs)
+    members = folder / METHODS["VAE"][0] / "members"
+    record = read_json(next(iter(sorted(members.iterdir()))) / "record.json")
     settings = config("VAE", args.budget)
     kept = {
         "about": (
             f"{settings.data}, network {settings.network}, {settings.latent} latent units, {settings.steps:,} steps of "
             f"{settings.batch_size}, Adam at {settings.learning_rate}; mean and 95 % interval over "
-            f"{len(SEEDS[args.budget])} seeds. {record['device']}, commit {commit()}."
+            f"{len(SEEDS[args.budget])} seeds. {record['device']}, commit "
+            f"{' and '.join(read_json(folder / WORK)['commits'])}."
         ),
         "budget": args.budget,
         "command": f"python -m experiments.disentanglement --budget {args.budget}",

@@ -13,7 +13,8 @@ import argparse
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +30,7 @@ HERE = Path(__file__).parent
 FILE, PAGE, README = HERE / "ledger.json", HERE / "ledger.md", HERE.parent / "README.md"
 START, END = "<!-- ledger: made by python -m experiments.ledger -->", "<!-- end of ledger -->"
 BUDGETS = ("paper", "gpu", "cpu")  # the longest first
+WORK = "wall.json"
 ALONE = "°"
 FLATTER, DEEPER = "one layer", "two layers"  # tables of the same data, whose settings are compared with each other
 READ, RECALLED = "read in the authors' code or a reproducing source", "recalled from the paper, not checked"
@@ -47,20 +49,28 @@ def measure(settings: Sequence[Setting], seeds: tuple[int, ...], budget: str, ru
     """Trains and measures every setting in turn, and keeps its row as soon as it is there."""
     for setting in settings:
         folder = runs / budget / f"{setting.table}, {setting.name}".replace(" ", "-").replace(",", "").replace("=", "")
-        begun, kept, progress = time.time(), folder / "wall.json", Progress()
-        past = {"wall_s": 0.0, "commits": [], "over": False, **(read_json(kept) if kept.is_file() else {})}
-        if not past["over"]:
-            past["commits"] = list(dict.fromkeys([*past["commits"], commit()]))
-        try:
+        progress = Progress()
+        with work(folder) as past:
             swept = sweep.sweep(sweep.Plan(setting.config, seeds, {}), folder, progress=progress)
             if not past["over"]:
                 sweep.evaluate(folder, ("latents",), progress=progress)
-        finally:  # also of what a signal ends, which goes on another time
-            if folder.is_dir() and not past["over"]:
-                write_json(kept, past | {"wall_s": past["wall_s"] + time.time() - begun})
-        if not past["over"]:
-            write_json(kept, read_json(kept) | {"over": True})
-        add(row(setting, swept, budget, read_json(kept), command))
+        add(row(setting, swept, budget, read_json(folder / WORK), command))
+
+
+@contextmanager
+def work(folder: Path) -> Iterator[dict[str, Any]]:
+    """Keeps in the folder's WORK how long it took, whatever ends it, and the commits that did it: those of what is over
+    are not those of who asks again. Gives what was kept before."""
+    begun, file = time.time(), folder / WORK
+    past = {"wall_s": 0.0, "commits": [], "over": False, **(read_json(file) if file.is_file() else {})}
+    now = past if past["over"] else past | {"commits": list(dict.fromkeys([*past["commits"], commit()]))}
+    over = past["over"]
+    try:
+        yield past
+        over = True
+    finally:  # also of what a signal ends, which goes on another time
+        if folder.is_dir() and not past["over"]:
+            write_json(file, now | {"wall_s": past["wall_s"] + time.time() - begun, "over": over})
 
 
 def command_line(

@@ -14,9 +14,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from experiments.ledger import commit
+from experiments.ledger import WORK, work
 from jaxae import Config, methods, sweep
 from jaxae.errors import InputError
+from jaxae.files import read_json
 from jaxae.progress import Progress
 from jaxae.report.family import page
 
@@ -37,12 +38,14 @@ ABOUT = (
 
 
 def measure(folder: Path, names: list[str]) -> dict[str, dict[str, Any]]:
-    swept = sweep.sweep(sweep.Plan(BASE, SEEDS, {"method": tuple(names)}), folder, progress=Progress())
+    with work(folder):
+        swept = sweep.sweep(sweep.Plan(BASE, SEEDS, {"method": tuple(names)}), folder, progress=Progress())
+    made_by = " and ".join(read_json(folder / WORK)["commits"])
     found: dict[str, dict[str, Any]] = {}
     for name, rows in swept.table.groupby("method"):
         columns = ("nll", "elbo", "reconstruction", "mse")
         figures = {c: [None if v != v else float(v) for v in rows[c]] for c in columns if c in rows}
-        found[str(name)] = figures | {"commit": commit()}
+        found[str(name)] = figures | {"commit": made_by}
     return found
 
 

@@ -27,7 +27,7 @@ def event_sum(x: Float[Array, "batch ..."]) -> Float[Array, " batch"]:
 def normal(x: Float[Array, "*shape latent"], p: Normal) -> Float[Array, "*shape"]:
     """log N(x; mean, exp(log_var)), diagonal; p broadcasts over axes of samples before its own."""
     mean, log_var = (jnp.broadcast_to(leaf, x.shape) for leaf in p)
-    return -0.5 * jnp.sum(LOG_2PI + log_var + jnp.square(x - mean) * jnp.exp(-log_var), axis=-1)
+    return -0.5 * jnp.sum(LOG_2PI + log_var + jnp.square((x - mean) * jnp.exp(-log_var / 2)), axis=-1)
 
 
 def standard_normal(x: Float[Array, "*shape latent"]) -> Float[Array, "*shape"]:

@@ -50,6 +50,17 @@ def duration(text: object, total: int | None, epoch: float | None, *, up: bool =
     return max(1, math.ceil(value * base - ROUNDING) if up else round(value * base))
 
 
+def spelled(text: str) -> str:
+    """A schedule or a duration, spelled in one way: linear(0,1.0,20.0e) is linear(0, 1, 20e)."""
+    if call := _CALL.match(text):
+        return f"{call[1]}({', '.join(map(spelled, call[2].split(',')))})"
+    number, unit = (part[1], part[2]) if (part := _DURATION.match(text)) and part[2] else (text, "")
+    try:
+        return repr(float(number)).removesuffix(".0") + unit
+    except ValueError:
+        return text.strip()
+
+
 def needs_horizon(text: str | float) -> bool:
     """Whether the schedule's shape depends on the length of the run, so that a longer run is another run."""
     return "%" in str(text) or (str(text).strip().startswith("warmup_cosine") and str(text).count(",") < 2)

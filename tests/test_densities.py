@@ -57,6 +57,14 @@ def test_normal_equals_scipy():
     np.testing.assert_allclose(ours, theirs, rtol=1e-5)
 
 
+@pytest.mark.parametrize("log_var", [-60.0, -100.0, -170.0])
+def test_a_very_narrow_normal_has_a_density(log_var):
+    """At its mean, and one standard deviation off where the mean is zero; exp(-log_var) alone is infinite in float32."""
+    p = Normal(jnp.asarray([1.3, 0.0]), jnp.full(2, log_var))
+    x = jnp.asarray([1.3, np.exp(log_var / 2)])
+    np.testing.assert_allclose(densities.normal(x, p), -np.log(2 * np.pi) - log_var - 0.5, rtol=1e-5)
+
+
 def test_standard_normal_equals_scipy_and_normal():
     x = draw(4, 5, 3)
     ours = densities.standard_normal(jnp.asarray(x))

@@ -145,6 +145,8 @@ def test_the_interval_is_students():
     assert found.high - 2 == pytest.approx(4.302653 / np.sqrt(3), rel=1e-6)
     assert str(found) == "2.0 ± 2.5"
     assert claims.interval([1.0]).high == np.inf
+    alike = claims.interval([0.25, 0.25, 0.25])
+    assert (alike.mean, alike.low, alike.high) == (0.25, -np.inf, np.inf) and claims.verdict(alike) == claims.OPEN
 
 
 def both(ae, vae):

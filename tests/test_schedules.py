@@ -168,3 +168,25 @@ def test_the_grammar_in_the_help_has_every_schedule_and_each_example_is_one():
     for example in examples:
         schedules.check(example)
     assert {example.partition("(")[0] for example in examples} == {"0.001", *schedules.KINDS}
+
+
+@pytest.mark.parametrize(
+    ("text", "spelled"),
+    [
+        ("linear(0,1.0,20.0e)", "linear(0, 1, 20e)"),
+        (" cyclic( 0, 1,10e , .5)", "cyclic(0, 1, 10e, 0.5)"),
+        ("piecewise(1e-3, 5e2, 1E-4)", "piecewise(0.001, 500, 0.0001)"),
+        ("linear(0, 1, 1e3e)", "linear(0, 1, 1000e)"),
+        ("12.50%", "12.5%"),
+        ("100e", "100e"),
+        ("1e-3", "0.001"),
+    ],
+)
+def test_what_is_the_same_is_spelled_in_one_way(text, spelled):
+    assert schedules.spelled(text) == spelled == schedules.spelled(spelled)
+
+
+def test_one_schedule_in_two_spellings_is_one_config():
+    assert Config(hyperparameters={"beta": "linear(0,1,20e)"}, steps="100.0e") == Config(
+        hyperparameters={"beta": "linear(0, 1, 20e)"}, steps="100e"
+    )

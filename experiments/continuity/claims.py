@@ -28,9 +28,10 @@ class Interval(NamedTuple):
 
 
 def interval(values: Sequence[float] | np.ndarray) -> Interval:
-    """The mean over seeds and its Student t interval at LEVEL; the whole line where there is one seed."""
+    """The mean over seeds and its Student t interval at LEVEL; the whole line of one seed, and of seeds without spread:
+    that so few were alike does not say that all would be."""
     x = np.asarray(values, np.float64)
-    if len(x) < 2:
+    if len(x) < 2 or np.ptp(x) == 0:
         return Interval(float(x.mean()), -np.inf, np.inf, len(x))
     half = float(stats.t.ppf((1 + LEVEL) / 2, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x)))
     return Interval(float(x.mean()), float(x.mean()) - half, float(x.mean()) + half, len(x))

@@ -29,6 +29,11 @@ SAME_FOR = {
         "of different densities, and p(x | label) is higher for being told the label",
         "compare conditional methods with each other, or by --measure mse",
     ),
+    "reconstruction_of": (
+        ("reconstruction",),
+        "of the reconstruction of different images",
+        "compare them by --measure mse",
+    ),
     "annealing": (
         measures.OF_ANNEALING,
         "annealed in different ways",

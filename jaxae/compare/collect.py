@@ -13,7 +13,7 @@ from jaxae import schedules
 from jaxae.compare.varied import varied
 from jaxae.config import Config
 from jaxae.errors import InputError
-from jaxae.evaluate.measures import GREY, NOT_NUMBERS, OF_DENSITY, USUAL_DENSITY
+from jaxae.evaluate.measures import GREY, NOT_NUMBERS, OF_FEWER, OF_LIKELIHOOD, REPRODUCED, UNTOLD, USUAL_DENSITY
 from jaxae.folder import RunFolder, SweepFolder
 from jaxae.names import OF_NETWORKS
 from jaxae.plan import Member
@@ -132,11 +132,18 @@ def _columns(found: dict[str, Any]) -> dict[str, Any]:
     space, annealing = settings.get("samples", {}).get("feature_space"), settings.get("ais")
     measures = {name: value for name, value in found.items() if name not in NOT_NUMBERS}
     measures |= {"feature_space": space} if space else {}
-    if any(measures.get(name) is not None for name in OF_DENSITY):
-        groups, notes = ("likelihood", "ais"), found.get("notes", {})
+    notes = found.get("notes", {})
+    if measures.get("reconstruction") is not None:
+        of = [note.removeprefix(REPRODUCED) for note in notes.get("likelihood", []) if note.startswith(REPRODUCED)]
+        measures["reconstruction_of"] = next(iter(of), "the encoded images")
+    if any(measures.get(name) is not None for name in OF_LIKELIHOOD):
+        groups = ("likelihood", "ais")
         said = [settings[group]["density_of"] for group in groups if "density_of" in settings.get(group, {})]
         measures["density_of"] = next(iter(said), USUAL_DENSITY)
         measures |= {"caveat": GREY} if any(GREY in notes.get(group, []) for group in groups) else {}
+    measures |= {"probed": UNTOLD} if UNTOLD in notes.get("probes", []) else {}
+    fewer = {group: settings.get(group, {}).get("examples") for group in OF_FEWER}
+    measures |= {f"{group}_examples": count for group, count in fewer.items() if count is not None}
     if annealing:
         measures["annealing"] = ", ".join(f"{v} {name}" for name, v in annealing.items() if name != "density_of")
     return measures

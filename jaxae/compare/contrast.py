@@ -106,9 +106,11 @@ def _caveats(frame: pandas.DataFrame, measure: str) -> tuple[str, ...]:
         return list(dict.fromkeys(there[column].dropna())) if column in there else []
 
     found = []
-    if measure in measures.OF_DENSITY:
+    if measure in measures.OF_LIKELIHOOD:
         found += [f"these nats are of {of}" for of in said("density_of") if of != measures.USUAL_DENSITY]
         found += said("caveat")
+    if measure in measures.OF_PROBES:
+        found += [f"of conditional methods, {of}" for of in said("probed")]
     if measure in measures.OF_IMPORTANCE and (high := max(said("nll_bias"), default=0.0)) >= measures.TOO_HIGH:
         found.append(
             f"for want of importance samples the NLL of a run is at least about {high:.2g} nats too high: that is in "

@@ -75,7 +75,7 @@ def step_sizes(plan: Plan, variables: Variables, keys: Keys, batch: Batch) -> Si
             point, log_size = carry
             own, size = random.numbered(for_moves, level.number), jnp.exp(log_size)
             point, probability = transition(at, own, point, level.beta, size, plan.leapfrog)
-            return (point, log_size + RATE * (probability - TARGET)), log_size
+            return (point, (log_size + RATE * (probability - TARGET)).astype(log_size.dtype)), log_size
 
         start = at(plan.generative.draw(variables, for_start))
         return jax.lax.scan(move, (start, jnp.full_like(start.log_prior, math.log(START))), levels)[1]
@@ -110,7 +110,7 @@ def _walk(plan: Plan, at: Locate, keys: Keys, start: Point, levels: Level, sizes
         point, probability = transition(at, own, point, level.beta, size, plan.leapfrog)
         return (point, log_w + level.after * point.log_likelihood, accepted + probability), None
 
-    zero = jnp.zeros_like(start.log_prior)
+    zero = jnp.zeros_like(start.log_prior + start.log_likelihood)
     (_, log_w, accepted), _ = jax.lax.scan(move, (start, zero, zero), levels)
     return Walked(log_w, accepted / plan.steps)
 
@@ -118,7 +118,8 @@ def _walk(plan: Plan, at: Locate, keys: Keys, start: Point, levels: Level, sizes
 def _levels(steps: int, back: bool = False) -> Level:
     beta, number, none = betas(steps), np.arange(steps), np.zeros(steps)
     changes = (none, np.diff(beta)) if back else (np.diff(beta), none)
-    rows = (beta[1:], *changes, number, number * min(steps, PILOT_STEPS) // steps)
+    real = [row.astype(np.float32) for row in (beta[1:], *changes)]  # under x64 too, as the noise is
+    rows = (*real, number, number * min(steps, PILOT_STEPS) // steps)
     return Level(*(jnp.asarray(row[:: -1 if back else 1]) for row in rows))
 
 

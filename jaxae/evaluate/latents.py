@@ -13,6 +13,7 @@ from jaxae import random
 from jaxae.errors import InputError
 from jaxae.evaluate.bench import Bench, Group, Model
 from jaxae.evaluate.means import NOT_FINITE, if_finite, mean
+from jaxae.evaluate.measures import UNTOLD
 from jaxae.evaluate.units import ACTIVE, Units, units
 from jaxae.types import Batch
 
@@ -180,8 +181,9 @@ def probes(bench: Bench) -> Group:
         return linear_probe(*both) | nearest_neighbours(*both)
 
     def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
-        notes = {} if bench.method.given is None else {"notes": ["codes of the encoder at no label"]}
-        return [if_finite(scores, *of) | notes for of in zip(codes(models, train), codes(models, test))]
+        said: dict[str, Any] = {"settings": {"examples": len(test), "fitted": len(train)}}
+        said |= {} if bench.method.given is None else {"notes": [UNTOLD]}
+        return [if_finite(scores, *of) | said for of in zip(codes(models, train), codes(models, test))]
 
     return measure
 

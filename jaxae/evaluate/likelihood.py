@@ -83,7 +83,7 @@ def _accumulate(sums: dict, parts: LogWeight, used: Array) -> dict[str, Array]:
         "elbo": jnp.where(gone, -jnp.inf, sums["elbo"] + shift * new / (old + new)),
         "spread": sums["spread"] + spread(log_w, mean, shift),
         **term("reconstruction", -parts.likelihood),
-        **term("kl", parts.likelihood - log_w),
+        **term("kl", parts.posterior - parts.prior),
     }
 
 

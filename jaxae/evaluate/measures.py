@@ -51,7 +51,6 @@ DEFAULTS = ("nll", "elbo", "mse")  # the first that every run has
 # Compared only where they are of one likelihood; of one number of importance samples; of the same images and as much
 # annealing; of one feature space.
 OF_LIKELIHOOD = ("nll", "bits_per_dim", "elbo", "reconstruction", "ais_nll")
-OF_DENSITY = ("nll", "bits_per_dim", "elbo", "ais_nll")
 USUAL_DENSITY = "p(x)"  # of images; what else nats may be of, the settings of a likelihood say
 TOO_HIGH = 0.05  # nats of nll_bias that are worth a word
 NEAR = 0.1  # nats from its bound, where mutual information tells the number of examples
@@ -59,13 +58,24 @@ GREY = (
     "grey pixels under a Bernoulli likelihood: these nats are a cross-entropy and no likelihood of the images; "
     "--binarize dynamic, or another likelihood, has one"
 )
+UNTOLD = "codes of the encoder at no label"
+REPRODUCED = "reconstruction: "  # a note that begins so says of what, where that is not the image that was encoded
 OF_IMPORTANCE = ("nll", "bits_per_dim")
 OF_ANNEALING = ("ais_nll", "bdmc_gap")
 OF_SAMPLES = ("frechet", "precision", "recall", "density", "coverage")
+OF_PROBES = ("linear_probe", "nearest_neighbours")
+OF_FEWER = {
+    "ais": OF_ANNEALING,
+    "decomposition": ("mutual_information", "aggregated_kl", "total_correlation", "dimension_wise_kl"),
+    "probes": OF_PROBES,
+    "samples": OF_SAMPLES,
+}
+"""The groups that measure a part of a large split: how many examples, their settings say."""
 NOT_MEASURES = (
     "samples", "examples", "step", "split", "digest", "evaluation_seed", "effective_samples", "nll_bias",
     "ais_acceptance", "bdmc_lower", "bdmc_upper", "mutual_information_bound", "frechet_floor", "coverage_expected",
-    "codebook_use_expected",
+    "codebook_use_expected", "ais_examples", "decomposition_examples", "probes_examples",
+    "samples_examples",
 )  # fmt: skip
 NOT_NUMBERS = ("settings", "notes", "kl_of_units")
 """Of evaluation.json: for readers, and no columns of a table."""

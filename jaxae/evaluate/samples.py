@@ -233,7 +233,7 @@ def sampled(bench: Bench) -> Group:
         for start in range(0, count, PIECE):
             keys = random.example_keys(jax.random.clone(key), 0, index[start : start + PIECE])
             made.append([np.asarray(space.of(drawn)) for drawn in draw(models, keys)])
-        settings = {"feature_space": space.space, "drawn": count, "images": COMPARED}
+        settings = {"feature_space": space.space, "drawn": count, "examples": count, "images": COMPARED}
         each = (np.concatenate(of) for of in zip(*made))
         scores = partial(sample_scores, real, other=other)
         return [if_finite(scores, of) | {"settings": settings} for of in each]

@@ -11,6 +11,7 @@ from jaxae.densities import kl_to_standard
 from jaxae.types import Normal
 
 ACTIVE = 0.01
+CHANCE = 4  # standard deviations of an estimate
 
 
 class Units(NamedTuple):
@@ -24,11 +25,15 @@ class Units(NamedTuple):
     """Standard deviation of the unit under the codes of the whole data set, posterior noise included."""
     kl: Float[np.ndarray, " latent"] | None
     """Mean KL(q(z|x) || N(0, 1)), nats."""
+    noise: Float[np.ndarray, " latent"] | None = None
+    """Standard deviation of `variance` where the unit is the same for every example, if it is estimated from draws."""
 
     @property
     def active(self) -> int:
-        """Units with Var_x(E_q[z]) > 0.01: Burda et al. 2015 (arXiv:1509.00519), section 5.2."""
-        return int(np.sum(self.variance > ACTIVE))
+        """Units with Var_x(E_q[z]) > 0.01: Burda et al. 2015 (arXiv:1509.00519), section 5.2; where that is estimated,
+        and by more than chance alone would give."""
+        least = ACTIVE if self.noise is None else np.maximum(ACTIVE, CHANCE * self.noise)
+        return int(np.sum(self.variance > least))
 
 
 def units(codes: Mapping[str, np.ndarray], standard_prior: bool = True) -> Units:
@@ -42,7 +47,8 @@ def units(codes: Mapping[str, np.ndarray], standard_prior: bool = True) -> Units
         draws = codes["draws"].astype(np.float64)
         own = draws.var(axis=1, ddof=1).mean(axis=0)
         variance = np.maximum(draws.mean(axis=1).var(axis=0) - own / draws.shape[1], 0.0)
-        return Units(_descending(variance), variance, np.sqrt(variance + own), None)
+        noise = own / draws.shape[1] * np.sqrt(2 / max(1, len(draws) - 1))
+        return Units(_descending(variance), variance, np.sqrt(variance + own), None, noise)
     if "log_var" not in codes:
         variance = z.var(axis=0)
         return Units(_descending(variance), variance, np.sqrt(variance), None)

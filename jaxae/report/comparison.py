@@ -35,7 +35,7 @@ def render(paths: Iterable[str | Path], measure: str | None, baseline: str | Non
         "fields": known,
         "legend": list(zip((s.label for s in found.settings), colours)),
         "counts": counts(frame),
-        "evaluation": _first(checks.evaluated(frame), ("split", "examples", "samples")),
+        "evaluation": _measured(checks.evaluated(frame), found.measure),
         "headline": headline(found),
         "settings": rows.setting_rows(found),
         "resampled": rows.resampled(found),
@@ -44,6 +44,8 @@ def render(paths: Iterable[str | Path], measure: str | None, baseline: str | Non
         "carlo": carlo(frame, found.measure),
         "others": rows.other_measures(whole),
         "spaces": list(frame["feature_space"].dropna().unique()) if "feature_space" in frame else [],
+        "annealings": list(frame["annealing"].dropna().unique()) if "annealing" in frame else [],
+        "fewer": fewer(frame),
         "families": families(found),
         "few": FEW,
         "comparable": comparable,
@@ -73,6 +75,20 @@ def _left_out(frame: pandas.DataFrame, outcomes: Sequence[str]) -> list[dict[str
         {"run": run, "member": member, "outcome": outcome, "step": step}
         for run, member, outcome, step in zip(left["run"], left["member"], left["outcome"], steps)
     ]
+
+
+def _measured(frame: pandas.DataFrame, measure: str) -> dict[str, Any]:
+    """How all evaluated runs were measured; `images`: how many, which for some measures are not all of the split."""
+    said = _first(frame, ("split", "examples", "samples", *(f"{group}_examples" for group in measures.OF_FEWER)))
+    own = [said[f"{group}_examples"] for group, names in measures.OF_FEWER.items() if measure in names]
+    return said | {"images": next(iter(own), None) or said["examples"]}
+
+
+def fewer(frame: pandas.DataFrame) -> list[tuple[str, int]]:
+    """The groups of measures that are of fewer images than the split has, and how many."""
+    said = _measured(checks.evaluated(frame), "")
+    each = [(group, said[f"{group}_examples"]) for group in measures.OF_FEWER]
+    return [(group, int(count)) for group, count in each if count is not None and count < (said["examples"] or 0)]
 
 
 def _first(frame: pandas.DataFrame, names: Sequence[str]) -> dict[str, Any]:

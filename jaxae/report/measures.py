@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from jaxae import own
-from jaxae.evaluate.measures import MEASURES, Measure, shown
+from jaxae.evaluate.measures import MEASURES, OF_FEWER, Measure, shown
 from jaxae.names import OF_NETWORKS
 from jaxae.run import Trained, final_digest
 
@@ -40,7 +40,14 @@ def headline(evaluation: Mapping[str, Any] | None, trained: Trained) -> dict[str
 
 
 def _note(e: Mapping[str, Any], name: str) -> str:
-    """What a number depends on."""
+    """What a number depends on, and of how many images it is where those are not all."""
+    group = next((group for group, names in OF_FEWER.items() if name in names), "")
+    count = e.get("settings", {}).get(group, {}).get("examples")
+    fewer = f"{count:,} images" if count is not None and count < e.get("examples", 0) and name != "ais_nll" else ""
+    return "; ".join(filter(None, [fewer, _depends(e, name)]))
+
+
+def _depends(e: Mapping[str, Any], name: str) -> str:
     if name == "nll" and "samples" in e:
         return f"importance-weighted, k = {e['samples']:,}"
     if name == "ais_nll" and "ais" in e.get("settings", {}):

@@ -12,7 +12,7 @@ from jaxtyping import Shaped
 from jaxae import files, methods
 from jaxae.errors import InputError
 from jaxae.evaluate.bench import USUAL, Bench, Model, Settings
-from jaxae.evaluate.measures import GREY
+from jaxae.evaluate.measures import GREY, REPRODUCED
 from jaxae.folder import RunFolder
 from jaxae.plan import structure
 from jaxae.progress import Progress
@@ -68,7 +68,7 @@ def evaluator(on: Bench, names: Sequence[str] = ("likelihood",)) -> Callable[[Se
         of_what = methods.entry(runs[0].setup.config.method).reconstruction
         for measures, of in zip(found, runs):
             if of_what and "reconstruction" in measures:
-                measures["notes"]["likelihood"].append(f"reconstruction: {of_what}")
+                measures["notes"]["likelihood"].append(REPRODUCED + of_what)
             for group, name in (("likelihood", "nll"), ("ais", "ais_nll")):
                 if measures.get(name) is not None and grey:
                     measures["notes"][group].append(GREY)

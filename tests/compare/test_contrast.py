@@ -208,6 +208,29 @@ def test_a_density_that_is_told_the_label_is_not_ranked_among_others(tmp_path):
     assert compare(table(runs), "mse").measure == "mse"
 
 
+def test_nats_of_methods_without_a_density_are_apart_from_those_that_are_told_the_label(tmp_path):
+    told = compared.measures(19.0, settings={"likelihood": {"density_of": "p(x | label)"}})
+    plain = {"reconstruction": 70.0, "mse": 0.1, "split": "test", "examples": 40, "step": 10}
+    runs = [
+        compared.run(tmp_path / "ae", 0, plain, method="ae"),
+        compared.run(tmp_path / "cvae", 0, told, method="cvae"),
+    ]
+    with pytest.raises(InputError, match=r"are of different densities, .*\(p\(x\) and p\(x \| label\)\)"):
+        compare(table(runs), "reconstruction")
+    noisy = {**plain, "notes": {"likelihood": ["reconstruction: of corrupted images, held-out ones too"]}}
+    runs[1] = compared.run(tmp_path / "dae", 0, noisy, method="denoising_ae")
+    ways = r"reconstruction of different images \(the encoded images and of corrupted images, held-out ones too\)"
+    with pytest.raises(InputError, match=ways):
+        compare(table(runs), "reconstruction")
+    assert compare(table(runs), "mse").measure == "mse"
+
+
+def test_what_probes_read_of_codes_without_a_label_is_said(tmp_path):
+    told = compared.measures(19.0, linear_probe=0.5, notes={"probes": [measures.UNTOLD]})
+    (caveat,) = compare(table(compared.run(tmp_path / "cvae", 0, told)), "linear_probe").caveats
+    assert caveat == "of conditional methods, codes of the encoder at no label"
+
+
 def annealed(nll, **settings):
     """Of a run of which nothing else has been measured."""
     of = {"ais": {"examples": 100, "chains": 16, "steps": 500, **settings}}

@@ -214,3 +214,14 @@ def test_bad_input_is_refused_by_value(make):
     ):
         with pytest.raises(InputError, match=message):
             make(linear(1).model, *settings)
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian_learned"])
+def test_annealing_can_be_traced_under_x64(likelihood):
+    with jax.enable_x64(True):
+        method, batch = small.method("vae", likelihood, 2), small.batch(4)
+        variables = method.init(jax.random.key(0), batch)
+        found = jax.eval_shape(annealed.bdmc(method.generative, 5, 2), variables, keys(0, 4), batch)
+        assert found["gap"].shape == (4,)
+        found = jax.eval_shape(annealed.annealed(method.generative, 5, 2), variables, keys(0, 4), batch)
+        assert found["log_p"].shape == (4,)

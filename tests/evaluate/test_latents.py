@@ -60,6 +60,16 @@ def test_draws_of_a_posterior_tell_how_its_mean_moves():
     assert of.active == 1 and of.kl is None and of.order.tolist() == [2, 1, 0]
 
 
+@pytest.mark.parametrize("sd", [1.0, 5.0])
+def test_draws_of_a_posterior_that_tells_nothing_make_no_unit_active(sd):
+    """However wide it is, and few the examples: an estimate of zero is not above 0.01 by chance."""
+    draws = sd * RNG.normal(size=(60, 16, 400))
+    of = units({"z": np.ones((60, 400)), "draws": draws})
+    assert of.variance.std() > (0.004 if sd == 1 else 0.1) and of.active <= 1
+    told = units({"z": np.ones((60, 400)), "draws": draws + 3 * sd * RNG.normal(size=(60, 1, 400))})
+    assert told.active == 400
+
+
 @pytest.mark.parametrize(
     ("told", "said"),
     [
