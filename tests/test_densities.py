@@ -59,7 +59,7 @@ def test_normal_equals_scipy():
 
 @pytest.mark.parametrize("log_var", [-60.0, -100.0, -170.0])
 def test_a_very_narrow_normal_has_a_density(log_var):
-    """At its mean, and one standard deviation off where the mean is zero; exp(-log_var) alone is infinite in float32."""
+    """At its mean, and one standard deviation off where the mean is zero; exp(-log_var) is infinite in float32."""
     p = Normal(jnp.asarray([1.3, 0.0]), jnp.full(2, log_var))
     x = jnp.asarray([1.3, np.exp(log_var / 2)])
     np.testing.assert_allclose(densities.normal(x, p), -np.log(2 * np.pi) - log_var - 0.5, rtol=1e-5)

@@ -212,13 +212,13 @@ def test_nats_of_methods_without_a_density_are_apart_from_those_that_are_told_th
     told = compared.measures(19.0, settings={"likelihood": {"density_of": "p(x | label)"}})
     plain = {"reconstruction": 70.0, "mse": 0.1, "split": "test", "examples": 40, "step": 10}
     runs = [
-        compared.run(tmp_path / "ae", 0, plain, method="ae"),
+        compared.run(tmp_path / "ae", 0, plain, method="ae", binarize="dynamic"),
         compared.run(tmp_path / "cvae", 0, told, method="cvae"),
     ]
     with pytest.raises(InputError, match=r"are of different densities, .*\(p\(x\) and p\(x \| label\)\)"):
         compare(table(runs), "reconstruction")
     noisy = {**plain, "notes": {"likelihood": ["reconstruction: of corrupted images, held-out ones too"]}}
-    runs[1] = compared.run(tmp_path / "dae", 0, noisy, method="denoising_ae")
+    runs[1] = compared.run(tmp_path / "dae", 0, noisy, method="denoising_ae", binarize="dynamic")
     ways = r"reconstruction of different images \(the encoded images and of corrupted images, held-out ones too\)"
     with pytest.raises(InputError, match=ways):
         compare(table(runs), "reconstruction")
