@@ -83,8 +83,9 @@ def npz(arrays: Mapping[str, np.ndarray]) -> bytes:
     return file.getvalue()
 
 
-def read_codes(path: Path) -> np.ndarray:
-    """The codes in a .npy, or in a .npz: its array z, or the only one there is."""
+def read_codes(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """The codes in a .npy, or in a .npz: its array z, or the only one there is; and its array label, if there is one
+    beside z."""
     try:
         found = np.load(path, allow_pickle=False)
         arrays = {"z": found} if isinstance(found, np.ndarray) else dict(found)
@@ -95,4 +96,4 @@ def read_codes(path: Path) -> np.ndarray:
         raise InputError(f"{path}: expected a .npz or .npy of numbers: {why}") from None
     if "z" not in arrays and len(arrays) != 1:
         raise InputError(f"{path} holds {', '.join(arrays) or 'nothing'}: expected an array named z")
-    return arrays.get("z", next(iter(arrays.values())))
+    return arrays.get("z", next(iter(arrays.values()))), arrays.get("label") if "z" in arrays else None

@@ -57,7 +57,6 @@ class RunFolder:
         self.config_file = self.path / "config.json"
         self.record_file = self.path / "record.json"
         self.metrics_file = self.path / "metrics.jsonl"
-        self.evaluation_file = self.path / "evaluation.json"
         self.events = self.path / "tensorboard"
         self.checkpoints = self.path / "checkpoints"
         self.outcome_file = self.path / "outcome.json"
@@ -106,9 +105,13 @@ class RunFolder:
         """What `record` has told; empty where it is missing."""
         return read_json(self.record_file, RECORD) if self.record_file.is_file() else {}
 
-    def evaluation(self) -> dict[str, Any]:
-        """What has been measured; empty where nothing has."""
-        return read_json(self.evaluation_file, EVALUATION) if self.evaluation_file.is_file() else {}
+    def evaluation_file(self, split: str = "test") -> Path:
+        return self.path / ("evaluation.json" if split == "test" else f"evaluation.{split}.json")
+
+    def evaluation(self, split: str = "test") -> dict[str, Any]:
+        """What has been measured of a split; empty where nothing has."""
+        file = self.evaluation_file(split)
+        return read_json(file, EVALUATION) if file.is_file() else {}
 
     def check_code(self, config: Config, code: dict[str, str] | None = None) -> None:
         """Raises InputError where a file of the user's own is no longer the one that the run began with. `code`: what

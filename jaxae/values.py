@@ -150,6 +150,8 @@ def _duration(name: str, value: Any) -> int | str:
         schedules.duration(value, total=1000, epoch=10)
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
+    if isinstance(value, float) and not value.is_integer():
+        raise InputError(f"{name} {value!r}: expected whole steps, epochs (20e) or per cent of the run (5%)")
     if name == "steps" and "%" in str(value):
         raise InputError(f"{name} {value!r}: expected steps (5000) or epochs (100e)")
     return schedules.spelled(value) if isinstance(value, str) else round(value)

@@ -9,10 +9,12 @@ import pandas
 import pytest
 from flax import linen as nn
 
-from jaxae import artifacts, data, likelihoods, log, optim, run, sweep
+from jaxae import artifacts, cli, data, likelihoods, log, optim, run, sweep
 from jaxae.build import build
 from jaxae.config import Config
+from jaxae.digest import digest
 from jaxae.errors import InputError
+from jaxae.evaluate import latents
 from jaxae.types import Net
 from tests.runs import configured
 
@@ -173,6 +175,9 @@ def test_arrays_come_in_splits_and_are_checked(images):
         data.arrays(np.full((9, 4, 4), 255.0))
     with pytest.raises(InputError, match="name 'a/b': expected letters"):
         data.arrays(x, name="a/b")
+    assert data.arrays(x, validation=np.int64(7)).sizes()["validation"] == 7
+    with pytest.raises(InputError, match=r"validation: a tuple of 1: expected x or \(x, y\)"):
+        data.arrays(x, validation=(x[:5],))
 
 
 def test_other_images_are_measured_in_place_of_the_test_split(trained, digits):
@@ -186,6 +191,109 @@ def test_other_images_are_measured_in_place_of_the_test_split(trained, digits):
         run.store(dark, found)
     with pytest.raises(InputError, match=r"images of shape \(9, 9, 1\): expected \(8, 8, 1\), those of digits"):
         run.on(trained, np.zeros((5, 9, 9), np.uint8))
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int64, bool])
+def test_images_of_two_values_are_of_one_scale_wherever_they_come_from(tmp_path, images, kind):
+    """Whole numbers of 0 and 1 become 0 and 255 where they are trained on: so they do where they are measured."""
+    x, y = images
+    bits = (x > 128).astype(kind)
+    made = run.train(Config(**SIZE, binarize="none"), tmp_path / "r", source=data.arrays(bits, y))
+    there = run.scores(made, samples=4)
+    for other in (bits, bits.astype(bool), bits.astype(np.uint8), bits.astype(np.uint8) * np.uint8(255)):
+        again = run.scores(run.on(made, other[there["row"]]), samples=4)
+        np.testing.assert_array_equal(again["nll"], there["nll"])
+    with pytest.raises(
+        InputError, match="x: images are 6 x 5 x 1 float32, but those of arrays:mine are 6 x 5 x 1 uint8"
+    ):
+        run.on(made, bits.astype(float))
+
+
+def test_images_of_another_scale_than_the_runs_are_refused(trained):
+    with pytest.raises(InputError, match="x: no value above 1, but those of digits go up to 255: expected one scale"):
+        run.on(trained, np.eye(8, dtype=np.uint8)[None])
+
+
+def test_conditional_methods_meet_no_label_that_they_do_not_know_and_say_what_has_none(tmp_path, images):
+    x, y = images
+    made = run.train(Config(**SIZE, method="cvae"), tmp_path / "r", source=data.arrays(x, y))
+    with pytest.raises(InputError, match="label 59 is in its test split, and no training example has it"):
+        run.on(made, x, np.full(len(x), 59))
+    (whole,) = run.evaluate_runs([run.on(made, x, y)], ["likelihood", "ais"])
+    assert whole["settings"]["likelihood"] == {"density_of": "p(x | label)"}
+    some = np.where(np.arange(len(x)) < 7, -1, y)
+    (part,) = run.evaluate_runs([run.on(made, x, some)], ["likelihood", "ais"])
+    for group in ("likelihood", "ais"):
+        assert part["settings"][group]["density_of"] == "p(x | label), where there is one"
+        assert any("7 of 60 examples have no label" in note for note in part["notes"][group])
+    codes = artifacts.encode(made)
+    rebuilt = artifacts.reconstruct(made, index=codes["index"]).reconstructions
+    np.testing.assert_allclose(artifacts.decode(made, codes["z"], codes["label"]), rebuilt, rtol=1e-5, atol=1e-6)
+    assert np.abs(artifacts.decode(made, codes["z"]) - rebuilt).max() > 1e-3
+    with pytest.raises(InputError, match=r"label of shape \[3\]: expected one, or \[12\] as there are codes"):
+        artifacts.decode(made, codes["z"], codes["label"][:3])
+
+
+def test_codes_are_decoded_at_the_labels_that_stand_beside_them(tmp_path):
+    made = run.train(Config(**SIZE, method="cvae"), tmp_path / "r")
+    assert cli.status(["encode", str(tmp_path / "r")]) == 0
+    assert (
+        cli.status(["decode", str(tmp_path / "r"), str(tmp_path / "r" / "codes.npz"), "--out", str(tmp_path / "x.npz")])
+        == 0
+    )
+    with np.load(tmp_path / "x.npz") as found:
+        rebuilt = artifacts.reconstruct(made, index=np.arange(len(found["z"]))).reconstructions
+        np.testing.assert_allclose(found["images"], rebuilt, rtol=1e-5, atol=1e-6)
+
+
+def test_a_few_labels_are_enough_for_probes_and_the_classifier(tmp_path, images):
+    x, y = images
+    some = np.where(np.arange(len(x)) % 2, y, -1)
+    made = run.train(Config(**SIZE), tmp_path / "r", source=data.arrays(x, some))
+    (found,) = run.evaluate_runs([made], ["probes"])
+    known = {split: (made.setup.source.split(split).labels >= 0) for split in ("train", "test")}
+    assert found["settings"]["probes"] == {"examples": known["test"].sum(), "fitted": known["train"].sum()}
+    codes = {split: artifacts.encode(made, split) for split in ("train", "test")}
+    fitted, tried = ((codes[s]["z"][known[s]], codes[s]["label"][known[s]]) for s in ("train", "test"))
+    assert found["linear_probe"] == latents.linear_probe(fitted, tried)["linear_probe"]
+
+
+def test_a_digest_is_of_all_that_is_measured(tmp_path):
+    """Averages, and what a loss updates, too; of a run that has neither it is that of the parameters."""
+    plain = run.train(Config(**SIZE), tmp_path / "plain")
+    assert run.final_digest(plain) == digest({"params": plain.state.variables.params})
+    averaged = [run.train(Config(**SIZE, average=rate), tmp_path / f"{rate}") for rate in (0.01, 0.9)]
+    assert len({run.final_digest(of) for of in averaged}) == 2
+    assert digest(averaged[0].state.variables.params) == digest(averaged[1].state.variables.params)
+    decays = [
+        run.train(
+            Config(**{**SIZE, "steps": 1}, method="vqvae", hyperparameters={"decay": d, "restart": 0.0}),
+            tmp_path / f"vq {d}",
+        )
+        for d in (0.1, 0.9)
+    ]
+    assert len({run.final_digest(of) for of in decays}) == 2
+
+
+def test_steps_are_whole():
+    for steps in (100.5, "100.5"):
+        with pytest.raises(InputError, match=r"steps 100\.5: expected whole steps, epochs \(20e\)"):
+            Config(steps=steps)
+    assert Config(steps=100.0).steps == 100 and Config(steps="0.5e").steps == "0.5e"
+
+
+def test_what_is_not_there_has_no_history(tmp_path):
+    with pytest.raises(InputError, match="no run here"):
+        run.history(tmp_path / "nope")
+    with pytest.raises(InputError, match="no sweep here"):
+        sweep.load(tmp_path / "nope")
+    swept = sweep.sweep(sweep.Plan(Config(**SIZE), (0, 1), {}), tmp_path / "s")
+    with pytest.raises(InputError, match="holds a sweep of 2 runs: say which: --member seed=0"):
+        run.history(tmp_path / "s")
+    assert (
+        run.history(tmp_path / "s", member="seed=1")["step"].tolist()
+        == run.history(swept.folder.member("seed=1").path)["step"].tolist()
+    )
 
 
 def test_the_history_of_a_run_is_a_table_of_its_log(tmp_path):

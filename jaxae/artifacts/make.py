@@ -164,9 +164,9 @@ def encode(trained: Trained, split: str = "test", seed: int = 0, count: int | No
     return found | {"row": trained.setup.source.split(split).rows_read()[index]}
 
 
-def decode(trained: Trained, z: Any, label: int | None = None) -> Pictures:
-    """The images at z [n, latent]; of a conditional method at `label`, or their mean over all labels. Raises InputError
-    where z is of another shape or not finite, or the label is none of the data's."""
+def decode(trained: Trained, z: Any, label: Any = None) -> Pictures:
+    """The images at z [n, latent]; of a conditional method at `label` (one, or [n], -1 where there is none), or their
+    mean over all labels. Raises InputError where z is of another shape or not finite, or a label none of the data's."""
     z = np.asarray(z)
     latent = latent_size(trained)
     if z.dtype.kind not in "fiu" or z.ndim != 2 or z.shape[1] != latent or not len(z):
@@ -176,8 +176,15 @@ def decode(trained: Trained, z: Any, label: int | None = None) -> Pictures:
     if not np.isfinite(z).all():
         row = int(np.argmin(np.isfinite(z).all(axis=1)))
         raise InputError(f"z has a value that is not finite as a 32-bit float, in row {row}")
-    label = checked_label(trained, label)
-    return _decoded(trained, z, None if label is None else np.full(len(z), label))
+    if label is None:
+        return _decoded(trained, z)
+    labels = np.asarray(label)
+    if labels.shape not in ((), (len(z),)):
+        raise InputError(f"label of shape {list(labels.shape)}: expected one, or [{len(z)}] as there are codes")
+    for each in np.unique(labels).tolist():
+        if labels.ndim == 0 or each != -1:
+            checked_label(trained, each)
+    return _decoded(trained, z, np.broadcast_to(labels, len(z)))
 
 
 def latent_size(trained: Trained) -> int:

@@ -199,17 +199,19 @@ def score(run_dir: str, split: str, samples: int, seed: int, checkpoint: str, ou
 @checkpoint_option
 @_out("decoded.png")
 def decode(run_dir: str, codes: str, label: int | None, checkpoint: str, out: str | None) -> None:
-    """The images at the codes [n, latent] in Z: a .npy, or a .npz with an array z, as `encode` writes."""
+    """The images at the codes [n, latent] in Z: a .npy, or a .npz with an array z, as `encode` writes, with each code's
+    label where a conditional method wants one."""
     from jaxae import files
 
-    z = files.read_codes(expanded(codes))
+    z, labels = files.read_codes(expanded(codes))
     if out and Path(out).resolve() == expanded(codes).resolve():
         raise InputError(f"--out {out}: these are the codes themselves: expected another file")
     trained, path = _load(run_dir, checkpoint, out, "decoded.png", PICTURE)
     from jaxae import artifacts
     from jaxae.artifacts.images import table
 
-    made = artifacts.decode(trained, z, label)
+    told = labels if label is None and trained.setup.method.given is not None else label
+    made = artifacts.decode(trained, z, told)
     _write(path, {"images": made, "z": z}, lambda: table(made))
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jaxae.cli.member import file_option, must_be_there
+from jaxae.cli.member import file_option, must_be_there, split_option
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,12 +22,20 @@ EPILOG = "Intervals are over seeds: how far the values would move if training we
 @click.option(
     "--baseline", default=None, metavar="SETTING", help='what the others are held against, "beta=1" [first measured]'
 )
+@split_option
 @click.option("--level", type=float, default=0.95, help="of the intervals [0.95]")
 @click.option("--json", is_flag=True, help="one JSON object on standard output")
 @file_option("--csv", "writes every run's measures as a table, one row a run", "FILE")
 @file_option("--out", "writes the comparison as one page, a .html")
 def compare(
-    paths: tuple, measure: str | None, baseline: str | None, level: float, json: bool, csv: str | None, out: str | None
+    paths: tuple,
+    measure: str | None,
+    baseline: str | None,
+    split: str,
+    level: float,
+    json: bool,
+    csv: str | None,
+    out: str | None,
 ) -> None:
     """Compares runs by their settings: all that their configs do not share, but for the seed.
 
@@ -40,7 +48,7 @@ def compare(
         must_be_there(path)
     from jaxae import compare as comparing
 
-    frame = comparing.table(paths)
+    frame = comparing.table(paths, split)
     found = comparing.compare(frame, measure, baseline, level)
     if csv:
         from jaxae import files
@@ -49,7 +57,7 @@ def compare(
     if out:
         from jaxae.report import write_comparison
 
-        write_comparison(paths, out, found.measure, baseline, level)
+        write_comparison(paths, out, found.measure, baseline, level, split)
     if json:
         click.echo(json_module.dumps(plain(found)))
     else:

@@ -5,11 +5,11 @@ from typing import Any
 
 import click
 
-from jaxae import names
+from jaxae import names, samplers
 from jaxae.cli.member import checkpoint_option, is_sweep, must_be_there, run_argument, seed_option, split_option, usual
 from jaxae.errors import InputError, known
 from jaxae.evaluate.measures import shown
-from jaxae.evaluate.settings import Settings
+from jaxae.evaluate.settings import USUAL, Settings
 
 
 @click.command(short_help="ELBO, NLL with its error, codes, samples, ...")
@@ -21,27 +21,34 @@ from jaxae.evaluate.settings import Settings
 @seed_option("the held-out pixels' and samples' noise")
 @usual("features", "of the samples' scores: classifier (jaxae's own, of the data's labels), pixels, or your "
        "FILE.py:FUNCTION", metavar="SPACE")  # fmt: skip
+@click.option("--drawn", type=int, default=None, help="samples that are judged [those of the split, 10,000 at most]")
+@click.option(
+    "--sampler", metavar="NAME", default="prior", help=f"what draws them: {', '.join(samplers.entries())} [prior]"
+)
 @usual("ais_examples", "images that annealing takes, evenly spread")
 @usual("ais_chains", "chains an image")
 @usual("ais_steps", "distributions from the prior to the posterior")
 @click.option("--json", is_flag=True, help="one JSON object on standard output")
-def evaluate(run_dir: str, metrics: str, split: str, checkpoint: str, json: bool, **settings: Any) -> None:
+def evaluate(
+    run_dir: str, metrics: str, split: str, checkpoint: str, sampler: str, json: bool, **settings: Any
+) -> None:
     """Measures the run in RUN, or every member of the sweep there: by default ELBO and its terms, importance-weighted
     NLL with its Monte Carlo error, and MSE.
 
-    Those of the test split, with the default --seed and --checkpoint, are kept in evaluation.json, for `jaxae report`
-    and `jaxae compare`; of a sweep, in each member's. A new measure replaces the old one, also by fewer --samples.
+    With the default --seed and --checkpoint they are kept: those of the test split in evaluation.json, for `jaxae
+    report` and `jaxae compare`, of another in evaluation.SPLIT.json, for `jaxae compare --split`; of a sweep, in each
+    member's folder. A new measure replaces the old one, also by fewer --samples.
     """
     groups = [name.strip() for name in metrics.split(",")]
     for name in groups:
         known("metrics", name, ["all", *names.METRICS])
-    _check(settings)
+    _check(settings, groups, sampler)
     must_be_there(run_dir)
     if not is_sweep(run_dir):
-        found = _run(run_dir, groups, split, checkpoint, Settings(**settings))
+        found = _run(run_dir, groups, split, checkpoint, sampler, Settings(**settings))
         click.echo(json_module.dumps(found)) if json else _show(found)
         return
-    members, unread = _sweep(run_dir, groups, split, checkpoint, Settings(**settings))
+    members, unread = _sweep(run_dir, groups, split, checkpoint, sampler, Settings(**settings))
     if json:
         click.echo(json_module.dumps({"members": members}))
     else:
@@ -52,39 +59,71 @@ def evaluate(run_dir: str, metrics: str, split: str, checkpoint: str, json: bool
         raise unread
 
 
-def _run(run_dir: str, groups: list[str], split: str, checkpoint: str, settings: Any) -> dict[str, Any]:
+def _run(
+    run_dir: str, groups: list[str], split: str, checkpoint: str, sampler: str, settings: Settings
+) -> dict[str, Any]:
     from jaxae import run
 
     trained = run.load(run_dir, checkpoint)
-    measures = run.evaluate_runs([trained], groups, run.bench(trained.setup, split, settings))[0]
+    (measures,) = run.evaluate_runs([trained], _but_samples(groups, sampler), split=split, settings=settings)
+    if sampler != "prior":
+        measures = _with_samples(measures, trained, sampler, split, settings)
     if checkpoint == "auto" and run.kept(measures):
         run.store(trained, measures)
     return measures
 
 
+def _but_samples(groups: list[str], sampler: str) -> list[str]:
+    """What is measured without the sampler."""
+    return groups if sampler == "prior" else [name for name in groups if name != "samples"]
+
+
+def _with_samples(
+    measures: dict[str, Any], trained: Any, sampler: str, split: str, settings: Settings
+) -> dict[str, Any]:
+    from jaxae.samplers import draw
+
+    found = draw.evaluate(trained, sampler, split, settings)
+    return measures | found | {kind: measures[kind] | found[kind] for kind in ("notes", "settings")}
+
+
 def _sweep(
-    run_dir: str, groups: list[str], split: str, checkpoint: str, settings: Any
+    run_dir: str, groups: list[str], split: str, checkpoint: str, sampler: str, settings: Settings
 ) -> tuple[dict[str, Any], InputError | None]:
     """The members' measures, and what is to be said of members that could not be read."""
     if checkpoint != "auto":
         raise InputError(f"checkpoint {checkpoint!r}: of a sweep's members the usual one is measured: name a --member")
-    from jaxae import compare, files, sweep
+    from jaxae import compare, files, run, sweep
     from jaxae.folder import SweepFolder
     from jaxae.progress import Progress
 
-    progress, unread = Progress(), None
+    progress, unread, folder = Progress(), None, SweepFolder(run_dir)
     try:
-        found = sweep.evaluate(run_dir, groups, split, settings, progress)
+        found = sweep.evaluate(run_dir, _but_samples(groups, sampler), split, settings, progress)
     except sweep.Unread as error:
         found, unread = error.found, error
+    if sampler != "prior":
+        for name, measures in found.items():
+            trained = run.load(folder.member(name).path)
+            found[name] = _with_samples(measures, trained, sampler, split, settings)
+            if run.kept(found[name]):
+                run.store(trained, found[name])
     try:
-        files.write(SweepFolder(run_dir).table, compare.table(run_dir).to_csv(index=False).encode())
+        files.write(folder.table, compare.table(run_dir).to_csv(index=False).encode())
     except InputError as error:  # the numbers are there all the same
         progress.warn(str(error))
     return found, unread
 
 
-def _check(settings: dict[str, Any]) -> None:
+def _check(settings: dict[str, Any], groups: list[str], sampler: str) -> None:
+    samplers.entry(sampler)
+    if not {"all", "samples"} & set(groups):
+        usual = {"sampler": "prior", "drawn": USUAL.drawn, "features": USUAL.features}
+        for name, value in ({"sampler": sampler} | settings).items():
+            if name in usual and value != usual[name]:
+                raise InputError(f"{name} {value!r}: it is of --metrics samples: ask for these, or leave it out")
+    if settings["drawn"] is not None and not 1 <= settings["drawn"] < 2**31:
+        raise InputError(f"drawn {settings['drawn']}: expected 1 to {2**31 - 1}")
     for name, least in (("samples", 2), ("ais_examples", 1), ("ais_chains", 2), ("ais_steps", 1)):
         if not least <= settings[name] < 2**31:
             raise InputError(f"{name.replace('_', '-')} {settings[name]}: expected {least} to {2**31 - 1}")
@@ -110,8 +149,9 @@ def _show(measures: dict[str, Any]) -> None:
 @run_argument()
 @checkpoint_option
 def digest(run_dir: str, checkpoint: str) -> None:
-    """SHA-256 over the parameters of the step that is measured (names, shapes, dtypes, bytes): two people compare a
-    result by this line, which `jaxae train` ends with too."""
+    """SHA-256 over what is measured of a step (names, shapes, dtypes, bytes): the parameters or their average, and what
+    the loss updates beside them, such as a codebook. Two people compare a result by this line, which `jaxae train` ends
+    with too."""
     must_be_there(run_dir)
     from jaxae import run
 

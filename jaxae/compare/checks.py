@@ -16,7 +16,6 @@ SAME = {
     "data_sha256": ("trained and evaluated on different data", "compare runs of the same data"),
     "examples": ("evaluated on different numbers of examples", "evaluate them on the same ones"),
     "evaluation_seed": ("evaluated by different noise", "evaluate them by the same --seed"),
-    "binarize": ("of images binarised in different ways", "compare runs that share a --binarize"),
 }
 SAME_FOR = {
     "samples": (
@@ -28,6 +27,11 @@ SAME_FOR = {
         measures.OF_LIKELIHOOD,
         "of different densities, and p(x | label) is higher for being told the label",
         "compare conditional methods with each other, or by --measure mse",
+    ),
+    "binarize": (
+        measures.OF_PIXELS,
+        "of images binarised in different ways",
+        "compare runs that share a --binarize",
     ),
     "reconstruction_of": (
         ("reconstruction",),
@@ -67,7 +71,8 @@ def choose_measure(frame: pandas.DataFrame, wanted: str | None) -> str:
     if there.empty:
         raise InputError("no evaluated runs: expected at least one: `jaxae evaluate RUN`")
     if wanted is None:
-        found = [name for name in measures.DEFAULTS if name in names and not _apart(frame, name)]
+        there_are = [name for name in measures.DEFAULTS if name in names]
+        found = [name for name in there_are if not clashes(frame, name)] or there_are
         if not found:
             raise InputError(f"no measure that the runs share: expected one of {', '.join(measures.DEFAULTS)}")
         return next((name for name in found if there[name].notna().all()), found[0])

@@ -12,10 +12,10 @@ import pandas
 from jaxae import schedules
 from jaxae.compare.varied import varied
 from jaxae.config import Config
-from jaxae.errors import InputError
+from jaxae.errors import InputError, known
 from jaxae.evaluate.measures import GREY, NOT_NUMBERS, OF_FEWER, OF_LIKELIHOOD, REPRODUCED, UNTOLD, USUAL_DENSITY
 from jaxae.folder import RunFolder, SweepFolder
-from jaxae.names import OF_NETWORKS
+from jaxae.names import OF_NETWORKS, SPLITS
 from jaxae.plan import Member
 
 FINISHED, EARLY, DIVERGED = "finished", "stopped early", "diverged"
@@ -37,15 +37,15 @@ class Run(NamedTuple):
     data: str | None
 
 
-def table(paths: str | os.PathLike | Iterable[str | os.PathLike]) -> pandas.DataFrame:
+def table(paths: str | os.PathLike | Iterable[str | os.PathLike], split: str = "test") -> pandas.DataFrame:
     """One row for each run in `paths`, which are folders of runs or of sweeps; a sweep has a row for every member.
 
     Columns: run (its path), member, seed; every config field and hyperparameter in which the runs differ; outcome
     (finished, stopped early, diverged; of a sweep's members also: not trained, not evaluated), step, data_sha256; then
-    what evaluation.json holds; a measure of the name of another column is measured_NAME. Measures of a step before the
-    run's last are none. `jaxae.compare.compare` takes this table, or any rows of it.
+    what was measured of the `split`; a measure of the name of another column is measured_NAME. There are none of a step
+    before the run's last. `jaxae.compare.compare` takes this table, or any rows of it.
     """
-    runs = read(paths)
+    runs = read(paths, split)
     fields = varied([run.config for run in runs])
     frame = pandas.DataFrame([_row(run, among) for run, among in zip(runs, fields, strict=True)])
     frame = frame.astype({"step": "Int64"})
@@ -60,12 +60,13 @@ def _row(run: Run, among: dict[str, Any]) -> dict[str, Any]:
     return row | {f"measured_{name}" if name in row else name: value for name, value in run.measures.items()}
 
 
-def read(paths: str | os.PathLike | Iterable[str | os.PathLike]) -> list[Run]:
+def read(paths: str | os.PathLike | Iterable[str | os.PathLike], split: str = "test") -> list[Run]:
     """Every run in `paths`, in the order given; a sweep's members in its own order."""
+    known("split", split, SPLITS)
     each = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     if not each:
         raise InputError("no runs given: expected folders of runs or sweeps")
-    runs = [run for path in each for run in _found(path)]
+    runs = [run for path in each for run in _found(path, split)]
     seen: set[Path] = set()
     for run in runs:
         if (place := run.path.resolve()) in seen:
@@ -74,25 +75,26 @@ def read(paths: str | os.PathLike | Iterable[str | os.PathLike]) -> list[Run]:
     return runs
 
 
-def _found(path: str | os.PathLike) -> list[Run]:
+def _found(path: str | os.PathLike, split: str) -> list[Run]:
     sweep, folder = SweepFolder(path), RunFolder(path)
     if sweep.exists():
-        return _members(sweep)
-    run = _run(folder, folder.path.name)
+        return _members(sweep, split)
+    run = _run(folder, folder.path.name, split)
     if run.outcome == UNEVALUATED:
+        of, flag = ("", "") if split == "test" else (f" on {split}", f" --split {split}")
         raise InputError(
-            f"{run.path}: not evaluated yet: `jaxae evaluate {run.path}` does it, once training has come to its end "
-            f"(steps={run.config['steps']})"
+            f"{run.path}: not evaluated yet{of}: `jaxae evaluate {run.path}{flag}` does it, once training has come to "
+            f"its end (steps={run.config['steps']})"
         )
     return [run]
 
 
-def _members(folder: SweepFolder) -> list[Run]:
+def _members(folder: SweepFolder, split: str) -> list[Run]:
     places = [(member, folder.member(member.name)) for member in folder.listed()]
     starts = [place.record().get("start") for member, place in places if member.config.start is not None]
     begun = {facts["run"]: facts for facts in starts if facts}
     return [
-        _run(place, member.name) if place.config_file.is_file() else _untrained(place, member, begun)
+        _run(place, member.name, split) if place.config_file.is_file() else _untrained(place, member, begun)
         for member, place in places
     ]
 
@@ -104,9 +106,9 @@ def _untrained(place: RunFolder, member: Member, begun: dict[str, Any]) -> Run:
     return Run(place.path, member.name, deciding, UNTRAINED, None, {}, None)
 
 
-def _run(folder: RunFolder, member: str) -> Run:
+def _run(folder: RunFolder, member: str, split: str) -> Run:
     config, record, said = folder.config(), folder.record(), folder.outcome() or {}
-    found = folder.evaluation() if said.get("outcome") != DIVERGED else {}
+    found = folder.evaluation(split) if said.get("outcome") != DIVERGED else {}
     measures = {} if _too_early(found.get("step"), config, record, "outcome" in said) else _columns(found)
     outcome = said.get("outcome", FINISHED) if measures or said.get("outcome") == DIVERGED else UNEVALUATED
     data = record.get("data") or {}
@@ -131,7 +133,10 @@ def _columns(found: dict[str, Any]) -> dict[str, Any]:
     settings = found.get("settings", {})
     space, annealing = settings.get("samples", {}).get("feature_space"), settings.get("ais")
     measures = {name: value for name, value in found.items() if name not in NOT_NUMBERS}
-    measures |= {"feature_space": space} if space else {}
+    if space:
+        of = settings["samples"]
+        measures |= {"feature_space": f"{space}; {of['drawn']:,} draws" if "drawn" in of else space}
+        measures["sampler"] = of.get("sampler", "prior")
     notes = found.get("notes", {})
     if measures.get("reconstruction") is not None:
         of = [note.removeprefix(REPRODUCED) for note in notes.get("likelihood", []) if note.startswith(REPRODUCED)]

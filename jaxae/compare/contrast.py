@@ -109,6 +109,8 @@ def _caveats(frame: pandas.DataFrame, measure: str) -> tuple[str, ...]:
     if measure in measures.OF_LIKELIHOOD:
         found += [f"these nats are of {of}" for of in said("density_of") if of != measures.USUAL_DENSITY]
         found += said("caveat")
+    if measure in measures.OF_SAMPLES and (drawn := said("sampler")) not in ([], ["prior"]):
+        found.append(f"samples are drawn by {' or '.join(f'the sampler {name}' for name in drawn)}")
     if measure in measures.OF_PROBES:
         found += [f"of conditional methods, {of}" for of in said("probed")]
     if measure in measures.OF_IMPORTANCE and (high := max(said("nll_bias"), default=0.0)) >= measures.TOO_HIGH:

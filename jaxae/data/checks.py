@@ -48,7 +48,8 @@ def to_source(
     if not classes and (top := max(int(split.labels.max()) for split in splits.values())) < 1000:
         classes = tuple(str(number) for number in range(top + 1))
     three, rule = complete(name, splits, validation)
-    return Source(name, form[0], *three, f"{about}; {rule}", classes)
+    bits = bool(ones and not others) or all(of.rows.dtype == bool for of in raw.values())
+    return Source(name, form[0], *three, f"{about}; {rule}", classes, bits=bits)
 
 
 def kind(rows: np.ndarray) -> str:

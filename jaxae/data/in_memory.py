@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from jaxae.data.checks import Raw, class_numbers, images, to_source
+from jaxae.data.checks import Raw, at_most_one, class_numbers, images, kind, times_255, to_source
 from jaxae.data.source import Source, Split
 from jaxae.errors import InputError
 from jaxae.names import IN_MEMORY
@@ -28,9 +28,12 @@ def arrays(
     """
     if not re.fullmatch(r"[\w.-]+", name):
         raise InputError(f"name {name!r}: expected letters, digits, dots, dashes and underscores")
-    splits = {"train": (x, y), "test": test, "validation": None if isinstance(validation, int) else validation}
+    splits, held_out = {"train": (x, y), "test": test}, None
+    if isinstance(validation, int | np.integer):
+        held_out = int(validation)
+    else:
+        splits["validation"] = validation
     raw = {split: _raw(of, split) for split, of in splits.items() if of is not None}
-    held_out = validation if isinstance(validation, int) else None
     return to_source(f"{IN_MEMORY}{name}", raw, "the user's arrays", held_out)
 
 
@@ -40,9 +43,21 @@ def split(source: Source, x: np.ndarray, y: np.ndarray | None = None) -> Split:
     rows = images(rows, where)
     if rows.shape[1:] != source.shape:
         raise InputError(f"x: images of shape {rows.shape[1:]}: expected {source.shape}, those of {source.name}")
-    return Split(rows, class_numbers(labels, len(rows), where))
+    other = Split(rows, class_numbers(labels, len(rows), where))
+    if rows.dtype != source.train.rows.dtype:
+        kinds = f"{kind(rows)}, but those of {source.name} {kind(source.train.rows)}"
+        raise InputError(f"x: images {kinds}: expected one dtype")
+    if rows.dtype != np.uint8 or not len(rows) or not at_most_one(rows) or not rows.max():
+        return other
+    if not source.bits:
+        raise InputError(
+            f"x: no value above 1, but those of {source.name} go up to {source.train.rows.max()}: expected one scale"
+        )
+    return times_255(other, where)
 
 
 def _raw(of: np.ndarray | tuple, split: str) -> Raw:
+    if isinstance(of, tuple) and len(of) != 2:
+        raise InputError(f"{split}: a tuple of {len(of)}: expected x or (x, y)")
     x, y = of if isinstance(of, tuple) else (of, None)
     return Raw(np.asarray(x), None if y is None else np.asarray(y), split)

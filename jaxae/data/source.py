@@ -65,6 +65,8 @@ class Source:
     factor_names: tuple[str, ...] = ()
     factor_sizes: tuple[int, ...] = ()
     """How many values each factor takes, where `decode` renders every combination of them."""
+    bits: bool = field(default=False, compare=False)
+    """Whether its rows of 0 and 255 were read as 0 and 1."""
     decode: Callable[[Array], Array] | None = field(default=None, compare=False)
     """Pure and jittable: raw rows [batch, ...] -> images [batch, height, width, channels], for procedural data."""
 

@@ -130,7 +130,8 @@ def annealing(bench: Bench) -> Group:
 
     def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
         view = bench.view(bench.split).spread(s.ais_examples, AT_ONCE)
-        settings = {"examples": len(view), "chains": s.ais_chains, "steps": s.ais_steps} | density_of(bench.method)
+        told, untold = density_of(bench.method, view.labels)
+        settings = {"examples": len(view), "chains": s.ais_chains, "steps": s.ais_steps} | told
         found = []
         for of, both in zip(real(models, view), simulated(models, view)):
             bounds = summary(both)
@@ -143,7 +144,8 @@ def annealing(bench: Bench) -> Group:
             }
             notes = [
                 f"on {len(view)} simulated images the two bounds of AIS lie {_with_error(bounds)} nats apart on "
-                "average: on images like these its estimate may be wrong by that much"
+                "average: on images like these its estimate may be wrong by that much",
+                *untold,
             ]
             found.append({**known, "settings": settings, "notes": notes})
         return found

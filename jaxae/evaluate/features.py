@@ -25,7 +25,6 @@ from jaxae.data.source import Source, Split
 from jaxae.data.view import View
 from jaxae.digest import digest
 from jaxae.errors import InputError
-from jaxae.names import SPLITS
 from jaxae.networks.conv import Encoder
 from jaxae.networks.layers import Spec
 from jaxae.types import Batch, Images, PyTree
@@ -43,7 +42,7 @@ class Features(NamedTuple):
     of: Callable[[Images], Float[Array, "batch features"]]
     """Images in [0, 1], as many at a time as fit the memory -> their features."""
     accuracy: float | None = None
-    """Of the classifier whose features they are, on the test split; None where there is none."""
+    """Of the classifier whose features they are, on the validation split; None where there is none."""
 
 
 def pixels() -> Features:
@@ -86,13 +85,14 @@ def classifier(source: Source, seed: int = 0) -> Features:
     """The last hidden layer, after its activation, of a small convolutional classifier of the data's labels.
 
     Adam on the training split's grey levels; of ROUNDS looks, the parameters with the lowest cross-entropy on the
-    validation split. They depend on the data, the seed and the recipe alone, never on the run that is measured, and
-    are trained once: the user's cache keeps them. Another machine may round its training otherwise: two spaces are
-    the same where their sentences are, which tell the parameters' digest. Raises InputError where labels are missing.
+    validation split. They depend on these two splits, the seed and the recipe alone, never on the run or the images
+    that are measured, and are trained once: the user's cache keeps them. Another machine may round its training
+    otherwise: two spaces are the same where their sentences are, which tell the parameters' digest. Raises InputError
+    where labels are missing.
     """
-    splits = [_labelled(source, name) for name in SPLITS]
+    splits = [_labelled(source, name) for name in ("train", "validation")]
     network = Classifier(source.shape, 1 + max(int(split.labels.max()) for split in splits))
-    mark = hashlib.sha256(f"{RECIPE} {seed} {source.digest}".encode()).hexdigest()[:16]
+    mark = hashlib.sha256(f"{RECIPE} {seed} {source.train.digest} {source.validation.digest}".encode()).hexdigest()[:16]
     file = home.cache() / "features" / f"classifier-{mark}.npz"
     if (found := _read(file, network)) is None:
         log.info("training a classifier of %s, once: samples are measured in its last hidden layer", source.name)
@@ -101,7 +101,7 @@ def classifier(source: Source, seed: int = 0) -> Features:
     params, accuracy = found
     space = (
         f"{UNITS} penultimate units of jaxae's own classifier of {source.name} (seed {seed}, recipe {RECIPE}, "
-        f"parameters {digest(params)[:8]}), test accuracy {accuracy:.4f} on {len(splits[2]):,} images"
+        f"parameters {digest(params)[:8]}), validation accuracy {accuracy:.4f} on {len(splits[1]):,} images"
     )
     return Features(space, jax.jit(lambda x: network.apply(params, x)[0]), accuracy)
 
@@ -135,8 +135,8 @@ def _judge(network: Classifier, params: PyTree, batch: Batch) -> tuple[Array, Ar
 
 
 def _train(network: Classifier, source: Source, splits: list[Split], seed: int) -> tuple[PyTree, float]:
-    """The parameters, and the test accuracy."""
-    (train, held, test), key = splits, jax.random.key(seed)
+    """The parameters, and the validation accuracy."""
+    (train, held), key = splits, jax.random.key(seed)
     to_pixels = grey.make("none", source.decode)
     every = -(-int(np.clip(EPOCHS * len(train) // BATCH, LEAST, MOST)) // ROUNDS)
     tx = optax.adam(optax.cosine_decay_schedule(2e-3, every * ROUNDS))
@@ -164,7 +164,7 @@ def _train(network: Classifier, source: Source, splits: list[Split], seed: int) 
                 now = go_on(key, now, first, count, feed.data, feed.at(first, count))
             nats = view.map(partial(judge, now[0]))[0].mean(dtype=np.float64)
             best = min(best, (nats, now[0]), key=lambda pair: pair[0])
-    right = View(test, to_pixels, key, BATCH).map(partial(judge, best[1]))[1]
+    right = View(held, to_pixels, key, BATCH).map(partial(judge, best[1]))[1]
     return best[1], float(right.mean())
 
 

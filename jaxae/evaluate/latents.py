@@ -160,14 +160,16 @@ def _codes(method: Any, variables: Any, keys: Any, batch: Batch, step: Any) -> d
 
 
 def probes(bench: Bench) -> Group:
-    """What a linear probe and the nearest neighbours read off the codes: fitted to the training split."""
+    """What a linear probe and the nearest neighbours, fitted to the training split, read off the codes of the examples
+    that have a label."""
     if bench.split == "train":
         raise InputError("the probes of split train are fitted to it: expected validation or test")
     train, test = (bench.view(split).spread(PROBED) for split in ("train", bench.split))
-    if min(train.labels.min(), test.labels.min()) < 0:
+    (fitted, tried), known = (np.flatnonzero(view.labels >= 0) for view in (train, test)), train.labels.max()
+    if min(len(fitted), len(tried)) == 0:
         raise InputError(f"{bench.source.name} has no labels to probe the codes for")
-    if len(np.unique(train.labels)) < 2:
-        raise InputError(f"{bench.source.name} has one label alone: no classes to tell apart by the codes")
+    if len(np.unique(train.labels[fitted])) < 2:
+        raise InputError(f"{bench.source.name} has one label alone ({known}): no classes to tell apart by the codes")
 
     def embed(method, variables, keys, batch, step):
         """Of a conditional method at no label: its code would else tell the label that it was told."""
@@ -176,12 +178,12 @@ def probes(bench: Bench) -> Group:
 
     codes = bench.over(embed)
 
-    def scores(fitted: np.ndarray, tried: np.ndarray) -> dict[str, Any]:
-        both = (fitted, train.labels), (tried, test.labels)
+    def scores(of_train: np.ndarray, of_test: np.ndarray) -> dict[str, Any]:
+        both = (of_train[fitted], train.labels[fitted]), (of_test[tried], test.labels[tried])
         return linear_probe(*both) | nearest_neighbours(*both)
 
     def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
-        said: dict[str, Any] = {"settings": {"examples": len(test), "fitted": len(train)}}
+        said: dict[str, Any] = {"settings": {"examples": len(tried), "fitted": len(fitted)}}
         said |= {} if bench.method.given is None else {"notes": [UNTOLD]}
         return [if_finite(scores, *of) | said for of in zip(codes(models, train), codes(models, test))]
 

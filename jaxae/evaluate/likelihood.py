@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxae import random
 from jaxae.errors import InputError
@@ -17,6 +17,7 @@ from jaxae.evaluate.measures import TOO_HIGH
 from jaxae.types import Batch, LogWeight, Method, Variables
 
 BLOCK = {"cpu": 1000}  # log weights at once: a CPU's cache holds these, and memory is bounded for any number of samples
+TOLD = "p(x | label)"
 WIDE = 16_000  # the same for an accelerator
 TERMS = ("reconstruction", "kl")  # of minus the ELBO
 
@@ -110,7 +111,8 @@ def likelihood(bench: Bench) -> Group:
     densities of a method that is told the label are p(x | label): its settings say so.
     """
     samples, dense = bench.settings.samples, bench.method.log_weight is not None
-    settings, each = density_of(bench.method), examples(bench)
+    labels = bench.source.split(bench.split).labels
+    (settings, untold), each = density_of(bench.method, labels), examples(bench)
     batches = math.ceil(len(bench.source.split(bench.split)) / bench.view(bench.split).chunk)
 
     def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
@@ -120,15 +122,20 @@ def likelihood(bench: Bench) -> Group:
             result: dict[str, Any] = {"elbo": None, "nll": None, "kl": None}
             result |= _density(of, samples) if dense else _means(of, batches)
             result |= _means({"mse": squared}) | {"step": model.step}
-            found.append({**result, "notes": _warnings(result), "settings": settings})
+            found.append({**result, "notes": [*_warnings(result), *untold], "settings": settings})
         return found
 
     return measure
 
 
-def density_of(method: Method) -> dict[str, str]:
-    """The settings of a density that is another than p(x)."""
-    return {} if method.given is None else {"density_of": "p(x | label)"}
+def density_of(method: Method, labels: Int[np.ndarray, " n"]) -> tuple[dict[str, str], list[str]]:
+    """The settings of a density that is another than p(x), and what is to be said of it."""
+    if method.given is None:
+        return {}, []
+    if not (untold := int(np.sum(labels < 0))):
+        return {"density_of": TOLD}, []
+    some = f"{untold:,} of {len(labels):,} examples have no label"
+    return {"density_of": f"{TOLD}, where there is one"}, [f"{some}: their density is the one that is told none"]
 
 
 def examples(bench: Bench) -> Callable[[Sequence[Model]], list[dict[str, Float[np.ndarray, " n"]]]]:

@@ -63,6 +63,11 @@ REPRODUCED = "reconstruction: "  # a note that begins so says of what, where tha
 OF_IMPORTANCE = ("nll", "bits_per_dim")
 OF_ANNEALING = ("ais_nll", "bdmc_gap")
 OF_SAMPLES = ("frechet", "precision", "recall", "density", "coverage")
+OF_PIXELS = (
+    *OF_LIKELIHOOD, "kl", "mse", "bdmc_gap", "mutual_information", "aggregated_kl", "total_correlation",
+    "dimension_wise_kl",
+)  # fmt: skip
+"""They depend on what is made of a pixel."""
 OF_PROBES = ("linear_probe", "nearest_neighbours")
 OF_FEWER = {
     "ais": OF_ANNEALING,

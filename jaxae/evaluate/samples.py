@@ -5,8 +5,8 @@ Every standard error is of the choice of examples, and is approximate: see the f
 """
 
 import math
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -211,32 +211,56 @@ def _checked(real: np.ndarray, fake: np.ndarray, least: int) -> tuple[Reals, Fak
     return np.asarray(real, np.float64), np.asarray(fake, np.float64)
 
 
-def sampled(bench: Bench) -> Group:
-    """Fréchet distance, precision, recall, density and coverage of draws from the prior, in a stated feature space."""
-    if bench.method.sample is None:
-        raise InputError(f"{bench.name} has no prior to draw samples from")
-    others = "test" if bench.split == "train" else "train"
-    count = min(DRAWN, len(bench.source.split(bench.split)))
-    if min(count, len(bench.source.split(others))) < LEAST:
+class Judge(NamedTuple):
+    """What judges draws against the split that is measured."""
+
+    draws: int
+    """That it is to be given."""
+    features: Callable[[np.ndarray], np.ndarray]
+    """Of images in [0, 1]."""
+    scores: Callable[[np.ndarray], dict[str, Any]]
+    """The draws' features -> their scores, and "settings"."""
+
+
+def judge(bench: Bench, sampler: str = "prior") -> Judge:
+    """`sampler`: what draws, for the settings. Raises InputError where there are too few images."""
+    others, wanted = "test" if bench.split == "train" else "train", bench.settings.drawn
+    count = min(DRAWN, len(bench.source.split(bench.split))) if wanted is None else wanted
+    if min(count, *(len(bench.source.split(name)) for name in (bench.split, others))) < LEAST:
         raise InputError(f"{bench.source.name} has fewer than {LEAST} images a split: too few to judge samples by")
     space = _space(bench)
-    index = jnp.arange(count, dtype=jnp.int32)
-    draw = bench.program(lambda method, variables, step, keys: method.sample(variables, keys))
 
-    def images(split: str) -> np.ndarray:
+    def features(images: np.ndarray) -> np.ndarray:
+        return np.asarray(space.of(jnp.asarray(images)))
+
+    @cache
+    def real(split: str) -> np.ndarray:
         grey = View(bench.source.split(split), pixels.make("none", bench.source.decode), jax.random.key(0))
         return grey.spread(count).map(lambda batch: space.of(batch.x))
 
+    def scores(drawn: np.ndarray) -> dict[str, Any]:
+        against = real(bench.split)
+        settings = {"feature_space": space.space, "drawn": count, "examples": len(against), "images": COMPARED}
+        settings |= {} if sampler == "prior" else {"sampler": sampler}
+        return if_finite(partial(sample_scores, against, other=real(others)), drawn) | {"settings": settings}
+
+    return Judge(count, features, scores)
+
+
+def sampled(bench: Bench) -> Group:
+    """Fréchet distance, precision, recall, density and coverage of draws from the prior, in a stated feature space."""
+    if bench.method.sample is None:
+        raise InputError(f"{bench.name} has no prior to draw samples from: evaluate it by a --sampler")
+    own = judge(bench)
+    index = jnp.arange(own.draws, dtype=jnp.int32)
+    draw = bench.program(lambda method, variables, step, keys: method.sample(variables, keys))
+
     def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
-        real, other = images(bench.split), images(others)
         key, made = random.stream(jax.random.key(bench.settings.seed), "sample"), []
-        for start in range(0, count, PIECE):
+        for start in range(0, own.draws, PIECE):
             keys = random.example_keys(jax.random.clone(key), 0, index[start : start + PIECE])
-            made.append([np.asarray(space.of(drawn)) for drawn in draw(models, keys)])
-        settings = {"feature_space": space.space, "drawn": count, "examples": count, "images": COMPARED}
-        each = (np.concatenate(of) for of in zip(*made))
-        scores = partial(sample_scores, real, other=other)
-        return [if_finite(scores, of) | {"settings": settings} for of in each]
+            made.append([own.features(drawn) for drawn in draw(models, keys)])
+        return [own.scores(np.concatenate(of)) for of in zip(*made)]
 
     return measure
 

@@ -15,6 +15,8 @@ class Settings(NamedTuple):
     ais_chains: int = 16
     ais_steps: int = 500
     """Intermediate distributions."""
+    drawn: int | None = None
+    """Samples that are judged; None: as many as the split has, 10,000 at most."""
     features: str = "classifier"
     """Of the samples' scores: "classifier", "pixels", or the user's own, FILE:FUNCTION."""
     seed: int = 0

@@ -29,6 +29,7 @@ def write_comparison(
     measure: str | None = None,
     baseline: str | None = None,
     level: float = 0.95,
+    split: str = "test",
 ) -> Path:
     """Writes the page that compares the runs and sweeps in `paths`, as `jaxae.compare.compare` does, and returns `out`.
 
@@ -36,7 +37,7 @@ def write_comparison(
     """
     from jaxae.report.comparison import render
 
-    files.write(Path(out), render(paths, measure, baseline, level).encode())
+    files.write(Path(out), render(paths, measure, baseline, level, split).encode())
     return Path(out)
 
 

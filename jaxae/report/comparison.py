@@ -18,10 +18,12 @@ from jaxae.report.plots import colours as hues
 from jaxae.report.templates import fill
 
 
-def render(paths: Iterable[str | Path], measure: str | None, baseline: str | None, level: float) -> str:
+def render(
+    paths: Iterable[str | Path], measure: str | None, baseline: str | None, level: float, split: str = "test"
+) -> str:
     """The whole page as text."""
     places = [Path(path) for path in paths]
-    whole = table(places)
+    whole = table(places, split)
     found = compare(whole, measure, baseline, level)
     frame = checks.with_measure(whole, found.measure)
     every = groups(frame)

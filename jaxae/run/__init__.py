@@ -1,5 +1,6 @@
 """A run in its folder: train or resume it, load it, measure it."""
 
+from jaxae.evaluate.settings import Settings
 from jaxae.run.loading import Trained, check_data, final_digest, history, load, on
 from jaxae.run.measuring import (
     bench,
@@ -16,6 +17,6 @@ from jaxae.run.starting import begin_with
 from jaxae.run.training import layout_of, train
 
 __all__ = [
-    "Trained", "begin_with", "bench", "check_data", "evaluate_run", "evaluate_runs", "evaluator", "final_digest",
-    "history", "is_measured", "kept", "layout_of", "load", "measured", "on", "scores", "store", "train",
+    "Settings", "Trained", "begin_with", "bench", "check_data", "evaluate_run", "evaluate_runs", "evaluator",
+    "final_digest", "history", "is_measured", "kept", "layout_of", "load", "measured", "on", "scores", "store", "train",
 ]  # fmt: skip

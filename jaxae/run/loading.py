@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from jaxae import fits, log, names, optim, own
 from jaxae import folder as folders
-from jaxae import log, names, optim, own
 from jaxae.build import build, of_source
 from jaxae.checkpoint import Checkpoints, Restored
 from jaxae.data.in_memory import split as split_of
@@ -100,14 +100,22 @@ def on(trained: Trained, x: np.ndarray, y: np.ndarray | None = None) -> Trained:
     Their measures are not kept in the run's folder."""
     source = trained.setup.source
     other = dataclasses.replace(source, test=split_of(source, x, y))
-    return trained._replace(setup=dataclasses.replace(trained.setup, source=other))
+    setup = dataclasses.replace(trained.setup, source=other)
+    if setup.method.given is not None:
+        fits.check_labels(setup)
+    return trained._replace(setup=setup)
 
 
-def history(run: Trained | str | Path) -> "pandas.DataFrame":
-    """What metrics.jsonl tells, a row a step: training means since the row before, and validation_* where it was."""
+def history(run: Trained | str | Path, *, member: str | None = None) -> "pandas.DataFrame":
+    """What metrics.jsonl tells, a row a step: training means since the row before, and validation_* where it was. Of
+    the run in a folder, or of that `member` of the sweep there."""
     import pandas
 
-    folder = run.folder if isinstance(run, Trained) else RunFolder(run)
+    if isinstance(run, Trained):
+        folder = run.folder
+    else:
+        folder = RunFolder(folders.member_path(run, member))
+        folder.config()  # there is a run
     rows = pandas.DataFrame(log.read(folder.metrics_file), columns=None)
     return rows.groupby("step").first().reset_index() if len(rows) else rows
 
@@ -122,5 +130,6 @@ def check_data(setup: Setup, found: Restored) -> None:
 
 
 def final_digest(trained: Trained) -> str:
-    """SHA-256 over the parameters of the loaded step: the line two people compare."""
-    return digest({"params": trained.state.variables.params})
+    """SHA-256 over what is measured of the loaded step, its parameters (averaged, where they are) and what the loss
+    updates beside them, such as a codebook: the line two people compare."""
+    return digest(trained.variables)

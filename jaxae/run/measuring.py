@@ -27,13 +27,19 @@ def bench(setup: Setup, split: str = "test", settings: Settings = USUAL, lanes: 
 
 
 def evaluate_runs(
-    runs: Sequence[Trained], names: Sequence[str] = ("likelihood",), on: Bench | None = None
+    runs: Sequence[Trained],
+    names: str | Sequence[str] = ("likelihood",),
+    on: Bench | None = None,
+    *,
+    split: str = "test",
+    settings: Settings = USUAL,
 ) -> list[dict[str, Any]]:
     """The held-out measures of runs, with what identifies them. Those that differ in seeds and numbers alone are
     measured by one compiled program.
 
     names: groups of `jaxae.names.METRICS`, or "all". Every number's meaning is told where it is made: `jaxae.evaluate`.
-    on: their `bench`, where it is not the usual one: then all of them must share it.
+    settings: `run.Settings(samples=5000, features="pixels", ...)`. on: the `bench` of all of them, made before, in
+    place of the split and the settings.
     """
     if isinstance(runs, Trained) or not runs:
         raise InputError("runs: expected a list of at least one: [trained]")
@@ -45,7 +51,7 @@ def evaluate_runs(
         raise InputError(f"{other.folder.path} differs from {runs[0].folder.path} in more than seeds and numbers")
     found: dict[int, dict[str, Any]] = {}
     for places in alike.values():
-        measure = evaluator(on or bench(runs[places[0]].setup), names)
+        measure = evaluator(on or bench(runs[places[0]].setup, split, settings), names)
         found |= dict(zip(places, measure([runs[n] for n in places])))
     return [found[n] for n in range(len(runs))]
 
@@ -127,21 +133,21 @@ def is_measured(there: dict[str, Any], samples: int) -> bool:
 
 
 def kept(measures: dict[str, Any]) -> bool:
-    """Whether these measures are what a run's evaluation.json holds: of the test split, by the usual noise."""
-    return (measures["split"], measures["evaluation_seed"]) == ("test", 0)
+    """Whether these measures are what a run's folder holds: by the usual noise."""
+    return measures["evaluation_seed"] == 0
 
 
 def store(trained: Trained, measures: dict[str, Any]) -> dict[str, Any]:
-    """Keeps measures of the test split in the run's evaluation.json, for its report: beside those that are there, where
-    they are of the same parameters. All that there is now. A file that cannot be written, in somebody else's run, costs
-    a warning. Raises InputError for measures of another split, or by other noise."""
+    """Keeps measures in the run's folder, those of the test split in evaluation.json, of another in
+    evaluation.SPLIT.json: beside those that are there, where they are of the same parameters. All that there is now. A
+    file that cannot be written, in somebody else's run, costs a warning. Raises InputError for those by other noise."""
     if not kept(measures):
-        raise InputError(f"measures of {measures['split']}, seed {measures['evaluation_seed']}: only test, 0 are kept")
+        raise InputError(f"measures by the noise of seed {measures['evaluation_seed']}: only those of seed 0 are kept")
     mine = trained.setup.source.digest
     if trained.folder.record().get("data", {}).get("sha256", mine) != mine:
         raise InputError(f"measures of other data than {trained.folder.path} has: they are not kept there")
-    file = trained.folder.evaluation_file
-    there = _read_or_set_aside(trained.folder)
+    file = trained.folder.evaluation_file(measures["split"])
+    there = _read_or_set_aside(trained.folder, measures["split"])
     if any(there.get(name) != measures[name] for name in ("digest", "step", "split", "evaluation_seed")):
         there = {}
     by_group = {kind: there.get(kind, {}) | measures.get(kind, {}) for kind in ("notes", "settings")}
@@ -157,10 +163,10 @@ def store(trained: Trained, measures: dict[str, Any]) -> dict[str, Any]:
     return whole
 
 
-def _read_or_set_aside(folder: RunFolder) -> dict[str, Any]:
-    file = folder.evaluation_file
+def _read_or_set_aside(folder: RunFolder, split: str) -> dict[str, Any]:
+    file = folder.evaluation_file(split)
     try:
-        return folder.evaluation()
+        return folder.evaluation(split)
     except InputError as error:
         Progress().warn(str(error))
         with contextlib.suppress(OSError):  # where it cannot be moved it cannot be overwritten either

@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from jaxae import artifacts, random, samplers
+from jaxae import artifacts, random, run, samplers
 from jaxae.artifacts.make import Pictures, checked_label
 from jaxae.errors import InputError
+from jaxae.evaluate.samples import PIECE, judge
+from jaxae.evaluate.settings import USUAL, Settings
 from jaxae.run import Trained
 from jaxae.samplers.fitted import Fitted
 
@@ -30,6 +32,21 @@ def fit(trained: Trained, sampler: str = "prior", seed: int = 0, **settings: Any
         lack = {"sample": "has no prior to sample from", "discrete": "has no whole-number codes"}[entry.needs]
         raise InputError(f"{name} {lack}: choose a --sampler of {', '.join(samplers.working(method))}")
     return samplers.factory(sampler)(trained, seed, **settings)
+
+
+def evaluate(
+    trained: Trained, sampler: str = "prior", split: str = "test", settings: Settings = USUAL
+) -> dict[str, Any]:
+    """The scores of samples by any sampler (`jaxae.evaluate.samples`), with what identifies them, as
+    `jaxae.run.evaluate_runs` gives those of the prior."""
+    bench = run.bench(trained.setup, split, settings)
+    (found,) = run.evaluate_runs([trained], [], bench)
+    own = judge(bench, sampler)
+    drawn = sample(trained, sampler, own.draws, settings.seed).samples
+    pieces = [own.features(drawn[start : start + PIECE]) for start in range(0, own.draws, PIECE)]
+    scores = own.scores(np.concatenate(pieces))
+    found["notes"]["samples"], found["settings"]["samples"] = scores.pop("notes", []), scores.pop("settings")
+    return found | scores
 
 
 def sample(

@@ -141,8 +141,20 @@ def sweep(
     with folders.locked(folder.path), signals.collected() as asked:
         folder.check(plan, {**wanted, "exact": plan.base.exact})  # another process may have made it meanwhile
         setups = _begun(plan, _setups(plan, net, source), folder, progress)
+        _foresee(plan, setups, progress)
         Sweep(plan, folder, how, progress, asked, setups).run()
     return load(folder.path, net=net, source=source)
+
+
+def _foresee(plan: Plan, setups: list[Setup], progress: Progress) -> None:
+    """Says before training what no comparison will do after it, where nobody asked for it by an axis."""
+    ways = {setup.config.binarize: own.short(setup.config.method) for setup in setups}
+    if len(ways) > 1 and "binarize" not in plan.grid:
+        said = ", ".join(f"{way} of {method}" for way, method in ways.items())
+        progress.warn(
+            f"pixels are binarised in different ways ({said}): nats and errors of these members will not be compared: "
+            "--binarize gives all of them one"
+        )
 
 
 def load(path: str | Path, *, net: Net | None = None, source: Source | None = None) -> Swept:
@@ -150,6 +162,7 @@ def load(path: str | Path, *, net: Net | None = None, source: Source | None = No
     from jaxae import compare  # pandas and scipy's statistics: not before all is trained
 
     folder = SweepFolder(path)
+    folder.read()  # there is a sweep
     return Swept(folder, compare.table([folder.path]), folder.plan(), net, source)
 
 
@@ -338,8 +351,8 @@ def measured(
     block: int,
     unread: list[str],
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Measures the members of a group, `block` at a time where lanes lie side by side, and keeps the numbers of the
-    test split in each one's folder. Those that diverged, or are not trained, are passed over; so are those that cannot
+    """Measures the members of a group, `block` at a time where lanes lie side by side, and keeps the numbers in
+    each one's folder. Those that diverged, or are not trained, are passed over; so are those that cannot
     be read, and `unread` is told why."""
     ended = {m.name: (folder.outcome(m.name) or {}).get("outcome") for m in members}
     there = [m for m in members if ended[m.name] not in (None, "diverged")]
@@ -369,8 +382,8 @@ def evaluate(
     net: Net | None = None,
     source: Source | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """The measures of every trained member of the sweep in `path`, by its name: see `jaxae.run.evaluate_runs`. Those of
-    the test split are kept in the members' folders, as they come. Raises Unread, when all others are measured, where
+    """The measures of every trained member of the sweep in `path`, by its name: see `jaxae.run.evaluate_runs`. They are
+    kept in the members' folders, as they come. Raises Unread, when all others are measured, where
     members cannot be read."""
     folder, progress = SweepFolder(path), progress or Progress(quiet=True)
     plan, kept = folder.plan(), folder.read()

@@ -15,6 +15,7 @@ from jaxae.checkpoint import Checkpoints
 from jaxae.folder import RunFolder, SweepFolder
 from jaxae.log import Rows
 from jaxae.loop import Lane, Loop, Watch
+from jaxae.names import SPLITS
 from jaxae.parallel import Layout
 from jaxae.plan import Member
 from jaxae.programs import Programs
@@ -96,7 +97,8 @@ class Wave:
             if outcome["outcome"] != "diverged":
                 self.save(run, jax.tree.map(lambda x: x[number], states), watch, outcome["step"])
             log.to_tensorboard(run.metrics_file, run.events)
-            run.evaluation_file.unlink(missing_ok=True)  # of an earlier step: somebody looked on
+            for split in SPLITS:
+                run.evaluation_file(split).unlink(missing_ok=True)  # of an earlier step: somebody looked on
             files.write_json(run.outcome_file, outcome)
 
         with ThreadPoolExecutor(WRITERS) as pool:

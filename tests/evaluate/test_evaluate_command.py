@@ -5,10 +5,11 @@ import json
 import pandas
 import pytest
 
-from jaxae import run, sweep
+from jaxae import compare, run, sweep
 from jaxae.errors import InputError
 from jaxae.evaluate.bench import Settings
 from jaxae.files import read_json
+from jaxae.samplers import draw
 from tests import made
 from tests.runs import configured, say
 
@@ -25,11 +26,11 @@ def swept(tmp_path_factory):
 
 
 def test_a_whole_sweep_is_measured_member_by_member_and_kept(swept, capsys):
-    before = read_json(swept.member("seed=0").evaluation_file)
+    before = read_json(swept.member("seed=0").evaluation_file())
     code, out, _ = say(capsys, "evaluate", swept.path, "--metrics", "latents,probes", "--json")
     found = json.loads(out)["members"]
     assert code == 0 and list(found) == ["seed=0", "seed=1"]
-    kept = read_json(swept.member("seed=0").evaluation_file)
+    kept = read_json(swept.member("seed=0").evaluation_file())
     both = {kind: before[kind] | found["seed=0"][kind] for kind in ("notes", "settings")}
     assert {**before, **found["seed=0"], **both} == kept  # beside the likelihood of the same parameters
     assert found["seed=0"]["digest"] != found["seed=1"]["digest"]
@@ -123,10 +124,53 @@ def test_a_reconstruction_of_other_than_what_is_encoded_is_told(tmp_path):
 def test_measures_of_another_split_are_not_kept_for_those_of_the_test_split(tmp_path):
     trained = made.trained(tmp_path / "run")
     found = run.evaluate_run(trained, "validation", samples=2)
-    with pytest.raises(InputError, match="measures of validation, seed 0: only test, 0 are kept"):
+    run.store(trained, found)
+    assert trained.folder.evaluation() == {} and trained.folder.evaluation("validation")["nll"] == found["nll"]
+    found = run.evaluate_run(trained, "validation", samples=2, seed=1)
+    with pytest.raises(InputError, match="measures by the noise of seed 1: only those of seed 0 are kept"):
         run.store(trained, found)
     with pytest.raises(InputError, match="samples 99999999999: expected 2 to"):
         run.scores(trained, samples=99999999999)
+
+
+def test_settings_are_chosen_by_the_validation_split(swept, capsys):
+    code, out, _ = say(capsys, "evaluate", swept.path, "--split", "validation", "--json")
+    found = json.loads(out)["members"]
+    assert code == 0 and {of["split"] for of in found.values()} == {"validation"}
+    chosen, tested = (compare.table(swept.path, split) for split in ("validation", "test"))
+    assert chosen["nll"].tolist() == [of["nll"] for of in found.values()]
+    assert (chosen["nll"] != tested["nll"]).all() and chosen["examples"].tolist() == [180] * 2
+    code, out, _ = say(capsys, "compare", swept.path, "--split", "validation", "--json")
+    assert code == 0 and json.loads(out)["settings"][0]["of"] == sorted(chosen["nll"], key=chosen["nll"].tolist().index)
+    code, _, err = say(capsys, "compare", swept.path, "--split", "train")
+    assert code == 2 and "no evaluated runs" in err
+
+
+def test_samples_by_any_sampler_are_judged_alike(swept, capsys):
+    trained, settings = run.load(swept.member("seed=0").path), run.Settings(features="pixels", drawn=70)
+    names = ("frechet", "precision", "recall", "density", "coverage")
+    (usual,) = run.evaluate_runs([trained], ["samples"], settings=settings)
+    same = draw.evaluate(trained, "prior", settings=settings)
+    assert [same[name] for name in names] == pytest.approx([usual[name] for name in names], rel=1e-4)
+    assert same["settings"] == usual["settings"] and usual["settings"]["samples"]["drawn"] == 70
+    words = "--metrics", "samples", "--features", "pixels", "--drawn", 70, "--sampler", "gaussian", "--json"
+    members = json.loads(say(capsys, "evaluate", swept.path, *words)[1])["members"]
+    fitted = draw.evaluate(trained, "gaussian", settings=settings)
+    for found in (members["seed=0"], swept.member("seed=0").evaluation()):
+        assert [found[name] for name in names] == [fitted[name] for name in names] != [same[name] for name in names]
+        assert found["settings"]["samples"]["sampler"] == "gaussian"
+    (caveat,) = compare.compare(compare.table(swept.path), "frechet").caveats
+    assert caveat == "samples are drawn by the sampler gaussian"
+    alone = json.loads(say(capsys, "evaluate", swept.path, "--member", "seed=0", *words)[1])
+    assert [alone[name] for name in names] == [fitted[name] for name in names]
+
+
+def test_flags_that_nothing_asked_for_would_heed_are_refused(swept, capsys):
+    for flag, value in (("sampler", "gaussian"), ("drawn", "70"), ("features", "pixels")):
+        code, _, err = say(capsys, "evaluate", swept.path, f"--{flag}", value)
+        assert code == 2 and f"{flag} " in err and "it is of --metrics samples" in err
+    code, _, err = say(capsys, "evaluate", swept.path, "--metrics", "samples", "--drawn", "0")
+    assert code == 2 and "drawn 0: expected 1 to" in err
 
 
 def test_a_group_that_is_not_possible_now_keeps_what_was_said_of_its_numbers(tmp_path):

@@ -54,7 +54,7 @@ def test_a_member_is_the_run_alone(whole, alone):
     member = run.load(folder.path)
     chex.assert_trees_all_equal(member.state, alone.state)
     assert rows(folder.path) == rows(alone.folder.path)
-    assert folder.evaluation_file.read_bytes() == alone.folder.evaluation_file.read_bytes()
+    assert folder.evaluation_file().read_bytes() == alone.folder.evaluation_file().read_bytes()
     assert member.setup.config.difference(alone.setup.config) == []
 
 
@@ -181,13 +181,13 @@ def test_a_damaged_member_is_named_with_the_way_to_have_it_again(whole, tmp_path
     shutil.copytree(whole.folder.path, folder.path)
     before, member = digests(folder.path, whole.plan), folder.find("seed=2,beta=4")
     empty_files(member.checkpoints)
-    member.evaluation_file.unlink()
+    member.evaluation_file().unlink()
     remedy = f"remove {re.escape(str(member.path))}: the same `jaxae sweep` trains seed=2,beta=4 again"
     other = folder.find("seed=2,beta=1")  # after it or before it, it is measured all the same
-    other.evaluation_file.unlink()
+    other.evaluation_file().unlink()
     with pytest.raises(InputError, match=remedy):
         sweep.sweep(whole.plan, folder.path)
-    assert other.evaluation_file.is_file()
+    assert other.evaluation_file().is_file()
     with pytest.raises(sweep.Unread, match=remedy) as unread:
         sweep.evaluate(folder.path, settings=Settings(2))
     assert set(unread.value.found) == {m.name for m in whole.plan.members} - {"seed=2,beta=4"}

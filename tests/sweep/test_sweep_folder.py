@@ -44,7 +44,7 @@ def test_the_table_and_the_states(whole):
     table = whole.table
     assert len(table) == 6 and set(table["outcome"]) == {"finished"} and set(table["step"]) == {60}
     one = table[(table.seed == 2) & (table.beta == 4)].iloc[0]
-    kept = json.loads(whole.folder.find("seed=2,beta=4").evaluation_file.read_text())
+    kept = json.loads(whole.folder.find("seed=2,beta=4").evaluation_file().read_text())
     assert one.nll == kept["nll"] and one.digest == kept["digest"]
     (group,) = whole.groups()
     assert [m.name for m in group.members] == [m.name for m in whole.plan.members]
@@ -150,7 +150,7 @@ def test_a_sweep_grows_over_the_data_that_it_began_with(whole, tmp_path, monkeyp
 def test_a_damaged_evaluation_of_a_member_is_made_again(whole, tmp_path):
     folder = SweepFolder(tmp_path / "s")
     shutil.copytree(whole.folder.path, folder.path)
-    file = folder.find("seed=1,beta=4").evaluation_file
+    file = folder.find("seed=1,beta=4").evaluation_file()
     before = file.read_bytes()
     file.write_text("{")
     assert len(sweep.sweep(whole.plan, folder.path).table) == 6
@@ -253,7 +253,7 @@ def test_measures_from_before_a_members_end_are_not_taken_for_its_own(tmp_path, 
     folder = SweepFolder(tmp_path / "s").member("seed=0")
 
     def looked_at(self, *args):
-        folder.evaluation_file.write_text(json.dumps({"mse": 1.0, "nll": 99.0, "samples": 2, "step": 20}))
+        folder.evaluation_file().write_text(json.dumps({"mse": 1.0, "nll": 99.0, "samples": 2, "step": 20}))
         hand_out(self, *args)
 
     hand_out = wave.Wave.hand_out
@@ -262,7 +262,7 @@ def test_measures_from_before_a_members_end_are_not_taken_for_its_own(tmp_path, 
         swept = sweep.sweep(plan, tmp_path / "s")
     assert swept.table["nll"].item() < 50
     status(["evaluate", str(tmp_path / "s"), "--metrics", "latents"])
-    folder.evaluation_file.write_text(json.dumps({"active_units": 3, "step": 60}))
+    folder.evaluation_file().write_text(json.dumps({"active_units": 3, "step": 60}))
     assert sweep.sweep(plan, tmp_path / "s").table["nll"].item() == swept.table["nll"].item()
     more = sweep.sweep(plan_of((0,), {}, patience=9, samples=8), tmp_path / "s")
     assert more.table["samples"].item() == 8
@@ -539,7 +539,7 @@ def test_the_verbs_take_a_member(whole, capsys, tmp_path):
 
 def test_members_are_read_only_beside_the_data_that_they_were_trained_on(whole, monkeypatch):
     change_a_pixel(monkeypatch)
-    kept = whole.folder.find("seed=0,beta=1").evaluation_file.read_bytes()
+    kept = whole.folder.find("seed=0,beta=1").evaluation_file().read_bytes()
     with pytest.raises(InputError, match=r"digits has changed since step 60 of this run, .*: the same `jaxae sweep`"):
         sweep.evaluate(whole.folder.path, settings=Settings(2))
-    assert whole.folder.find("seed=0,beta=1").evaluation_file.read_bytes() == kept
+    assert whole.folder.find("seed=0,beta=1").evaluation_file().read_bytes() == kept
