@@ -27,7 +27,7 @@ def build(config: Config, net: Net | None = None, source: Source | None = None) 
         fits.check_net(net)
     config = of_net(config, net).resolved()
     code = config.code()  # before any of it runs
-    source = source or data.load(config.data, config.validation)
+    source = source or data.load(config.data, config.validation, config.size)
     fits.check_data(config, source)
     epoch = len(source.train) / config.batch_size
     total = schedules.duration(config.steps, None, epoch)
@@ -77,8 +77,11 @@ def of_source(config: Config, source: Source | None) -> Config:
     """The config of a run on a `source` that has been read, which decides the data where it is of arrays."""
     if source is None or Path(config.data).name == source.name:
         return config
-    if not source.name.startswith(IN_MEMORY) or config.data != Config().data or config.validation is not None:
-        said = f"data {config.data!r}, validation {config.validation}"
+    decided = (config.data, config.validation, config.size)
+    if not source.name.startswith(IN_MEMORY) or decided != (Config().data, None, None):
+        said = f"data {config.data!r}, validation {config.validation}" + (
+            f", size {config.size}" if config.size else ""
+        )
         raise InputError(f"{said}: source= is {source.name!r}: leave out what it decides")
     return dataclasses.replace(config, data=source.name)
 

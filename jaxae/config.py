@@ -91,6 +91,7 @@ class Config:
     data: str = _field("digits", "data", "a name from `jaxae data list`, tfds:NAME, a file or a folder")
     binarize: str | None = _field(None, "data", "how pixels become 0 or 1, for bernoulli", choices=names.BINARIZE)
     validation: int | None = _field(None, "data", "examples held out of train, where it has no split [a sixth]", low=1)
+    size: int | None = _field(None, "data", "pixels of a side: images of a folder are cut square, and scaled", low=1)
     stream: str = _field("auto", "data", "stream rows from the host", choices=("auto", "yes", "no"), free=True)
 
     steps: int | str = _field("100e", "training", "length of the run", duration=True)

@@ -51,6 +51,17 @@ def check_data(config: Config, source: Source) -> None:
         )
 
 
+def colours_as_bits(config: Config, setup: Setup) -> str | None:
+    """What is to be said where colours are drawn as bits, and nobody asked for it: `config` is as it was given."""
+    asked, channels = (config.binarize, config.likelihood) != (None, None), setup.source.shape[2]
+    if asked or setup.config.binarize != "dynamic" or channels < 3:
+        return None
+    return (
+        f"{setup.source.name} has {channels} channels, whose values are drawn as bits (--binarize dynamic): "
+        "for colours as they are, --likelihood discretised_logistic or gaussian_learned"
+    )
+
+
 def check_weights(setup: Setup) -> None:
     """The method takes its weights: the numbers, and what the schedules come to on their way. In the compiled step they
     are tracers, which no method can look at."""

@@ -16,6 +16,8 @@ from jaxae import files
 from jaxae.errors import InputError
 
 OnRow = Callable[[dict[str, Any]], object]
+OnMemberRow = Callable[[str, dict[str, Any]], object]
+"""(a member's name, its row)"""
 
 
 class Meter:
@@ -120,13 +122,15 @@ class _Board:
 class Rows:
     """metrics.jsonl alone, opened for each row: a sweep has more members than a process may have open files."""
 
-    def __init__(self, file: Path, step: int):
+    def __init__(self, file: Path, step: int, on_row: OnRow | None = None):
         keep_until(file, step)
-        self._file = file
+        self._file, self._on_row = file, on_row
 
     def write(self, step: int, row: dict[str, Any]) -> None:
         with self._file.open("a") as file:
             file.write(_line(step, row))
+        if self._on_row:
+            self._on_row({"step": step, **row})
 
 
 class NoLog:

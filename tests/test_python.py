@@ -12,6 +12,7 @@ from flax import linen as nn
 from jaxae import artifacts, cli, data, likelihoods, log, optim, run, sweep
 from jaxae.build import build
 from jaxae.config import Config
+from jaxae.data import in_memory
 from jaxae.digest import digest
 from jaxae.errors import InputError
 from jaxae.evaluate import latents
@@ -244,6 +245,66 @@ def test_codes_are_decoded_at_the_labels_that_stand_beside_them(tmp_path):
     with np.load(tmp_path / "x.npz") as found:
         rebuilt = artifacts.reconstruct(made, index=np.arange(len(found["z"]))).reconstructions
         np.testing.assert_allclose(found["images"], rebuilt, rtol=1e-5, atol=1e-6)
+
+
+def test_labels_may_be_words_or_floats(images):
+    x, y = images
+    words = np.array(["tabby", "collie", "ant"])[y]
+    source = data.arrays(x, words, test=(x[:5], words[:5]))
+    assert source.classes == ("ant", "collie", "tabby")
+    np.testing.assert_array_equal(np.array(source.classes)[source.test.labels], words[:5])
+    same = data.arrays(x, words.astype(object), test=(x[:5], words[:5].tolist()))
+    assert same.digest == source.digest and same.classes == source.classes
+    of = in_memory.split(source, x[:3], words[:3])
+    np.testing.assert_array_equal(of.labels, source.test.labels[:3])
+    with pytest.raises(InputError, match="x: label 'bat': expected one of ant, collie, tabby"):
+        in_memory.split(source, x[:1], np.array(["bat"]))
+    with pytest.raises(InputError, match="test: its labels are no words, but those of train are"):
+        data.arrays(x, words, test=(x[:5], y[:5]))
+    missing = np.where(np.arange(len(y)) == 3, -1, y)
+    of_floats = data.arrays(x, np.where(missing < 0, np.nan, missing), test=x)
+    np.testing.assert_array_equal(of_floats.train.labels, data.arrays(x, missing, test=x).train.labels)
+    with pytest.raises(InputError, match=r"train: labels are float64 of shape 60: expected one integer an image"):
+        data.arrays(x, y + 0.5)
+    with pytest.raises(InputError, match=r"train: labels of shape 60 x 3: .*y\.argmax\(axis=1\), of one-hot rows"):
+        data.arrays(x, np.eye(3)[y])
+
+
+def test_each_members_rows_are_told_and_what_the_listener_raises_ends_a_sweep_that_goes_on(tmp_path):
+    class Pruned(Exception):
+        pass
+
+    told = []
+
+    def prune(member, row):
+        told.append((member, row["step"]))
+        if row["step"] == 35:
+            raise Pruned
+
+    plan = sweep.Plan(configured(), (0, 1), {})
+    with pytest.raises(Pruned):
+        sweep.sweep(plan, tmp_path / "s", on_row=prune)
+    assert {("seed=0", 7), ("seed=1", 7)} < set(told) and told[-1][1] == 35
+    swept = sweep.sweep(plan, tmp_path / "s")
+    assert (swept.table["outcome"] == "finished").all()
+    alone = run.train(configured(seed=1), tmp_path / "alone")
+    assert run.final_digest(run.load(tmp_path / "s", member="seed=1")) == run.final_digest(alone)
+
+
+def test_that_colours_are_drawn_as_bits_is_said_where_nobody_asked_for_it(tmp_path, capsys):
+    x = np.random.default_rng(0).integers(0, 256, (40, 4, 4, 3), np.uint8)
+    source = data.arrays(x)
+    run.train(Config(**SIZE), tmp_path / "said", source=source)
+    assert "arrays:mine has 3 channels, whose values are drawn as bits (--binarize dynamic)" in capsys.readouterr().err
+    run.train(Config(**SIZE, binarize="dynamic"), tmp_path / "asked", source=source)
+    run.train(Config(**SIZE, likelihood="gaussian"), tmp_path / "grey", source=source)
+    assert "drawn as bits" not in capsys.readouterr().err
+    sweep.sweep(sweep.Plan(Config(**SIZE), (0,), {"method": ("vae", "rae")}), tmp_path / "s", source=source)
+    said = capsys.readouterr().err
+    assert said.count("drawn as bits") == 1
+    assert (
+        "pixels are binarised in different ways (dynamic of vae, none of rae): nats and errors of these members" in said
+    )
 
 
 def test_a_few_labels_are_enough_for_probes_and_the_classifier(tmp_path, images):

@@ -32,10 +32,11 @@ def list_command(as_json: bool) -> None:
 @data.command("describe")
 @click.argument("name")
 @click.option("--validation", type=int, help="Training examples to hold out, where there is no validation split.")
+@click.option("--size", type=int, help="Pixels of a side, to which images of a folder are cut and scaled.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def describe_command(name: str, validation: int | None, as_json: bool) -> None:
+def describe_command(name: str, validation: int | None, size: int | None, as_json: bool) -> None:
     """Sizes, shape, classes, splits and content hash of NAME: a data set or a path."""
-    facts = describe(name, validation)
+    facts = describe(name, validation, size)
     if as_json:
         click.echo(json.dumps(facts))
         return
@@ -43,11 +44,11 @@ def describe_command(name: str, validation: int | None, as_json: bool) -> None:
         click.echo(f"{key:<8} {readable(value)}")
 
 
-def describe(name: str, validation: int | None = None) -> dict[str, Any]:
+def describe(name: str, validation: int | None = None, size: int | None = None) -> dict[str, Any]:
     """What is to be known of a data set, as plain values."""
     from jaxae.data import load
 
-    source = load(name, validation)
+    source = load(name, validation, size)
     splits = [source.split(split) for split in source.sizes()]
     return {
         "name": source.name,

@@ -13,18 +13,21 @@ if TYPE_CHECKING:
 __all__ = ["Source", "Split", "arrays", "catalogue", "hold_out", "load"]
 
 
-def load(name: str, validation: int | None = None) -> "Source":
+def load(name: str, validation: int | None = None, size: int | None = None) -> "Source":
     """The data set of that name, or the user's files at that path.
 
     `digits`, `sprites`, a TFDS image data set (`mnist`, `tfds:emnist/balanced`), or a .npy, .npz or idx(.gz)
     file or a folder of images (`./mnist` where a folder has a data set's name). `validation` is how many
-    training examples to hold out, where the source has no validation split of its own.
+    training examples to hold out, where the source has no validation split of its own. `size`: pixels of a side,
+    to which a folder's images are cut and scaled.
     """
     if name.startswith(IN_MEMORY):
         raise InputError(
             f"data {name!r}: arrays that were in memory: from Python, source= them (jaxae.data.arrays); or train on a "
             'file, np.savez("mine.npz", x=x), which every command reads'
         )
+    if size is not None and not is_path(name):
+        raise InputError(f"size {size}: the images of {name} have theirs: it is for a folder of images")
     if name == "digits":
         from jaxae.data import digits
 
@@ -36,7 +39,7 @@ def load(name: str, validation: int | None = None) -> "Source":
     if is_path(name):
         from jaxae.data import files
 
-        return files.load(name, validation)
+        return files.load(name, validation, size)
     from jaxae.data import tfds
 
     return tfds.load(name, validation)

@@ -24,6 +24,7 @@ def to_source(
 ) -> Source:
     """The Source of splits just read, checked; see `images` for the pixels and `complete` for the splits."""
     splits = {}
+    raw, classes = numbered(raw, classes)
     for key, (rows, labels, where) in raw.items():
         checked = images(rows, where)
         splits[key] = Split(checked, class_numbers(labels, len(checked), where))
@@ -50,6 +51,27 @@ def to_source(
     three, rule = complete(name, splits, validation)
     bits = bool(ones and not others) or all(of.rows.dtype == bool for of in raw.values())
     return Source(name, form[0], *three, f"{about}; {rule}", classes, bits=bits)
+
+
+def numbered(raw: dict[str, Raw], classes: tuple[str, ...]) -> tuple[dict[str, Raw], tuple[str, ...]]:
+    """The splits with labels that are words as numbers: their places among all words, sorted, which are the classes."""
+    words = {key: of.labels for key, of in raw.items() if of.labels is not None and are_words(of.labels)}
+    if not words or classes:
+        return raw, classes
+    if rest := [of.where for key, of in raw.items() if of.labels is not None and key not in words]:
+        raise InputError(f"{rest[0]}: its labels are no words, but those of {raw[next(iter(words))].where} are")
+    classes = tuple(sorted({str(word) for labels in words.values() for word in labels.ravel()}))
+    told = {key: as_numbers(labels, classes) for key, labels in words.items()}
+    return {key: of._replace(labels=told.get(key)) for key, of in raw.items()}, classes
+
+
+def are_words(labels: np.ndarray) -> bool:
+    return labels.dtype.kind in "UT" or (labels.dtype == object and all(isinstance(of, str) for of in labels.ravel()))
+
+
+def as_numbers(labels: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
+    place = {name: number for number, name in enumerate(classes)}
+    return np.array([place[str(word)] for word in labels.ravel()], np.int32)
 
 
 def kind(rows: np.ndarray) -> str:
@@ -135,11 +157,16 @@ def times_255(split: Split, where: str) -> Split:
 
 
 def class_numbers(labels: np.ndarray | None, n: int, where: str) -> np.ndarray:
-    """[n] int32 from integers [n] or [n, 1]; -1 for every example where there are none."""
+    """[n] int32 from whole numbers [n] or [n, 1]; -1 for every example where there are none, and for NaN."""
     if labels is None:
         return np.full(n, -1, np.int32)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
+    if labels.ndim == 2 and len(labels) == n:
+        rows = f"{where}: labels of shape {labels.shape[0]} x {labels.shape[1]}"
+        raise InputError(f"{rows}: expected one whole number an image: y.argmax(axis=1), of one-hot rows")
+    if labels.dtype.kind == "f" and (np.isnan(labels) | (labels == np.floor(labels))).all():
+        labels = np.where(np.isfinite(labels), labels, -1).astype(np.int64)
     if labels.ndim != 1 or labels.dtype.kind not in "bui":
         shape = " x ".join(map(str, labels.shape)) or "a single number"
         raise InputError(f"{where}: labels are {labels.dtype} of shape {shape}: expected one integer an image")

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 EXPECTED = "expected a .npy, .npz, idx or idx.gz file, or a folder of images"
 
 
-def load(name: str, validation: int | None = None) -> Source:
+def load(name: str, validation: int | None = None, size: int | None = None) -> Source:
     """The data at a path; without a test split a fifth is held out as test, then a sixth as validation."""
     path = home.expanded(name)
     try:
@@ -31,12 +31,14 @@ def load(name: str, validation: int | None = None) -> Source:
             stems = {"train": idx.TRAIN, "test": idx.TEST}
             found = {split: file for split, stem in stems.items() if (file := idx.images_in(path, stem))}
             if not found:
-                return replace(folder.load(name, path, validation), name=path.name)
+                return replace(folder.load(name, path, validation, size), name=path.name)
             raw = {split: read_idx(file) for split, file in found.items()}
         else:
             raw = read_file(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if size is not None:
+        raise InputError(f"size {size}: the images of {path} have theirs: it is for a folder of image files")
     return replace(to_source(name, raw, f"the user's file {path}", validation), name=path.name)
 
 

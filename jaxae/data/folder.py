@@ -20,8 +20,9 @@ PIECE = 256  # images
 ALIASES = {"val": "validation", "valid": "validation", "training": "train", "testing": "test"}
 
 
-def load(name: str, path: Path, validation: int | None = None) -> Source:
-    """Images of one size; grey among colour becomes colour. Sub-folders of a split are its classes."""
+def load(name: str, path: Path, validation: int | None = None, size: int | None = None) -> Source:
+    """Images of one size, or cut to the square in their middle and scaled to `size`; grey among colour becomes colour.
+    Sub-folders of a split are its classes."""
     parts = split_folders(path) or {"train": path}
     found = {split: listed(each) for split, each in parts.items()}
     classes = tuple(sorted({label for files in found.values() for _, label in files if label is not None}, key=_place))
@@ -31,15 +32,16 @@ def load(name: str, path: Path, validation: int | None = None) -> Source:
     every = [file for files in found.values() for file, _ in files]
     whole, shape, raw = cache.fingerprint(every), None, {}  # of all: one colour image makes every grey one colour
     for split, files in found.items():
-        what = f"folder {path.resolve()} {split}"
+        what = f"folder {path.resolve()} {split}" + ("" if size is None else f" to {size} x {size}")
         mark = [whole, [str(file.relative_to(path)) for file, _ in files]]  # links may move between the splits
         held = cache.mapped(cache.entry_of(what, mark))
         if held is None:
-            shape = shape or common_shape(every)
-            held = decoded(what, mark, [file for file, _ in files], shape)
+            shape = shape or common_shape(every, size)
+            held = decoded(what, mark, [file for file, _ in files], shape, size)
         numbers = [-1 if label is None else classes.index(label) for _, label in files]
         raw[split] = Raw(held[0], np.array(numbers, np.int32), str(parts[split]))
-    return to_source(name, raw, f"the user's folder of images {path}", validation, classes)
+    scaled = "" if size is None else f", the square in the middle of each, scaled to {size} x {size}"
+    return to_source(name, raw, f"the user's folder of images {path}{scaled}", validation, classes)
 
 
 def _place(name: str) -> tuple[int, int, str]:
@@ -107,14 +109,16 @@ def listed(path: Path) -> list[tuple[Path, str | None]]:
     return flat or classed
 
 
-def common_shape(files: list[Path]) -> tuple[int, int, int]:
+def common_shape(files: list[Path], size: int | None = None) -> tuple[int, int, int]:
     """(height, width, channels) of all of them; the first is decoded, of the others the header is read."""
     channels: dict[int, Path] = {}
     with opened(files[0]) as image:
         height, width = upright(image).size[::-1]
     for file in files:
         with opened(file) as image:
-            if sorted(image.size) != sorted((height, width)):  # on its side or not: `pixels` sees which
+            if size is None and sorted(image.size) != sorted(
+                (height, width)
+            ):  # on its side or not: `pixels` sees which
                 raise other_size(file, image.size[::-1], files[0], (height, width))
             wide = any(";16" in str(tile[3]) for tile in image.tile)  # Pillow would drop the lower byte of colours
             if image.mode not in MODES or wide:
@@ -128,12 +132,13 @@ def common_shape(files: list[Path]) -> tuple[int, int, int]:
     if 4 in channels and len(channels) > 1:
         other = next(file for count, file in channels.items() if count != 4)
         raise InputError(f"{channels[4]}: has an alpha channel, but {other} has none: expected all or none")
-    return height, width, max(channels)
+    return (height, width, max(channels)) if size is None else (size, size, max(channels))
 
 
 def other_size(file: Path, size: tuple[int, ...], first: Path, expected: tuple[int, ...]) -> InputError:
     (a, b), (c, d) = size, expected
-    return InputError(f"{file}: {a} x {b} pixels, but {first} has {c} x {d}: expected one size")
+    remedy = f"expected one size; --size {min(a, b, c, d)} would bring all to it"
+    return InputError(f"{file}: {a} x {b} pixels, but {first} has {c} x {d}: {remedy}")
 
 
 @contextlib.contextmanager
@@ -158,20 +163,28 @@ def upright(image: Any) -> Any:
     return ImageOps.exif_transpose(image)
 
 
-def decoded(what: str, mark: object, files: list[Path], shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+def decoded(
+    what: str, mark: object, files: list[Path], shape: tuple[int, int, int], size: int | None
+) -> tuple[np.ndarray, np.ndarray]:
     """(rows [n, height, width, channels] uint8, no labels [n]), kept in the cache until a file changes."""
 
     def pieces() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for start in range(0, len(files), PIECE):
-            rows = np.stack([pixels(file, shape, files[0]) for file in files[start : start + PIECE]])
+            rows = np.stack([pixels(file, shape, files[0], size) for file in files[start : start + PIECE]])
             yield rows, np.full(len(rows), -1, np.int32)
 
     return cache.kept(what, mark, (len(files), *shape), np.dtype(np.uint8), pieces)
 
 
-def pixels(file: Path, shape: tuple[int, int, int], first: Path) -> np.ndarray:
+def pixels(file: Path, shape: tuple[int, int, int], first: Path, size: int | None) -> np.ndarray:
+    from PIL import Image
+
     with opened(file) as image:
         turned = upright(image).convert(PILLOW[shape[2]])
+    if size is not None:
+        side = min(turned.size)
+        left, top = ((whole - side) // 2 for whole in turned.size)
+        turned = turned.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.LANCZOS)
     if turned.size[::-1] != shape[:2]:
         raise other_size(file, turned.size[::-1], first, shape[:2])
     return np.asarray(turned).reshape(shape)

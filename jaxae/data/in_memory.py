@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from jaxae.data.checks import Raw, at_most_one, class_numbers, images, kind, times_255, to_source
+from jaxae.data.checks import Raw, are_words, as_numbers, at_most_one, class_numbers, images, kind, times_255, to_source
 from jaxae.data.source import Source, Split
 from jaxae.errors import InputError
 from jaxae.names import IN_MEMORY
@@ -22,9 +22,9 @@ def arrays(
 ) -> Source:
     """A data set of arrays, for `source=`.
 
-    x: [n, height, width] or [n, height, width, channels], uint8 or floats in [0, 1]. y: [n] whole numbers, -1 where
-    there is no label. test, validation: the like, x or (x, y); else a fifth of the examples is held out for the one, a
-    sixth of the rest, or as many as you say, for the other, by a fixed permutation.
+    x: [n, height, width] or [n, height, width, channels], uint8 or floats in [0, 1]. y: [n] whole numbers, -1 or NaN
+    where there is no label, or words. test, validation: the like, x or (x, y); else a fifth of the examples is held out
+    for the one, a sixth of the rest, or as many as you say, for the other, by a fixed permutation.
     """
     if not re.fullmatch(r"[\w.-]+", name):
         raise InputError(f"name {name!r}: expected letters, digits, dots, dashes and underscores")
@@ -43,6 +43,10 @@ def split(source: Source, x: np.ndarray, y: np.ndarray | None = None) -> Split:
     rows = images(rows, where)
     if rows.shape[1:] != source.shape:
         raise InputError(f"x: images of shape {rows.shape[1:]}: expected {source.shape}, those of {source.name}")
+    if labels is not None and are_words(labels):
+        if strange := sorted({str(word) for word in labels.ravel()} - set(source.classes)):
+            raise InputError(f"x: label {strange[0]!r}: expected one of {', '.join(source.classes)}")
+        labels = as_numbers(labels, source.classes)
     other = Split(rows, class_numbers(labels, len(rows), where))
     if rows.dtype != source.train.rows.dtype:
         kinds = f"{kind(rows)}, but those of {source.name} {kind(source.train.rows)}"

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxae import files, hosts, memory, methods, signals
+from jaxae import files, fits, hosts, memory, methods, signals
 from jaxae import record as records
 from jaxae.build import build, of_net, of_source
 from jaxae.checkpoint import Checkpoints
@@ -58,6 +58,8 @@ def train(
     _must_fit(setup.shapes())
     layout = layout_of(setup.config)
     progress = progress or Progress(quiet=True)
+    if doubt := fits.colours_as_bits(config, setup):
+        hosts.first(lambda: progress.warn(doubt))
     kept, needed = hosts.first(folder.record).get("start"), not _saved(folder)
     setup = begin_with(setup, kept, needed, progress)
     record = records.made(config, folder.path, setup)

@@ -12,10 +12,12 @@ from jaxae import command, fits, own, run, signals
 from jaxae import folder as folders
 from jaxae.build import build, of_net, of_source
 from jaxae.checkpoint import Checkpoints
+from jaxae.config import Config
 from jaxae.data.source import Source
 from jaxae.errors import InputError, Interrupted
 from jaxae.evaluate.bench import USUAL, Settings
 from jaxae.folder import SweepFolder
+from jaxae.log import OnMemberRow
 from jaxae.names import OF_NETWORKS
 from jaxae.parallel import Layout, make_mesh
 from jaxae.plan import MOST, How, Member, Plan
@@ -78,9 +80,13 @@ def _setups(plan: Plan, net: Net | None, source: Source | None) -> list[Setup]:
     made: list[Setup] = []
     for group in plan.groups:
         config = group[0].config
-        same = [s.source for s in made if (s.config.data, s.config.validation) == (config.data, config.validation)]
+        same = [s.source for s in made if _data_of(s.config) == _data_of(config)]
         made.append(build(config, net, same[0] if same else source))
     return made
+
+
+def _data_of(config: Config) -> tuple[str, int | None, int | None]:
+    return config.data, config.validation, config.size
 
 
 def _begun(plan: Plan, setups: Sequence[Setup], folder: SweepFolder, progress: Progress) -> list[Setup]:
@@ -108,7 +114,7 @@ def _saved(folder: SweepFolder) -> list[str]:
 def _own(plan: Plan, net: Net | None, source: Source | None) -> Plan:
     """The plan of a sweep with the user's own modules or arrays, which decide what no axis may vary then."""
     decided = {"network", "latent", "dtype", *OF_NETWORKS} if net else set()
-    decided |= {"data", "validation"} if source else set()
+    decided |= {"data", "validation", "size"} if source else set()
     if axes := [axis for axis in plan.grid if axis in decided]:
         raise InputError(f"grid {axes[0]}: net= or source= decides it: leave it out")
     return dataclasses.replace(plan, base=of_source(of_net(plan.base, net), source))
@@ -122,12 +128,15 @@ def sweep(
     *,
     net: Net | None = None,
     source: Source | None = None,
+    on_row: OnMemberRow | None = None,
 ) -> Swept:
     """Trains every member of `plan` in the folder `path`, or goes on there, and measures each on the test split.
 
     A member is a run: `jaxae.run.load(path, member="seed=2,beta=4")`. `net` and `source` are your own modules and
-    arrays, for all members: see `jaxae.run.train`. Raises InputError, or Interrupted (SIGINT,
-    SIGTERM: saved). A member that meets a value that is not finite ends at its step; the others go on.
+    arrays, for all members: see `jaxae.run.train`. `on_row` is called with each member's name and row of its log: what
+    it raises ends the training of all, which goes on from the last checkpoint when asked again. Raises InputError, or
+    Interrupted (SIGINT, SIGTERM: saved). A member that meets a value that is not finite ends at its step; the others
+    go on.
     """
     plan = _own(plan, net, source)
     how.check(plan.base)
@@ -142,12 +151,15 @@ def sweep(
         folder.check(plan, {**wanted, "exact": plan.base.exact})  # another process may have made it meanwhile
         setups = _begun(plan, _setups(plan, net, source), folder, progress)
         _foresee(plan, setups, progress)
-        Sweep(plan, folder, how, progress, asked, setups).run()
+        Sweep(plan, folder, how, progress, asked, setups, on_row).run()
     return load(folder.path, net=net, source=source)
 
 
 def _foresee(plan: Plan, setups: list[Setup], progress: Progress) -> None:
     """Says before training what no comparison will do after it, where nobody asked for it by an axis."""
+    for doubt in dict.fromkeys(fits.colours_as_bits(plan.base, setup) for setup in setups):
+        if doubt:
+            progress.warn(doubt)
     ways = {setup.config.binarize: own.short(setup.config.method) for setup in setups}
     if len(ways) > 1 and "binarize" not in plan.grid:
         said = ", ".join(f"{way} of {method}" for way, method in ways.items())
@@ -170,10 +182,17 @@ class Sweep:
     """The work of `sweep`, in order."""
 
     def __init__(
-        self, plan: Plan, folder: SweepFolder, how: How, progress: Progress, asked: list[int], setups: list[Setup]
+        self,
+        plan: Plan,
+        folder: SweepFolder,
+        how: How,
+        progress: Progress,
+        asked: list[int],
+        setups: list[Setup],
+        on_row: OnMemberRow | None = None,
     ):
         self.plan, self.folder, self.how, self.progress, self.asked = plan, folder, how, progress, asked
-        self.setups = setups
+        self.setups, self.on_row = setups, on_row
         self.check_weights()
         self.check_members()
         self.mesh = make_mesh(how.seed_devices, plan.base.devices)
@@ -301,7 +320,7 @@ class Sweep:
         """One wave, from its beginning or its last checkpoint to the members' own folders."""
         self.folder.begin_wave([member.name for member in members])
         self.done -= sum(self.ended(member) for member in members)  # those that are handed out again
-        wave = Wave(self.folder, setup, members, self.progress)
+        wave = Wave(self.folder, setup, members, self.progress, self.on_row)
         what = f"members {self.done + 1} to {self.done + len(members)} of {len(self.plan.members)}"
         wave.train(layout, programs, size, bar, self.done * setup.total, what, self.asked)
         self.done += len(members)

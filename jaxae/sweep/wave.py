@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ from jaxae import files, log
 from jaxae import record as records
 from jaxae.checkpoint import Checkpoints
 from jaxae.folder import RunFolder, SweepFolder
-from jaxae.log import Rows
+from jaxae.log import OnMemberRow, OnRow, Rows
 from jaxae.loop import Lane, Loop, Watch
 from jaxae.names import SPLITS
 from jaxae.parallel import Layout
@@ -30,8 +31,15 @@ WRITERS = 4  # members' checkpoints written at once
 class Wave:
     """`setup` is any member's: what they do not share is in their configs."""
 
-    def __init__(self, folder: SweepFolder, setup: Setup, members: Sequence[Member], progress: Progress):
-        self.folder, self.members, self.progress = folder, members, progress
+    def __init__(
+        self,
+        folder: SweepFolder,
+        setup: Setup,
+        members: Sequence[Member],
+        progress: Progress,
+        on_row: OnMemberRow | None = None,
+    ):
+        self.folder, self.members, self.progress, self.on_row = folder, members, progress, on_row
         self.setups = [setup.like(member.config) for member in members]
         self.runs = [folder.member(member.name) for member in members]
         self.source = setup.source
@@ -46,7 +54,7 @@ class Wave:
             state, step, watches = self.begin(checkpoints)
             self.write_configs(step)
             lanes = [
-                Lane(setup, watch, Rows(run.metrics_file, step), member.name, self.keeper(run))
+                Lane(setup, watch, Rows(run.metrics_file, step, self.told(member)), member.name, self.keeper(run))
                 for setup, watch, run, member in zip(self.setups, watches, self.runs, self.members)
             ]
             bar.begin(what, done + step * len(lanes), step)
@@ -55,6 +63,9 @@ class Wave:
                 loop.run()
             self.hand_out(loop.host_state(), [lane.watch for lane in lanes], loop.step)
         self.folder.end_wave()
+
+    def told(self, member: Member) -> OnRow | None:
+        return None if self.on_row is None else partial(self.on_row, member.name)
 
     def write_configs(self, step: int) -> None:
         for run, setup, member in zip(self.runs, self.setups, self.members):

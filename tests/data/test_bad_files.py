@@ -69,7 +69,7 @@ def test_bad_array_is_one_line_that_names_the_value(tmp_path, array, message):
     ("arrays", "message"),
     [
         ({"x": GREY, "y": LABELS[:-1]}, "60 images but 59 labels"),
-        ({"x": GREY, "y": LABELS / 1}, "labels are float64"),
+        ({"x": GREY, "y": LABELS + 0.5}, "labels are float64"),
         ({"x": GREY, "y": np.eye(60, dtype=int)}, "of shape 60 x 60"),
         ({"x": GREY, "y": LABELS - 2}, "label -2 of image"),
         ({"x": GREY, "y": LABELS + 2**40}, "label 10995"),

@@ -263,3 +263,26 @@ def test_a_class_may_have_the_joiners_and_spaces_of_its_language(tmp_path):
     for label in names:
         flat(tmp_path / label, 12)
     assert set(load(str(tmp_path), validation=2).classes) == set(names)
+
+
+def test_images_of_many_sizes_are_cut_to_the_square_in_their_middle_and_scaled(tmp_path):
+    """A picture that is one square of one value, between two bands of others."""
+    for at, (height, width) in enumerate([(8, 20), (20, 8), (16, 16), (4, 4)] * 3):
+        array = np.full((height, width), 255, np.uint8)
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        array[top : top + side, left : left + side] = 20 * at
+        picture(tmp_path / f"{at:02}.png", array)
+    source = load(str(tmp_path), size=6)
+    assert source.shape == (6, 6, 1) and "scaled to 6 x 6" in source.about
+    rows = np.concatenate([split.rows for split in (source.train, source.validation, source.test)])
+    assert sorted(np.unique(rows).tolist()) == [20 * at for at in range(12)]
+    assert all(len(np.unique(row)) == 1 for row in rows)
+    assert load(str(tmp_path), size=6).digest == source.digest != load(str(tmp_path), size=5).digest
+    assert "expected one size; --size 8 would bring all to it" in refused(tmp_path)
+
+
+def test_a_size_is_for_folders_of_images(tmp_path):
+    assert "size 8: the images of digits have theirs" in userfiles.refused(load, "digits", size=8)
+    np.save(tmp_path / "x.npy", np.zeros((9, 4, 4), np.uint8))
+    assert "it is for a folder of image files" in refused(tmp_path / "x.npy", size=8)
