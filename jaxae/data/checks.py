@@ -165,8 +165,8 @@ def class_numbers(labels: np.ndarray | None, n: int, where: str) -> np.ndarray:
     if labels.ndim == 2 and len(labels) == n:
         rows = f"{where}: labels of shape {labels.shape[0]} x {labels.shape[1]}"
         raise InputError(f"{rows}: expected one whole number an image: y.argmax(axis=1), of one-hot rows")
-    if labels.dtype.kind == "f" and (np.isnan(labels) | (labels == np.floor(labels))).all():
-        labels = np.where(np.isfinite(labels), labels, -1).astype(np.int64)
+    if labels.dtype.kind == "f" and (np.isnan(labels) | np.isfinite(labels) & (labels == np.floor(labels))).all():
+        labels = np.where(np.isnan(labels), -1, labels).astype(np.int64)
     if labels.ndim != 1 or labels.dtype.kind not in "bui":
         shape = " x ".join(map(str, labels.shape)) or "a single number"
         raise InputError(f"{where}: labels are {labels.dtype} of shape {shape}: expected one integer an image")
