@@ -314,6 +314,7 @@ WRONG = {
     "expected numbers [n, 3]": ["decode", "{run}", "{tmp}/wide.npy"],
     "expected a .npz or .npy": ["decode", "{run}", "{run}/config.json"],
     "ends in .html": ["report", "{run}", "--out", "{tmp}/report.pdf"],
+    "count 3: --pair names the pairs": ["interpolate", "{run}", "--pair", "0", "1", "--count", "3"],
 }
 
 

@@ -128,6 +128,8 @@ def interpolate(
     out: str | None,
 ) -> None:
     """Decoded paths from the code of one example to that of another, one a row."""
+    if pair and count is not None:
+        raise InputError(f"count {count}: --pair names the pairs: leave one of the two out")
     trained, path = _load(run_dir, checkpoint, out, "interpolations.png", PICTURE)
     from jaxae import artifacts
 
