@@ -14,10 +14,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from experiments.ledger import WORK, work
+from experiments.ledger import commit
 from jaxae import Config, methods, sweep
 from jaxae.errors import InputError
-from jaxae.files import read_json
+from jaxae.files import read_json, write_json
 from jaxae.progress import Progress
 from jaxae.report.family import page
 
@@ -38,14 +38,16 @@ ABOUT = (
 
 
 def measure(folder: Path, names: list[str]) -> dict[str, dict[str, Any]]:
-    with work(folder):
-        swept = sweep.sweep(sweep.Plan(BASE, SEEDS, {"method": tuple(names)}), folder, progress=Progress())
-    made_by = " and ".join(read_json(folder / WORK)["commits"])
+    swept = sweep.sweep(sweep.Plan(BASE, SEEDS, {"method": tuple(names)}), folder, progress=Progress())
+    file = folder / "commits.json"  # of each method, the one that ended it: a sweep may grow
+    kept = read_json(file) if file.is_file() else {}
+    made_by = {name: kept.get(name) or commit() for name in names}
+    write_json(file, made_by)
     found: dict[str, dict[str, Any]] = {}
     for name, rows in swept.table.groupby("method"):
         columns = ("nll", "elbo", "reconstruction", "mse")
         figures = {c: [None if v != v else float(v) for v in rows[c]] for c in columns if c in rows}
-        found[str(name)] = figures | {"commit": made_by}
+        found[str(name)] = figures | {"commit": made_by[str(name)]}
     return found
 
 

@@ -271,8 +271,7 @@ class Config:
             free.add("order_seed")
         if self.resolved().likelihood == "bernoulli":
             free.add("scale")
-        if self.start is None:
-            free.add("start")
+        free |= {name for name in ("start", "size") if getattr(self, name) is None}
         deciding = {k: v for k, v in self.resolved().to_dict().items() if k not in free}
         elsewhere = {name: own.short(value) for name, value in self.own_functions().items()}
         elsewhere["data"] = os.path.basename(self.data) if names.is_path(self.data) else self.data

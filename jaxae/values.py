@@ -154,7 +154,7 @@ def _duration(name: str, value: Any) -> int | str:
         raise InputError(f"{name} {value!r}: expected whole steps, epochs (20e) or per cent of the run (5%)")
     if name == "steps" and "%" in str(value):
         raise InputError(f"{name} {value!r}: expected steps (5000) or epochs (100e)")
-    return schedules.spelled(value) if isinstance(value, str) else round(value)
+    return value if isinstance(value, str) else round(value)
 
 
 def _schedule(name: str, value: Any) -> float | str:
@@ -166,7 +166,7 @@ def _schedule(name: str, value: Any) -> float | str:
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
     if isinstance(value, str):
-        return schedules.spelled(value)
+        return value
     if not math.isfinite(value) or value < 0:
         raise InputError(f"{name} {value!r}: expected a finite number, at least 0")
     return float(value)

@@ -13,9 +13,10 @@ from jaxae import artifacts, cli, data, likelihoods, log, optim, run, sweep
 from jaxae.build import build
 from jaxae.config import Config
 from jaxae.data import in_memory
+from jaxae.data.source import Split
 from jaxae.digest import digest
 from jaxae.errors import InputError
-from jaxae.evaluate import latents
+from jaxae.evaluate import features, latents
 from jaxae.types import Net
 from tests.runs import configured
 
@@ -210,6 +211,11 @@ def test_images_of_two_values_are_of_one_scale_wherever_they_come_from(tmp_path,
         run.on(made, bits.astype(float))
 
 
+def test_images_cannot_take_the_place_of_what_a_source_renders():
+    with pytest.raises(InputError, match="x: sprites renders its images: others cannot take their place"):
+        in_memory.split(data.load("sprites"), np.zeros((2, 64, 64), np.uint8))
+
+
 def test_images_of_another_scale_than_the_runs_are_refused(trained):
     with pytest.raises(InputError, match="x: no value above 1, but those of digits go up to 255: expected one scale"):
         run.on(trained, np.eye(8, dtype=np.uint8)[None])
@@ -259,6 +265,13 @@ def test_labels_may_be_words_or_floats(images):
     np.testing.assert_array_equal(of.labels, source.test.labels[:3])
     with pytest.raises(InputError, match="x: label 'bat': expected one of ant, collie, tabby"):
         in_memory.split(source, x[:1], np.array(["bat"]))
+    some = np.where(np.arange(len(y)) % 5, words.astype(object), None)
+    some[7] = np.nan
+    of_some = data.arrays(x, some, test=(x[:5], words[:5])).train
+    expected = np.where([isinstance(word, str) for word in some], np.unique(words, return_inverse=True)[1], -1)
+    np.testing.assert_array_equal(of_some.labels, expected[of_some.rows_read()])
+    with pytest.raises(InputError, match="x: label 'ant': expected numbers, as the run's are"):
+        in_memory.split(data.arrays(x), x[:1], np.array(["ant"]))
     with pytest.raises(InputError, match="test: its labels are no words, but those of train are"):
         data.arrays(x, words, test=(x[:5], y[:5]))
     missing = np.where(np.arange(len(y)) == 3, -1, y)
@@ -315,6 +328,8 @@ def test_a_few_labels_are_enough_for_probes_and_the_classifier(tmp_path, images)
     known = {split: (made.setup.source.split(split).labels >= 0) for split in ("train", "test")}
     assert found["settings"]["probes"] == {"examples": known["test"].sum(), "fitted": known["train"].sum()}
     codes = {split: artifacts.encode(made, split) for split in ("train", "test")}
+    source = dataclasses.replace(made.setup.source, test=Split(x[:9, ..., None], np.full(9, -1)))
+    assert features.classifier(source).space == features.classifier(made.setup.source).space
     fitted, tried = ((codes[s]["z"][known[s]], codes[s]["label"][known[s]]) for s in ("train", "test"))
     assert found["linear_probe"] == latents.linear_probe(fitted, tried)["linear_probe"]
 

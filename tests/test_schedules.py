@@ -184,9 +184,3 @@ def test_the_grammar_in_the_help_has_every_schedule_and_each_example_is_one():
 )
 def test_what_is_the_same_is_spelled_in_one_way(text, spelled):
     assert schedules.spelled(text) == spelled == schedules.spelled(spelled)
-
-
-def test_one_schedule_in_two_spellings_is_one_config():
-    assert Config(hyperparameters={"beta": "linear(0,1,20e)"}, steps="100.0e") == Config(
-        hyperparameters={"beta": "linear(0, 1, 20e)"}, steps="100e"
-    )

@@ -197,7 +197,12 @@ def score(run_dir: str, split: str, samples: int, seed: int, checkpoint: str, ou
 @click.command(short_help="latent codes to images")
 @run_argument()
 @click.argument("codes", metavar="Z")
-@click.option("--label", type=int, default=None, help="of a conditional method [the mean over all labels]")
+@click.option(
+    "--label",
+    type=int,
+    default=None,
+    help="of a conditional method [what stands beside the codes; else all]",
+)
 @checkpoint_option
 @_out("decoded.png")
 def decode(run_dir: str, codes: str, label: int | None, checkpoint: str, out: str | None) -> None:

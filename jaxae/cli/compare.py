@@ -97,7 +97,8 @@ def show(found: "Comparison") -> None:
         console.width = 200  # no table is cut where nobody looks at it
     better = f"{found.better} is better" if found.better else "neither end is better in itself"
     unit = f"{found.unit}, " if found.unit else ""
-    console.print(f"{found.words} ({unit}{better})")
+    split = "" if found.split == "test" else f"{found.split} split, "
+    console.print(f"{found.words} ({split}{unit}{better})")
     for caveat in found.caveats:
         console.print(caveat)
     console.print(_settings(found))

@@ -66,9 +66,13 @@ def _run(
 
     trained = run.load(run_dir, checkpoint)
     (measures,) = run.evaluate_runs([trained], _but_samples(groups, sampler), split=split, settings=settings)
-    if sampler != "prior":
-        measures = _with_samples(measures, trained, sampler, split, settings)
-    if checkpoint == "auto" and run.kept(measures):
+    keep = checkpoint == "auto" and run.kept(measures)
+    if keep:
+        run.store(trained, measures)
+    if sampler == "prior":
+        return measures
+    measures = _with_samples(measures, trained, sampler, split, settings, "all" in groups)
+    if keep:
         run.store(trained, measures)
     return measures
 
@@ -79,11 +83,18 @@ def _but_samples(groups: list[str], sampler: str) -> list[str]:
 
 
 def _with_samples(
-    measures: dict[str, Any], trained: Any, sampler: str, split: str, settings: Settings
+    measures: dict[str, Any], trained: Any, sampler: str, split: str, settings: Settings, possible: bool
 ) -> dict[str, Any]:
+    """`possible`: what cannot be measured is noted, as by --metrics all."""
     from jaxae.samplers import draw
 
-    found = draw.evaluate(trained, sampler, split, settings)
+    try:
+        found = draw.evaluate(trained, sampler, split, settings)
+    except InputError as error:
+        if not possible:
+            raise
+        said = [*measures["notes"].get("samples", []), f"not measured by the sampler {sampler}: {error}"]
+        return measures | {"notes": measures["notes"] | {"samples": said}}
     return measures | found | {kind: measures[kind] | found[kind] for kind in ("notes", "settings")}
 
 
@@ -97,7 +108,8 @@ def _sweep(
     from jaxae.folder import SweepFolder
     from jaxae.progress import Progress
 
-    progress, unread, folder = Progress(), None, SweepFolder(run_dir)
+    progress, folder = Progress(), SweepFolder(run_dir)
+    unread: InputError | None = None
     try:
         found = sweep.evaluate(run_dir, _but_samples(groups, sampler), split, settings, progress)
     except sweep.Unread as error:
@@ -105,7 +117,11 @@ def _sweep(
     if sampler != "prior":
         for name, measures in found.items():
             trained = run.load(folder.member(name).path)
-            found[name] = _with_samples(measures, trained, sampler, split, settings)
+            try:
+                found[name] = _with_samples(measures, trained, sampler, split, settings, "all" in groups)
+            except InputError as error:
+                unread = unread or InputError(f"{name}: {error}")
+                continue
             if run.kept(found[name]):
                 run.store(trained, found[name])
     try:

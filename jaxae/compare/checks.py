@@ -69,7 +69,9 @@ def choose_measure(frame: pandas.DataFrame, wanted: str | None) -> str:
     """The measure asked for, or the first usual one that every evaluated run has, or that any of them has."""
     there, names = evaluated(frame), measure_names(frame)
     if there.empty:
-        raise InputError("no evaluated runs: expected at least one: `jaxae evaluate RUN`")
+        split = frame.attrs.get("split", "test")
+        flag = "" if split == "test" else f" --split {split}"
+        raise InputError(f"no evaluated runs: expected at least one: `jaxae evaluate RUN{flag}`")
     if wanted is None:
         there_are = [name for name in measures.DEFAULTS if name in names]
         found = [name for name in there_are if not clashes(frame, name)] or there_are

@@ -49,6 +49,7 @@ def table(paths: str | os.PathLike | Iterable[str | os.PathLike], split: str = "
     fields = varied([run.config for run in runs])
     frame = pandas.DataFrame([_row(run, among) for run, among in zip(runs, fields, strict=True)])
     frame = frame.astype({"step": "Int64"})
+    frame.attrs["split"] = split
     for name in fields[0]:
         frame[name] = pandas.Series([among[name] for among in fields], dtype=object)  # 8 stays 8 beside a run without
     return frame
@@ -174,4 +175,13 @@ def flat(config: dict[str, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name, value in config.items():
         fields |= value if name == "hyperparameters" else {name: value}
-    return fields
+    return {name: schedules.spelled(value) if _is_schedule(value) else value for name, value in fields.items()}
+
+
+def _is_schedule(value: Any) -> bool:
+    """Or a duration: what may be spelled in several ways."""
+    try:
+        schedules.check(value) if isinstance(value, str) else None
+        return isinstance(value, str)
+    except InputError:
+        return isinstance(value, str) and schedules.is_duration(value)

@@ -9,6 +9,7 @@ import pandas
 
 from jaxae.compare import words
 from jaxae.errors import InputError, unknown
+from jaxae.schedules import spelled
 
 DIGESTS = {
     "start_digest": "start", "method_sha256": "method", "network_sha256": "network", "optimizer_sha256": "optimizer",
@@ -121,4 +122,4 @@ def _is(group: Group, name: str, text: str) -> bool:
             return float(text) == value
         except ValueError:
             return False
-    return value is not None and str(value) == text
+    return value is not None and spelled(str(value)) == spelled(text)

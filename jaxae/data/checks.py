@@ -1,7 +1,7 @@
 """Pixels and labels are checked once, on the host, and brought to the one form every source has."""
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -60,18 +60,30 @@ def numbered(raw: dict[str, Raw], classes: tuple[str, ...]) -> tuple[dict[str, R
         return raw, classes
     if rest := [of.where for key, of in raw.items() if of.labels is not None and key not in words]:
         raise InputError(f"{rest[0]}: its labels are no words, but those of {raw[next(iter(words))].where} are")
-    classes = tuple(sorted({str(word) for labels in words.values() for word in labels.ravel()}))
+    classes = tuple(sorted(set().union(*map(words_of, words.values()))))
     told = {key: as_numbers(labels, classes) for key, labels in words.items()}
     return {key: of._replace(labels=told.get(key)) for key, of in raw.items()}, classes
 
 
 def are_words(labels: np.ndarray) -> bool:
-    return labels.dtype.kind in "UT" or (labels.dtype == object and all(isinstance(of, str) for of in labels.ravel()))
+    """Whether they are strings, None or NaN standing where there is none."""
+    if labels.dtype != object:
+        return labels.dtype.kind in "UT"
+    each = labels.ravel().tolist()
+    return any(isinstance(of, str) for of in each) and all(isinstance(of, str) or is_missing(of) for of in each)
+
+
+def is_missing(of: Any) -> bool:
+    return of is None or of != of
+
+
+def words_of(labels: np.ndarray) -> set[str]:
+    return {str(word) for word in labels.ravel().tolist() if not is_missing(word)}
 
 
 def as_numbers(labels: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
     place = {name: number for number, name in enumerate(classes)}
-    return np.array([place[str(word)] for word in labels.ravel()], np.int32)
+    return np.array([-1 if is_missing(word) else place[str(word)] for word in labels.ravel().tolist()], np.int32)
 
 
 def kind(rows: np.ndarray) -> str:

@@ -4,7 +4,18 @@ import re
 
 import numpy as np
 
-from jaxae.data.checks import Raw, are_words, as_numbers, at_most_one, class_numbers, images, kind, times_255, to_source
+from jaxae.data.checks import (
+    Raw,
+    are_words,
+    as_numbers,
+    at_most_one,
+    class_numbers,
+    images,
+    kind,
+    times_255,
+    to_source,
+    words_of,
+)
 from jaxae.data.source import Source, Split
 from jaxae.errors import InputError
 from jaxae.names import IN_MEMORY
@@ -39,13 +50,16 @@ def arrays(
 
 def split(source: Source, x: np.ndarray, y: np.ndarray | None = None) -> Split:
     """Other images, as a split of `source`. Raises InputError unless they have the shape of its images."""
+    if source.decode is not None:
+        raise InputError(f"x: {source.name} renders its images: others cannot take their place")
     rows, labels, where = _raw((x, y), "x")
     rows = images(rows, where)
     if rows.shape[1:] != source.shape:
         raise InputError(f"x: images of shape {rows.shape[1:]}: expected {source.shape}, those of {source.name}")
     if labels is not None and are_words(labels):
-        if strange := sorted({str(word) for word in labels.ravel()} - set(source.classes)):
-            raise InputError(f"x: label {strange[0]!r}: expected one of {', '.join(source.classes)}")
+        if strange := sorted(words_of(labels) - set(source.classes)):
+            known = f"one of {', '.join(source.classes)}" if source.classes else "numbers, as the run's are"
+            raise InputError(f"x: label {strange[0]!r}: expected {known}")
         labels = as_numbers(labels, source.classes)
     other = Split(rows, class_numbers(labels, len(rows), where))
     if rows.dtype != source.train.rows.dtype:

@@ -21,6 +21,7 @@ from jaxae.errors import InputError
 from jaxae.evaluate import features
 from jaxae.evaluate.bench import Bench, Group, Model
 from jaxae.evaluate.means import if_finite
+from jaxae.evaluate.measures import OF_SAMPLES
 
 Points = Float[np.ndarray, "points features"]
 Reals = Float[np.ndarray, "real features"]
@@ -211,6 +212,10 @@ def _checked(real: np.ndarray, fake: np.ndarray, least: int) -> tuple[Reals, Fak
     return np.asarray(real, np.float64), np.asarray(fake, np.float64)
 
 
+NONE: dict[str, Any] = dict.fromkeys(f"{name}{of}" for name in (*OF_SAMPLES, "frechet_floor") for of in ("", "_se"))
+"""In place of what other draws had, where there is nothing to measure."""
+
+
 class Judge(NamedTuple):
     """What judges draws against the split that is measured."""
 
@@ -242,7 +247,7 @@ def judge(bench: Bench, sampler: str = "prior") -> Judge:
         against = real(bench.split)
         settings = {"feature_space": space.space, "drawn": count, "examples": len(against), "images": COMPARED}
         settings |= {} if sampler == "prior" else {"sampler": sampler}
-        return if_finite(partial(sample_scores, against, other=real(others)), drawn) | {"settings": settings}
+        return NONE | if_finite(partial(sample_scores, against, other=real(others)), drawn) | {"settings": settings}
 
     return Judge(count, features, scores)
 

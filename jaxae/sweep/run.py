@@ -157,11 +157,13 @@ def sweep(
 
 def _foresee(plan: Plan, setups: list[Setup], progress: Progress) -> None:
     """Says before training what no comparison will do after it, where nobody asked for it by an axis."""
+    if {"binarize", "likelihood"} & set(plan.grid):
+        return
     for doubt in dict.fromkeys(fits.colours_as_bits(plan.base, setup) for setup in setups):
         if doubt:
             progress.warn(doubt)
     ways = {setup.config.binarize: own.short(setup.config.method) for setup in setups}
-    if len(ways) > 1 and "binarize" not in plan.grid:
+    if len(ways) > 1:
         said = ", ".join(f"{way} of {method}" for way, method in ways.items())
         progress.warn(
             f"pixels are binarised in different ways ({said}): nats and errors of these members will not be compared: "

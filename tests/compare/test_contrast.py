@@ -225,6 +225,16 @@ def test_nats_of_methods_without_a_density_are_apart_from_those_that_are_told_th
     assert compare(table(runs), "mse").measure == "mse"
 
 
+def test_one_schedule_in_two_spellings_is_one_setting(tmp_path):
+    ways = ("linear(0, 1, 20e)", "linear(0,1.0,20.0e)", "linear(0, 2, 20e)")
+    for seed, beta in enumerate(ways):
+        compared.run(tmp_path / str(seed), seed, 20.0 + seed, beta=beta, steps=("10e", "10.0e", "10e")[seed])
+    frame = table([tmp_path / str(seed) for seed in range(3)])
+    assert [s.seeds for s in compare(frame).settings] == [(0, 1), (2,)]
+    assert "steps" not in frame
+    assert compare(frame, baseline="beta=linear(0,2,20e)").baseline == "beta=linear(0, 2, 20e)"
+
+
 def test_what_probes_read_of_codes_without_a_label_is_said(tmp_path):
     told = compared.measures(19.0, linear_probe=0.5, notes={"probes": [measures.UNTOLD]})
     (caveat,) = compare(table(compared.run(tmp_path / "cvae", 0, told)), "linear_probe").caveats

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pandas
 import pytest
 
@@ -143,7 +144,9 @@ def test_settings_are_chosen_by_the_validation_split(swept, capsys):
     code, out, _ = say(capsys, "compare", swept.path, "--split", "validation", "--json")
     assert code == 0 and json.loads(out)["settings"][0]["of"] == sorted(chosen["nll"], key=chosen["nll"].tolist().index)
     code, _, err = say(capsys, "compare", swept.path, "--split", "train")
-    assert code == 2 and "no evaluated runs" in err
+    assert code == 2 and "`jaxae evaluate RUN --split train`" in err
+    _, out, _ = say(capsys, "compare", swept.path, "--split", "validation")
+    assert "negative log-likelihood (validation split, nats" in out
 
 
 def test_samples_by_any_sampler_are_judged_alike(swept, capsys):
@@ -163,6 +166,29 @@ def test_samples_by_any_sampler_are_judged_alike(swept, capsys):
     assert caveat == "samples are drawn by the sampler gaussian"
     alone = json.loads(say(capsys, "evaluate", swept.path, "--member", "seed=0", *words)[1])
     assert [alone[name] for name in names] == [fitted[name] for name in names]
+
+
+def test_what_a_sampler_cannot_do_costs_nothing_that_was_measured(tmp_path, capsys):
+    plan = sweep.Plan(configured(steps=4, binarize="none", likelihood="gaussian"), (0,), {"method": ("ae", "vqvae")})
+    folder = sweep.sweep(plan, tmp_path / "s").folder
+    words = "--features", "pixels", "--sampler", "autoregressive", "--drawn", 40
+    code, out, err = say(capsys, "evaluate", folder.path, "--metrics", "latents,samples", *words)
+    assert code == 2 and "seed=0,method=ae: ae has no whole-number codes" in err and "frechet" in out
+    assert folder.member("seed=0,method=vqvae").evaluation()["frechet"] > 0
+    code, out, _ = say(capsys, "evaluate", folder.path, "--member", "method=ae", "--metrics", "all", *words, "--json")
+    assert code == 0 and "linear_probe" in json.loads(out)
+    assert "not measured by the sampler autoregressive: ae has no" in json.loads(out)["notes"]["samples"][-1]
+
+
+def test_draws_that_are_not_finite_leave_no_scores_of_others(swept, monkeypatch):
+    trained, settings = run.load(swept.member("seed=1").path), run.Settings(features="pixels", drawn=40)
+    run.store(trained, draw.evaluate(trained, "prior", settings=settings))
+    assert trained.folder.evaluation()["frechet"] > 0
+    monkeypatch.setattr(draw, "sample", lambda *_: draw.Samples(np.full((40, 8, 8, 1), np.nan), None, {}))
+    kept = run.store(trained, draw.evaluate(trained, "gaussian", settings=settings))
+    assert kept["settings"]["samples"]["sampler"] == "gaussian"
+    scores = ("frechet", "frechet_se", "frechet_floor", "precision", "recall", "density", "coverage")
+    assert [kept[name] for name in scores] == [None] * len(scores)
 
 
 def test_flags_that_nothing_asked_for_would_heed_are_refused(swept, capsys):

@@ -88,7 +88,7 @@ def test_grid_values_are_those_of_a_config():
         ["beta=1,4", "learning-rate=1e-3,cosine(1e-3, 0, 100%)", "latent=2,16", "network=mlp,conv", "steps=5,2e"], BASE
     )
     assert found == {
-        "beta": (1.0, 4.0), "learning_rate": (1e-3, "cosine(0.001, 0, 100%)"), "latent": (2, 16),
+        "beta": (1.0, 4.0), "learning_rate": (1e-3, "cosine(1e-3, 0, 100%)"), "latent": (2, 16),
         "network": ("mlp", "conv"), "steps": (5, "2e"),
     }  # fmt: skip
 
