@@ -43,7 +43,7 @@ def test_digits_are_told_apart_in_a_space_that_repeats(digits, tmp_path, monkeyp
     one = features.classifier(digits)
     assert one.accuracy >= 0.95
     assert one.space.startswith("64 penultimate units of jaxae's own classifier of digits (seed 0,")
-    assert one.space.endswith(f"test accuracy {one.accuracy:.4f} on 360 images")
+    assert one.space.endswith(f"validation accuracy {one.accuracy:.4f} on 180 images")
     assert one.of(jnp.asarray(images)).shape == (360, 64)
     (file,) = place()
     monkeypatch.setenv("JAXAE_CACHE", str(tmp_path / "another"))
