@@ -36,14 +36,15 @@ def hamiltonian_vae(
     base = gaussian.bind(net)
 
     def learned(key, batch):
-        dtype = batch.x.dtype
-        return {"step_size": jnp.full(net.latent, -math.log(4), dtype), "tempering": jnp.zeros((), dtype)}
+        hot = {"tempering": jnp.zeros((), batch.x.dtype)} if tempering < 1 else {}
+        return {"step_size": jnp.full(net.latent, -math.log(4), batch.x.dtype), **hot}
 
     def move(variables, batch, z, g):
         """(z_K, r_K) from z_0 and g."""
         own = variables.params["leaps"]
         size = 5 * step_size * jax.nn.sigmoid(own["step_size"])[None]
-        hot = 1 + (1 / math.sqrt(tempering) - 1) * jnp.exp(own["tempering"])  # 1 / sqrt(b_0)
+        more = jnp.exp(own["tempering"]) if tempering < 1 else jnp.zeros((), z.dtype)
+        hot = 1 + (1 / math.sqrt(tempering) - 1) * more  # 1 / sqrt(b_0)
         roots = hot + (1 - hot) * jnp.square(jnp.arange(leaps + 1, dtype=z.dtype) / leaps)  # 1 / sqrt(b_k)
 
         def slope(z):
