@@ -220,3 +220,17 @@ def test_one_seed_of_small_values_shows_its_digits(tmp_path):
     nll = {(0, beta): 0.031 * beta for beta in (1.0, 2.0)}
     text = page_of([compared.sweep(tmp_path / "s", nll)], tmp_path / "c.html", measure="mse")[0].text
     assert "0.000310 a dimension ( n = 1 , no interval)" in text
+
+
+def test_it_says_of_how_many_images_a_measure_is(tmp_path):
+    settings = {"ais": {"examples": 7, "chains": 4, "steps": 30}, "probes": {"examples": 11, "fitted": 20}}
+    for seed in range(3):
+        kept = compared.measures(20.0 + seed, ais_nll=21.0 + seed, linear_probe=0.5, settings=settings)
+        compared.run(tmp_path / str(seed), seed, kept)
+    paths = [tmp_path / str(seed) for seed in range(3)]
+    _, text = page_of(paths, tmp_path / "a.html", measure="ais_nll")
+    said = " ".join(re.sub(r"<[^>]*>", "", text).split())
+    assert "measured on the same 7 images of the test split" in said
+    assert "Annealing: 7 examples, 4 chains, 30 steps." in said and "Of 7 images: ais; of 11 images: probes." in said
+    _, text = page_of(paths, tmp_path / "b.html")
+    assert "measured on the same 40 images of the test split" in " ".join(re.sub(r"<[^>]*>", "", text).split())

@@ -161,6 +161,12 @@ def test_accepted_at_the_edge(name, value):
     assert str(kept) == str(value) or float(kept) == float(value)
 
 
+def test_a_field_that_says_nothing_names_no_other_result():
+    """The folder of a run without --run is named by this: it must be found again."""
+    assert {"size", "start"}.isdisjoint(Config().result())
+    assert Config(size=8, data="x/").identity() != Config(data="x/").identity()
+
+
 @pytest.mark.parametrize("name", NEAREST)
 def test_unknown_name_is_answered_with_the_nearest(name):
     wrong, right = NEAREST[name]

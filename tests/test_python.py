@@ -311,6 +311,7 @@ def test_that_colours_are_drawn_as_bits_is_said_where_nobody_asked_for_it(tmp_pa
     assert "arrays:mine has 3 channels, whose values are drawn as bits (--binarize dynamic)" in capsys.readouterr().err
     run.train(Config(**SIZE, binarize="dynamic"), tmp_path / "asked", source=source)
     run.train(Config(**SIZE, likelihood="gaussian"), tmp_path / "grey", source=source)
+    run.train(Config(**SIZE), tmp_path / "digits")
     assert "drawn as bits" not in capsys.readouterr().err
     sweep.sweep(sweep.Plan(Config(**SIZE), (0,), {"method": ("vae", "rae")}), tmp_path / "s", source=source)
     said = capsys.readouterr().err
@@ -320,7 +321,7 @@ def test_that_colours_are_drawn_as_bits_is_said_where_nobody_asked_for_it(tmp_pa
     )
 
 
-def test_a_few_labels_are_enough_for_probes_and_the_classifier(tmp_path, images):
+def test_a_few_labels_are_enough_for_probes_and_the_classifier(tmp_path, images, monkeypatch):
     x, y = images
     some = np.where(np.arange(len(x)) % 2, y, -1)
     made = run.train(Config(**SIZE), tmp_path / "r", source=data.arrays(x, some))
@@ -329,7 +330,9 @@ def test_a_few_labels_are_enough_for_probes_and_the_classifier(tmp_path, images)
     assert found["settings"]["probes"] == {"examples": known["test"].sum(), "fitted": known["train"].sum()}
     codes = {split: artifacts.encode(made, split) for split in ("train", "test")}
     source = dataclasses.replace(made.setup.source, test=Split(x[:9, ..., None], np.full(9, -1)))
-    assert features.classifier(source).space == features.classifier(made.setup.source).space
+    of_run = features.classifier(made.setup.source).space
+    monkeypatch.setattr(features, "_train", None)  # is not called again
+    assert features.classifier(source).space == of_run
     fitted, tried = ((codes[s]["z"][known[s]], codes[s]["label"][known[s]]) for s in ("train", "test"))
     assert found["linear_probe"] == latents.linear_probe(fitted, tried)["linear_probe"]
 

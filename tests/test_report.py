@@ -313,3 +313,10 @@ def test_measures_without_a_likelihood_are_a_report_too(vae):
 def test_a_panel_says_nats_only_of_nats(tmp_path):
     page, _ = page_of(made.trained(tmp_path / "run", name="topk_ae", likelihood="gaussian"))
     assert "dead" in page.text and "dead, nats" not in page.text and "reconstruction loss, nats" in page.text
+
+
+def test_a_measure_of_fewer_images_says_so(vae):
+    settings = {"probes": {"examples": 11, "fitted": 20}, "ais": {"examples": 7, "chains": 4, "steps": 30}}
+    known = {**EVALUATION, "linear_probe": 0.5, "ais_nll": 24.0, "settings": settings}
+    text = " ".join(page_of(vae, {**known, "digest": final_digest(vae)})[0].text.split())
+    assert "linear probe's accuracy (11 images)" in text and "annealed (7 images, 4 chains of 30 steps)" in text

@@ -225,6 +225,25 @@ def test_nats_of_methods_without_a_density_are_apart_from_those_that_are_told_th
     assert compare(table(runs), "mse").measure == "mse"
 
 
+def test_what_became_of_the_pixels_decides_nats_and_errors_and_no_other_measure(tmp_path):
+    kept = compared.measures(20.0, frechet=3.0, feature_space="pixels", linear_probe=0.5)
+    for seed, binarize in enumerate(("dynamic", "threshold")):
+        compared.run(tmp_path / binarize, seed, kept, binarize=binarize)
+    frame = table([tmp_path / "dynamic", tmp_path / "threshold"])
+    for measure in ("nll", "mse", "kl", "reconstruction"):
+        with pytest.raises(InputError, match=r"binarised in different ways \(dynamic and threshold\)"):
+            compare(frame, measure)
+    with pytest.raises(InputError, match=r"binarised in different ways"):
+        compare(frame)
+    assert compare(frame, "frechet").measure == "frechet" and compare(frame, "linear_probe").measure == "linear_probe"
+
+
+def test_the_usual_measure_is_one_that_may_be_compared(tmp_path):
+    told = compared.measures(19.0, settings={"likelihood": {"density_of": "p(x | label)"}})
+    runs = [compared.run(tmp_path / "vae", 0, 20.0), compared.run(tmp_path / "cvae", 0, told, method="cvae")]
+    assert compare(table(runs)).measure == "mse"
+
+
 def test_one_schedule_in_two_spellings_is_one_setting(tmp_path):
     ways = ("linear(0, 1, 20e)", "linear(0,1.0,20.0e)", "linear(0, 2, 20e)")
     for seed, beta in enumerate(ways):

@@ -253,14 +253,16 @@ def test_measures_from_before_a_members_end_are_not_taken_for_its_own(tmp_path, 
     folder = SweepFolder(tmp_path / "s").member("seed=0")
 
     def looked_at(self, *args):
-        folder.evaluation_file().write_text(json.dumps({"mse": 1.0, "nll": 99.0, "samples": 2, "step": 20}))
+        for split in ("test", "validation"):
+            file = folder.evaluation_file(split)
+            file.write_text(json.dumps({"mse": 1.0, "nll": 99.0, "samples": 2, "step": 20}))
         hand_out(self, *args)
 
     hand_out = wave.Wave.hand_out
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(wave.Wave, "hand_out", looked_at)
         swept = sweep.sweep(plan, tmp_path / "s")
-    assert swept.table["nll"].item() < 50
+    assert swept.table["nll"].item() < 50 and not folder.evaluation_file("validation").exists()
     status(["evaluate", str(tmp_path / "s"), "--metrics", "latents"])
     folder.evaluation_file().write_text(json.dumps({"active_units": 3, "step": 60}))
     assert sweep.sweep(plan, tmp_path / "s").table["nll"].item() == swept.table["nll"].item()
