@@ -226,10 +226,11 @@ def test_conditional_methods_meet_no_label_that_they_do_not_know_and_say_what_ha
     made = run.train(Config(**SIZE, method="cvae"), tmp_path / "r", source=data.arrays(x, y))
     with pytest.raises(InputError, match="label 59 is in its test split, and no training example has it"):
         run.on(made, x, np.full(len(x), 59))
-    (whole,) = run.evaluate_runs([run.on(made, x, y)], ["likelihood", "ais"])
+    brief = run.Settings(samples=4, ais_steps=3, ais_chains=2)
+    (whole,) = run.evaluate_runs([run.on(made, x, y)], ["likelihood", "ais"], settings=brief)
     assert whole["settings"]["likelihood"] == {"density_of": "p(x | label)"}
     some = np.where(np.arange(len(x)) < 7, -1, y)
-    (part,) = run.evaluate_runs([run.on(made, x, some)], ["likelihood", "ais"])
+    (part,) = run.evaluate_runs([run.on(made, x, some)], ["likelihood", "ais"], settings=brief)
     for group in ("likelihood", "ais"):
         assert part["settings"][group]["density_of"] == "p(x | label), where there is one"
         assert any("7 of 60 examples have no label" in note for note in part["notes"][group])
