@@ -51,7 +51,8 @@ def duration(text: object, total: int | None, epoch: float | None, *, up: bool =
 
 
 def spelled(text: str) -> str:
-    """A schedule or a duration, spelled in one way, to compare it: linear(0,1.0,20.0e) is linear(0, 1, 20e)."""
+    """A schedule or a duration, spelled in one way, to compare it: linear(0,1.0,20.0e) is linear(0, 1, 20e). Another
+    word is what it was."""
     if call := _CALL.match(text):
         return f"{call[1]}({', '.join(map(spelled, call[2].split(',')))})"
     number, unit = (part[1], part[2]) if (part := _DURATION.match(text)) and part[2] else (text, "")
@@ -59,10 +60,6 @@ def spelled(text: str) -> str:
         return repr(float(number)).removesuffix(".0") + unit
     except ValueError:
         return text.strip()
-
-
-def is_duration(text: str) -> bool:
-    return _DURATION.match(text) is not None
 
 
 def needs_horizon(text: str | float) -> bool:

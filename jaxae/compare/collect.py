@@ -135,9 +135,9 @@ def _columns(found: dict[str, Any]) -> dict[str, Any]:
     space, annealing = settings.get("samples", {}).get("feature_space"), settings.get("ais")
     measures = {name: value for name, value in found.items() if name not in NOT_NUMBERS}
     if space:
-        of = settings["samples"]
-        measures |= {"feature_space": f"{space}; {of['drawn']:,} draws" if "drawn" in of else space}
-        measures["sampler"] = of.get("sampler", "prior")
+        drawn = settings["samples"]
+        measures["feature_space"] = f"{space}; {drawn['drawn']:,} draws" if "drawn" in drawn else space
+        measures["sampler"] = drawn.get("sampler", "prior")
     notes = found.get("notes", {})
     if measures.get("reconstruction") is not None:
         of = [note.removeprefix(REPRODUCED) for note in notes.get("likelihood", []) if note.startswith(REPRODUCED)]
@@ -171,17 +171,8 @@ def _deciding(config: Config, record: dict[str, Any], modules: dict[str, Any] | 
 
 
 def flat(config: dict[str, Any]) -> dict[str, Any]:
-    """The hyperparameters among the fields, behind the method that they belong to."""
+    """The hyperparameters among the fields, behind the method that they belong to; schedules spelled in one way."""
     fields: dict[str, Any] = {}
     for name, value in config.items():
         fields |= value if name == "hyperparameters" else {name: value}
-    return {name: schedules.spelled(value) if _is_schedule(value) else value for name, value in fields.items()}
-
-
-def _is_schedule(value: Any) -> bool:
-    """Or a duration: what may be spelled in several ways."""
-    try:
-        schedules.check(value) if isinstance(value, str) else None
-        return isinstance(value, str)
-    except InputError:
-        return isinstance(value, str) and schedules.is_duration(value)
+    return {name: schedules.spelled(value) if isinstance(value, str) else value for name, value in fields.items()}
