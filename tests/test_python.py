@@ -323,6 +323,7 @@ def test_that_colours_are_drawn_as_bits_is_said_where_nobody_asked_for_it(tmp_pa
 
 
 def test_a_few_labels_are_enough_for_probes_and_the_classifier(tmp_path, images, monkeypatch):
+    monkeypatch.setenv("JAXAE_CACHE", str(tmp_path / "cache"))
     x, y = images
     some = np.where(np.arange(len(x)) % 2, y, -1)
     made = run.train(Config(**SIZE), tmp_path / "r", source=data.arrays(x, some))
