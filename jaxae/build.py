@@ -27,7 +27,7 @@ def build(config: Config, net: Net | None = None, source: Source | None = None) 
         fits.check_net(net)
     config = of_net(config, net).resolved()
     code = config.code()  # before any of it runs
-    source = source or data.load(config.data, config.validation, config.size)
+    source = source or data.load(*config.reading())
     fits.check_data(config, source)
     epoch = len(source.train) / config.batch_size
     total = schedules.duration(config.steps, None, epoch)
@@ -77,12 +77,10 @@ def of_source(config: Config, source: Source | None) -> Config:
     """The config of a run on a `source` that has been read, which decides the data where it is of arrays."""
     if source is None or Path(config.data).name == source.name:
         return config
-    decided = (config.data, config.validation, config.size)
-    if not source.name.startswith(IN_MEMORY) or decided != (Config().data, None, None):
-        said = f"data {config.data!r}, validation {config.validation}" + (
-            f", size {config.size}" if config.size else ""
-        )
-        raise InputError(f"{said}: source= is {source.name!r}: leave out what it decides")
+    if not source.name.startswith(IN_MEMORY) or config.reading() != Config().reading():
+        given = {name: getattr(config, name) for name in ("validation", "size", "test")}
+        said = "".join(f", {name} {value}" for name, value in given.items() if value is not None)
+        raise InputError(f"data {config.data!r}{said}: source= is {source.name!r}: leave out what it decides")
     return dataclasses.replace(config, data=source.name)
 
 

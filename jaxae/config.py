@@ -91,6 +91,7 @@ class Config:
     data: str = _field("digits", "data", "a name from `jaxae data list`, tfds:NAME, a file or a folder")
     binarize: str | None = _field(None, "data", "how pixels become 0 or 1, for bernoulli", choices=names.BINARIZE)
     validation: int | None = _field(None, "data", "examples held out of train, where it has no split [a sixth]", low=1)
+    test: int | None = _field(None, "data", "examples held out of train, where it has no test split [a fifth]", low=1)
     size: int | None = _field(None, "data", "pixels of a side: images of a folder are cut square, and scaled", low=1)
     stream: str = _field("auto", "data", "stream rows from the host", choices=("auto", "yes", "no"), free=True)
 
@@ -271,13 +272,17 @@ class Config:
             free.add("order_seed")
         if self.resolved().likelihood == "bernoulli":
             free.add("scale")
-        free |= {name for name in ("start", "size") if getattr(self, name) is None}
+        free |= {name for name in ("start", "size", "test") if getattr(self, name) is None}
         deciding = {k: v for k, v in self.resolved().to_dict().items() if k not in free}
         elsewhere = {name: own.short(value) for name, value in self.own_functions().items()}
         elsewhere["data"] = os.path.basename(self.data) if names.is_path(self.data) else self.data
         if self.start is not None:
             elsewhere["start"] = os.path.basename(self.start)
         return deciding | elsewhere
+
+    def reading(self) -> tuple[str, int | None, int | None, int | None]:
+        """What `data.load` is called with."""
+        return self.data, self.validation, self.size, self.test
 
     def identity(self) -> str:
         """Eight hex digits that name the result this config leads to."""

@@ -38,6 +38,7 @@ FIELDS = {
     "binarize": (["dinamic", True], [None, "none", "threshold", "fixed", "dynamic"]),
     "validation": ([0, -1, 0.1], [None, 1]),
     "size": ([0, -1, 0.5], [None, 1]),
+    "test": ([0, -1, 0.5], [None, 1]),
     "stream": (["maybe", True], ["auto", "yes", "no"]),
     "steps": ([0, "0", "5%", "-3", "ten", None, True, INF], [1, "1", "20e", "1e3"]),
     "batch_size": ([0, -1, 1.5], [1, 10**6]),
@@ -107,6 +108,7 @@ OTHER = {
     "binarize": "fixed",
     "validation": 50,
     "size": 64,
+    "test": 50,
     "steps": 77,
     "batch_size": 64,
     "seed": 1,
@@ -163,7 +165,7 @@ def test_accepted_at_the_edge(name, value):
 
 def test_a_field_that_says_nothing_names_no_other_result():
     """The folder of a run without --run is named by this: it must be found again."""
-    assert {"size", "start"}.isdisjoint(Config().result())
+    assert {"size", "start", "test"}.isdisjoint(Config().result())
     assert Config(size=8, data="x/").identity() != Config(data="x/").identity()
 
 

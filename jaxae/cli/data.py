@@ -32,11 +32,12 @@ def list_command(as_json: bool) -> None:
 @data.command("describe")
 @click.argument("name")
 @click.option("--validation", type=int, help="Training examples to hold out, where there is no validation split.")
+@click.option("--test", type=int, help="Training examples to hold out, where there is no test split.")
 @click.option("--size", type=int, help="Pixels of a side, to which images of a folder are cut and scaled.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def describe_command(name: str, validation: int | None, size: int | None, as_json: bool) -> None:
+def describe_command(name: str, validation: int | None, test: int | None, size: int | None, as_json: bool) -> None:
     """Sizes, shape, classes, splits and content hash of NAME: a data set or a path."""
-    facts = describe(name, validation, size)
+    facts = describe(name, validation, size, test)
     if as_json:
         click.echo(json.dumps(facts))
         return
@@ -44,11 +45,13 @@ def describe_command(name: str, validation: int | None, size: int | None, as_jso
         click.echo(f"{key:<8} {readable(value)}")
 
 
-def describe(name: str, validation: int | None = None, size: int | None = None) -> dict[str, Any]:
+def describe(
+    name: str, validation: int | None = None, size: int | None = None, test: int | None = None
+) -> dict[str, Any]:
     """What is to be known of a data set, as plain values."""
     from jaxae.data import load
 
-    source = load(name, validation, size)
+    source = load(name, validation, size, test)
     splits = [source.split(split) for split in source.sizes()]
     return {
         "name": source.name,

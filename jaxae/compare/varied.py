@@ -75,7 +75,7 @@ def groups(frame: pandas.DataFrame) -> list[Group]:
     names = fields(frame)
     found: dict[str, list[int]] = {}
     of: dict[str, dict[str, Any]] = {}
-    for place, row in enumerate(frame[names].itertuples(index=False, name=None)):
+    for place, row in enumerate(frame[names].to_numpy(object)):  # with no names, too, each run is a row
         values = {name: value for name, value in zip(names, row) if not pandas.isna(value)}
         label = words.setting(values)
         found.setdefault(label, []).append(place)

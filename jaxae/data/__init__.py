@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 __all__ = ["Source", "Split", "arrays", "catalogue", "hold_out", "load"]
 
 
-def load(name: str, validation: int | None = None, size: int | None = None) -> "Source":
+def load(name: str, validation: int | None = None, size: int | None = None, test: int | None = None) -> "Source":
     """The data set of that name, or the user's files at that path.
 
     `digits`, `sprites`, a TFDS image data set (`mnist`, `tfds:emnist/balanced`), or a .npy, .npz or idx(.gz)
-    file or a folder of images (`./mnist` where a folder has a data set's name). `validation` is how many
-    training examples to hold out, where the source has no validation split of its own. `size`: pixels of a side,
-    to which a folder's images are cut and scaled.
+    file or a folder of images (`./mnist` where a folder has a data set's name). `validation`, `test`: how many
+    training examples to hold out, where the source has no such split of its own. `size`: pixels of a side, to which a
+    folder's images are cut and scaled.
     """
     if name.startswith(IN_MEMORY):
         raise InputError(
@@ -28,6 +28,8 @@ def load(name: str, validation: int | None = None, size: int | None = None) -> "
         )
     if size is not None and not is_path(name):
         raise InputError(f"size {size}: the images of {name} have theirs: it is for a folder of images")
+    if test is not None and name in ("digits", "sprites"):
+        raise InputError(f"test {test}: {name} has a test split of its own: leave it out")
     if name == "digits":
         from jaxae.data import digits
 
@@ -36,13 +38,15 @@ def load(name: str, validation: int | None = None, size: int | None = None) -> "
         from jaxae.data import sprites
 
         return sprites.load(validation)
+    from jaxae.data.splits import Held
+
     if is_path(name):
         from jaxae.data import files
 
-        return files.load(name, validation, size)
+        return files.load(name, Held(validation, test), size)
     from jaxae.data import tfds
 
-    return tfds.load(name, validation)
+    return tfds.load(name, Held(validation, test))
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxae.data import cache
 from jaxae.data.source import Source, Split
-from jaxae.data.splits import PIECE, complete, origin
+from jaxae.data.splits import PIECE, Held, complete, origin
 from jaxae.errors import InputError
 
 
@@ -19,9 +19,7 @@ class Raw(NamedTuple):
     where: str
 
 
-def to_source(
-    name: str, raw: dict[str, Raw], about: str, validation: int | None, classes: tuple[str, ...] = ()
-) -> Source:
+def to_source(name: str, raw: dict[str, Raw], about: str, held_out: Held, classes: tuple[str, ...] = ()) -> Source:
     """The Source of splits just read, checked; see `images` for the pixels and `complete` for the splits."""
     splits = {}
     raw, classes = numbered(raw, classes)
@@ -48,7 +46,7 @@ def to_source(
         about += "; its two values 0 and 1 become 0 and 255"
     if not classes and (top := max(int(split.labels.max()) for split in splits.values())) < 1000:
         classes = tuple(str(number) for number in range(top + 1))
-    three, rule = complete(name, splits, validation)
+    three, rule = complete(name, splits, held_out)
     bits = bool(ones and not others) or all(of.rows.dtype == bool for of in raw.values())
     return Source(name, form[0], *three, f"{about}; {rule}", classes, bits=bits)
 

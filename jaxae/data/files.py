@@ -12,6 +12,7 @@ from jaxae import home
 from jaxae.data import folder, idx
 from jaxae.data.checks import Raw, to_source
 from jaxae.data.source import SPLITS, Source
+from jaxae.data.splits import Held
 from jaxae.errors import InputError
 
 ROWS, LABELS = ("x", "images", "arr_0"), ("y", "labels", "arr_1")
@@ -19,8 +20,8 @@ log = logging.getLogger(__name__)
 EXPECTED = "expected a .npy, .npz, idx or idx.gz file, or a folder of images"
 
 
-def load(name: str, validation: int | None = None, size: int | None = None) -> Source:
-    """The data at a path; without a test split a fifth is held out as test, then a sixth as validation."""
+def load(name: str, held_out: Held, size: int | None = None) -> Source:
+    """The data at a path; see `splits.complete` for the splits that it lacks."""
     path = home.expanded(name)
     try:
         str(path).encode()
@@ -31,7 +32,7 @@ def load(name: str, validation: int | None = None, size: int | None = None) -> S
             stems = {"train": idx.TRAIN, "test": idx.TEST}
             found = {split: file for split, stem in stems.items() if (file := idx.images_in(path, stem))}
             if not found:
-                return replace(folder.load(name, path, validation, size), name=path.name)
+                return replace(folder.load(name, path, held_out, size), name=path.name)
             raw = {split: read_idx(file) for split, file in found.items()}
         else:
             raw = read_file(path)
@@ -39,7 +40,7 @@ def load(name: str, validation: int | None = None, size: int | None = None) -> S
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
     if size is not None:
         raise InputError(f"size {size}: the images of {path} have theirs: it is for a folder of image files")
-    return replace(to_source(name, raw, f"the user's file {path}", validation), name=path.name)
+    return replace(to_source(name, raw, f"the user's file {path}", held_out), name=path.name)
 
 
 def read_file(path: Path) -> dict[str, Raw]:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxae.data import cache
 from jaxae.data.checks import Raw, to_source
 from jaxae.data.source import SPLITS, Source
+from jaxae.data.splits import Held
 from jaxae.errors import InputError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
@@ -20,7 +21,7 @@ PIECE = 256  # images
 ALIASES = {"val": "validation", "valid": "validation", "training": "train", "testing": "test"}
 
 
-def load(name: str, path: Path, validation: int | None = None, size: int | None = None) -> Source:
+def load(name: str, path: Path, held_out: Held, size: int | None = None) -> Source:
     """Images of one size, or cut to the square in their middle and scaled to `size`; grey among colour becomes colour.
     Sub-folders of a split are its classes."""
     parts = split_folders(path) or {"train": path}
@@ -41,7 +42,7 @@ def load(name: str, path: Path, validation: int | None = None, size: int | None 
         numbers = [-1 if label is None else classes.index(label) for _, label in files]
         raw[split] = Raw(held[0], np.array(numbers, np.int32), str(parts[split]))
     scaled = "" if size is None else f", the square in the middle of each, scaled to {size} x {size}"
-    return to_source(name, raw, f"the user's folder of images {path}{scaled}", validation, classes)
+    return to_source(name, raw, f"the user's folder of images {path}{scaled}", held_out, classes)
 
 
 def _place(name: str) -> tuple[int, int, str]:

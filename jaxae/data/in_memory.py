@@ -17,6 +17,7 @@ from jaxae.data.checks import (
     words_of,
 )
 from jaxae.data.source import Source, Split
+from jaxae.data.splits import Held
 from jaxae.errors import InputError
 from jaxae.names import IN_MEMORY
 
@@ -27,25 +28,22 @@ def arrays(
     x: np.ndarray,
     y: np.ndarray | None = None,
     *,
-    test: np.ndarray | Pair | None = None,
+    test: np.ndarray | Pair | int | None = None,
     validation: np.ndarray | Pair | int | None = None,
     name: str = "mine",
 ) -> Source:
     """A data set of arrays, for `source=`.
 
     x: [n, height, width] or [n, height, width, channels], uint8 or floats in [0, 1]. y: [n] whole numbers, -1 or NaN
-    where there is no label, or words. test, validation: the like, x or (x, y); else a fifth of the examples is held out
-    for the one, a sixth of the rest, or as many as you say, for the other, by a fixed permutation.
+    where there is no label, or words. test, validation: the like, x or (x, y), or how many examples are held out, by a
+    fixed permutation: else a fifth for the one, and a sixth of the rest for the other.
     """
     if not re.fullmatch(r"[\w.-]+", name):
         raise InputError(f"name {name!r}: expected letters, digits, dots, dashes and underscores")
-    splits, held_out = {"train": (x, y), "test": test}, None
-    if isinstance(validation, int | np.integer):
-        held_out = int(validation)
-    else:
-        splits["validation"] = validation
-    raw = {split: _raw(of, split) for split, of in splits.items() if of is not None}
-    return to_source(f"{IN_MEMORY}{name}", raw, "the user's arrays", held_out)
+    splits = {"train": (x, y), "test": test, "validation": validation}
+    counts = {split: int(of) for split, of in splits.items() if isinstance(of, int | np.integer)}
+    raw = {split: _raw(of, split) for split, of in splits.items() if not isinstance(of, int | np.integer | None)}
+    return to_source(f"{IN_MEMORY}{name}", raw, "the user's arrays", Held(**counts))
 
 
 def split(source: Source, x: np.ndarray, y: np.ndarray | None = None) -> Split:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,25 +13,35 @@ from jaxae.errors import InputError
 PIECE = 4096  # examples
 
 
-def complete(name: str, have: dict[str, Split], validation: int | None) -> tuple[tuple[Split, Split, Split], str]:
-    """Adds what is missing: test, a fifth of train; validation, `validation` examples or a sixth of train.
+class Held(NamedTuple):
+    """How many examples of train its user wants held out, None where a share of them."""
+
+    validation: int | None = None
+    test: int | None = None
+
+
+def complete(name: str, have: dict[str, Split], held_out: Held) -> tuple[tuple[Split, Split, Split], str]:
+    """Adds what is missing, of train: test, as many as `held_out` says or a fifth; validation, the like or a sixth of
+    the rest.
 
     Returns (train, validation, test) and the rule in words.
     """
     if "train" not in have:
         raise InputError(f"{name}: no train split: found {', '.join(have) or 'none'}")
-    if "validation" in have and validation is not None:
-        own = len(have["validation"])
-        raise InputError(f"{name}: its own validation split has {own:,} examples: leave out the validation size")
+    wanted = held_out._asdict()
+    for split, count in wanted.items():
+        if split in have and count is not None:
+            own = len(have[split])
+            raise InputError(f"{name}: its own {split} split has {own:,} examples: leave out the {split} size")
     left, chosen, rules = np.arange(len(have["train"])), {}, []
     for missing, parts in (("test", 5), ("validation", 6)):
         if missing in have:
             continue
         if len(left) < 2:
             raise InputError(f"{name}: too few examples: expected at least 3 to train, validate and test on")
-        given = validation if missing == "validation" else None
+        given = wanted[missing]
         count = max(1, len(left) // parts) if given is None else given
-        kept, held = hold_out(len(left), count, name)
+        kept, held = hold_out(len(left), count, f"{name}, {missing}")
         left, chosen[missing] = left[kept], left[held]
         rules.append(f"{missing} held out of train by a fixed permutation")
     if chosen:

@@ -10,13 +10,14 @@ import numpy as np
 from jaxae.data import cache, names
 from jaxae.data.checks import Raw, to_source
 from jaxae.data.source import SPLITS, Source
+from jaxae.data.splits import Held
 from jaxae.errors import InputError, unknown
 
 PIECE = 1024  # images
 log = logging.getLogger(__name__)
 
 
-def load(name: str, validation: int | None = None) -> Source:
+def load(name: str, held_out: Held) -> Source:
     """`mnist`, `tfds:name/config` or `name:1.0.0`, prepared in $TFDS_DATA_DIR or TFDS's default folder.
 
     Splits are TFDS's own, in its order; a missing test or validation split is held out of train.
@@ -25,7 +26,7 @@ def load(name: str, validation: int | None = None) -> Source:
     if path is None:
         raise not_prepared(name)
     with names.quiet():
-        return read(name, path, validation)
+        return read(name, path, held_out)
 
 
 def not_prepared(name: str) -> InputError:
@@ -42,7 +43,7 @@ def not_prepared(name: str) -> InputError:
     return unknown("data set", name, names.near(base, known))
 
 
-def read(name: str, path: Path, validation: int | None = None) -> Source:
+def read(name: str, path: Path, held_out: Held) -> Source:
     """The Source in a folder that holds one prepared version."""
     import tensorflow_datasets as tfds
 
@@ -64,7 +65,7 @@ def read(name: str, path: Path, validation: int | None = None) -> Source:
         raise InputError(f"{name}: none of its splits is one of {', '.join(SPLITS)}")
     classes = tuple(builder.info.features[label].names or ()) if label else ()
     about = f"TFDS {builder.info.full_name}"
-    return to_source(name, raw, about, validation, classes)
+    return to_source(name, raw, about, held_out, classes)
 
 
 def feature_names(tfds: Any, name: str, info: Any) -> tuple[str, str | None]:

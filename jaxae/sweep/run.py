@@ -12,7 +12,6 @@ from jaxae import command, fits, own, run, signals
 from jaxae import folder as folders
 from jaxae.build import build, of_net, of_source
 from jaxae.checkpoint import Checkpoints
-from jaxae.config import Config
 from jaxae.data.source import Source
 from jaxae.errors import InputError, Interrupted
 from jaxae.evaluate.bench import USUAL, Settings
@@ -80,13 +79,9 @@ def _setups(plan: Plan, net: Net | None, source: Source | None) -> list[Setup]:
     made: list[Setup] = []
     for group in plan.groups:
         config = group[0].config
-        same = [s.source for s in made if _data_of(s.config) == _data_of(config)]
+        same = [s.source for s in made if s.config.reading() == config.reading()]
         made.append(build(config, net, same[0] if same else source))
     return made
-
-
-def _data_of(config: Config) -> tuple[str, int | None, int | None]:
-    return config.data, config.validation, config.size
 
 
 def _begun(plan: Plan, setups: Sequence[Setup], folder: SweepFolder, progress: Progress) -> list[Setup]:

@@ -3,7 +3,7 @@ import os
 import numpy as np
 import pytest
 
-from jaxae.data import cache, load
+from jaxae.data import arrays, cache, load
 from jaxae.errors import InputError
 from tests.userfiles import saved, zipped
 
@@ -35,8 +35,23 @@ def test_validation_size_is_the_users(tmp_path):
     path = saved(tmp_path, GREY)
     assert load(path, validation=5).sizes() == {"train": 43, "validation": 5, "test": 12}
     np.testing.assert_array_equal(load(path, validation=5).test.rows, load(path).test.rows)
-    with pytest.raises(InputError, match="cannot hold out 48 of 48"):
+    with pytest.raises(InputError, match="validation: cannot hold out 48 of 48"):
         load(path, validation=48)
+
+
+def test_test_size_is_the_users(tmp_path):
+    path = saved(tmp_path, GREY)
+    source = load(path, test=20, validation=10)
+    assert source.sizes() == {"train": 30, "validation": 10, "test": 20} and as_set(joined(source)) == as_set(GREY)
+    assert load(path, test=20).sizes() == {"train": 34, "validation": 6, "test": 20}
+    with pytest.raises(InputError, match="test: cannot hold out 60 of 60"):
+        load(path, test=60)
+    mine = arrays(GREY, LABELS, test=20, validation=np.int64(10))
+    assert mine.digest != source.digest  # it has labels
+    for split in ("train", "validation", "test"):
+        np.testing.assert_array_equal(mine.split(split).rows, source.split(split).rows)
+    with pytest.raises(InputError, match="test 9: digits has a test split of its own"):
+        load("digits", test=9)
 
 
 @pytest.mark.parametrize(
@@ -131,6 +146,8 @@ def test_npz_with_its_own_splits_keeps_them(tmp_path):
     assert "its own splits" in source.about
     with pytest.raises(InputError, match="own validation split has 5 examples"):
         load(str(tmp_path / "x.npz"), validation=3)
+    with pytest.raises(InputError, match="own test split has 15 examples: leave out the test size"):
+        load(str(tmp_path / "x.npz"), test=3)
 
 
 def test_colour_keeps_its_channels(tmp_path):
