@@ -82,10 +82,11 @@ def definition(file: Path, function: str, form: str) -> tuple[ast.Module, ast.Fu
     found = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function]
     if not found:
         raise InputError(f"{file.name}: expected a function {function}{form}")
+    *_, last = found  # of one name, that which a module keeps
     arguments = [name for name in form[1 : form.index(")")].split(", ") if name.isidentifier()]
-    if len(found[0].args.posonlyargs + found[0].args.args) != len(arguments):
+    if len(last.args.posonlyargs + last.args.args) != len(arguments):
         raise InputError(f"{file.name}: {function}: expected {function}{form}")
-    return tree, found[0]
+    return tree, last
 
 
 def keywords(name: str, form: str) -> dict[str, bool]:

@@ -61,6 +61,12 @@ def test_help_shows_its_hyperparameters_and_methods_its_citation(capsys):
     assert code == 0 and "Kingma and Welling" in out
 
 
+def test_of_two_functions_of_one_name_the_last_is_read_as_it_is_run(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("def mine(net, *, beta=1.0): ...\n\n\ndef mine(net, *, gamma): ...\n")
+    assert own.keywords(f"{file}:mine", "(net, *, ...) -> Method") == {"gamma": False}
+
+
 def test_a_folder_from_somebody_else_runs_no_file(tmp_path, capsys, monkeypatch):
     (tmp_path / "mine.py").write_text(MINE + "\n(__import__('pathlib').Path('ran')).touch()\n")
     assert trained() == 0

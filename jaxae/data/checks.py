@@ -1,5 +1,7 @@
 """Pixels and labels are checked once, on the host, and brought to the one form every source has."""
 
+import logging
+import unicodedata
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -9,6 +11,9 @@ from jaxae.data import cache
 from jaxae.data.source import Source, Split
 from jaxae.data.splits import PIECE, Held, complete, origin
 from jaxae.errors import InputError
+
+CHANNELS = 16  # more of them, and more than all else, are no channels
+log = logging.getLogger(__name__)
 
 
 class Raw(NamedTuple):
@@ -46,6 +51,12 @@ def to_source(name: str, raw: dict[str, Raw], about: str, held_out: Held, classe
         about += "; its two values 0 and 1 become 0 and 255"
     if not classes and (top := max(int(split.labels.max()) for split in splits.values())) < 1000:
         classes = tuple(str(number) for number in range(top + 1))
+    if is_dark(splits["train"].rows if "train" in splits else splits[first].rows):
+        log.warning(
+            "%s: no pixel is brighter than a quarter of white: images are 0 to 255 in integers, 0 to 1 in floats: "
+            "multiply them where they are of another scale",
+            name,
+        )
     three, rule = complete(name, splits, held_out)
     bits = bool(ones and not others) or all(of.rows.dtype == bool for of in raw.values())
     return Source(name, form[0], *three, f"{about}; {rule}", classes, bits=bits)
@@ -59,8 +70,16 @@ def numbered(raw: dict[str, Raw], classes: tuple[str, ...]) -> tuple[dict[str, R
     if rest := [of.where for key, of in raw.items() if of.labels is not None and key not in words]:
         raise InputError(f"{rest[0]}: its labels are no words, but those of {raw[next(iter(words))].where} are")
     classes = tuple(sorted(set().union(*map(words_of, words.values()))))
+    check_names(classes, raw[next(iter(words))].where)
     told = {key: as_numbers(labels, classes) for key, labels in words.items()}
     return {key: of._replace(labels=told.get(key)) for key, of in raw.items()}, classes
+
+
+def check_names(classes: tuple[str, ...], where: str) -> None:
+    """Raises unless each is text that a page can show."""
+    for name in classes:
+        if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):  # controls, halves of letters
+            raise InputError(f"{where}: class {name!a}: its name is no text: rename it")
 
 
 def are_words(labels: np.ndarray) -> bool:
@@ -132,6 +151,10 @@ def check_form(rows: np.ndarray, where: str) -> None:
         raise InputError(f"{where}: its shape is {shape}: there is no pixel in it")
     if rows.ndim == 4 and rows.shape[1] <= 4 < min(rows.shape[2:]):
         raise InputError(f"{where}: its shape is {shape}: channels come last here: transpose(0, 2, 3, 1)")
+    if rows.ndim == 4 and rows.shape[3] > max(CHANNELS, *rows.shape[:3]):
+        raise InputError(f"{where}: its shape is {shape}: images come first here: transpose(3, 0, 1, 2)")
+    if rows.ndim == 3 and rows.shape[2] > CHANNELS * max(rows.shape[:2]):
+        raise InputError(f"{where}: its shape is {shape}: images come first here: transpose(2, 0, 1); or x[..., None]")
 
 
 def converted(piece: np.ndarray, start: int, where: str) -> np.ndarray:
@@ -159,6 +182,12 @@ def converted(piece: np.ndarray, start: int, where: str) -> np.ndarray:
 def at_most_one(rows: np.ndarray) -> bool:
     """Whether no pixel exceeds 1: a binary image saved as integers. Stops at the first piece that says no."""
     return all(rows[start : start + PIECE].max() <= 1 for start in range(0, len(rows), PIECE))
+
+
+def is_dark(rows: np.ndarray) -> bool:
+    """Whether no pixel reaches a quarter of white. Stops at the first piece that says no."""
+    quarter = 64 if rows.dtype == np.uint8 else 0.25
+    return all(rows[start : start + PIECE].max() < quarter for start in range(0, len(rows), PIECE))
 
 
 def times_255(split: Split, where: str) -> Split:

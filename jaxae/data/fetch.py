@@ -1,6 +1,7 @@
 """Downloads that are checked against a registered SHA-256, and that fail early where there is no network."""
 
 import hashlib
+import http.client
 import os
 import threading
 import urllib.error
@@ -91,7 +92,7 @@ def download(target: Path, expected: Registered, say: Callable[[str], Any]) -> P
                 file.write(block)
         verify(part, expected)
         os.replace(part, target)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         raise InputError(f"{expected.url}: the download failed ({getattr(error, 'reason', error)})") from None
     finally:
         part.unlink(missing_ok=True)

@@ -1,7 +1,8 @@
 """A folder of images: flat, or a sub-folder a class; all in one, or under train, validation and test."""
 
 import contextlib
-import unicodedata
+import logging
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,17 @@ from typing import Any
 import numpy as np
 
 from jaxae.data import cache
-from jaxae.data.checks import Raw, to_source
+from jaxae.data.checks import Raw, check_names, to_source
 from jaxae.data.source import SPLITS, Source
 from jaxae.data.splits import Held
 from jaxae.errors import InputError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
-MODES = {"1": 1, "L": 1, "P": 3, "RGB": 3, "CMYK": 3, "YCbCr": 3, "RGBA": 4}
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
+MODES = {"1": 1, "L": 1, "P": 3, "RGB": 3, "CMYK": 3, "YCbCr": 3, "LA": 4, "RGBA": 4}
 PILLOW = {1: "L", 3: "RGB", 4: "RGBA"}
 PIECE = 256  # images
 ALIASES = {"val": "validation", "valid": "validation", "training": "train", "testing": "test"}
+log = logging.getLogger(__name__)
 
 
 def load(name: str, path: Path, held_out: Held, size: int | None = None) -> Source:
@@ -26,10 +28,15 @@ def load(name: str, path: Path, held_out: Held, size: int | None = None) -> Sour
     Sub-folders of a split are its classes."""
     parts = split_folders(path) or {"train": path}
     found = {split: listed(each) for split, each in parts.items()}
-    classes = tuple(sorted({label for files in found.values() for _, label in files if label is not None}, key=_place))
-    for label in classes:
-        if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in label):  # controls, halves of letters
-            raise InputError(f"{path}: folder {label!a}: its name is no text: rename it")
+    named = {split: {label for _, label in files if label is not None} for split, files in found.items()}
+    classes = tuple(sorted(named["train"], key=_place))
+    for split, labels in named.items():
+        if strange := sorted(labels - named["train"]):
+            raise InputError(
+                f"{parts[split]}: class {strange[0]!r} has no image in {parts['train'].name}: expected classes to "
+                f"train on; images whose class is not known lie in {parts[split].name} itself"
+            )
+    check_names(classes, str(path))
     every = [file for files in found.values() for file, _ in files]
     whole, shape, raw = cache.fingerprint(every), None, {}  # of all: one colour image makes every grey one colour
     for split, files in found.items():
@@ -88,19 +95,32 @@ def shown(path: Path) -> bool:
 
 def images(folder: Path, pattern: str) -> list[Path]:
     """Those right in the folder ("*"), or at any depth ("**/*")."""
-    return sorted(
-        each
-        for each in folder.glob(pattern)
-        if each.suffix.lower() in SUFFIXES and shown(each.relative_to(folder)) and each.is_file()
-    )
+    return [each for each in files_in(folder, pattern) if is_image(each)]
+
+
+def files_in(folder: Path, pattern: str) -> list[Path]:
+    return sorted(each for each in folder.glob(pattern) if shown(each.relative_to(folder)) and each.is_file())
+
+
+def is_image(file: Path) -> bool:
+    return file.suffix.lower() in SUFFIXES
 
 
 def listed(path: Path) -> list[tuple[Path, str | None]]:
     """(file, its class's name or None), in the order of their names."""
-    flat: list[tuple[Path, str | None]] = [(each, None) for each in images(path, "*")]
+    here = files_in(path, "*")
+    below = {folder: files_in(folder, "**/*") for folder in subfolders(path)}
+    flat: list[tuple[Path, str | None]] = [(each, None) for each in here if is_image(each)]
     classed: list[tuple[Path, str | None]] = [
-        (each, folder.name) for folder in subfolders(path) for each in images(folder, "**/*")
+        (each, folder.name) for folder, files in below.items() for each in files if is_image(each)
     ]
+    refuse_deeper(path, [each for each, _ in classed])
+    others = Counter(
+        each.suffix or each.name for files in (here, *below.values()) for each in files if not is_image(each)
+    )
+    if others:
+        named = ", ".join(f"{ending} ({count:,})" for ending, count in others.most_common(4))
+        log.warning("%s: %s files are no images that are read here: %s", path, f"{others.total():,}", named)
     if flat and classed:
         raise InputError(
             f"{path}: images both here ({flat[0][0].name}) and in sub-folders ({classed[0][1]}): move them"
@@ -108,6 +128,24 @@ def listed(path: Path) -> list[tuple[Path, str | None]]:
     if not (flat or classed):
         raise InputError(f"{path}: no image in it: expected {', '.join(SUFFIXES)} files, or MNIST's idx files")
     return flat or classed
+
+
+def refuse_deeper(path: Path, files: list[Path]) -> None:
+    """Raises InputError where the images in sub-folders lie in splits, or in classes, one level further down than they
+    are looked for."""
+    parts = [file.relative_to(path).parts[:-1] for file in files]
+    for top, *rest in parts:
+        if within := [name for name in rest if name.lower() in {*SPLITS, *ALIASES}]:
+            raise InputError(
+                f"{path}: is {'/'.join([top, *rest])} a split? Splits come first, {within[0]}/{top}: "
+                f"move them, or give {path / top} alone"
+            )
+    if len({part[0] for part in parts}) == 1 and len({part[1:2] for part in parts}) > 1 and all(map(_deep, parts)):
+        raise InputError(f"{path}: all is in {parts[0][0]}, which would be the one class: give {path / parts[0][0]}")
+
+
+def _deep(parts: tuple[str, ...]) -> bool:
+    return len(parts) > 1
 
 
 def common_shape(files: list[Path], size: int | None = None) -> tuple[int, int, int]:

@@ -51,6 +51,11 @@ def spoiled(value, dtype=np.float32):
         (GREY[:2], "too few examples"),
         (GREY[:1], "too few examples"),
         (np.zeros((9, 3, 8, 8), np.uint8), "channels come last"),
+        (
+            np.zeros((8, 8, 3, 50), np.uint8),
+            "images come first here: transpose(3, 0, 1, 2)",
+        ),
+        (np.zeros((4, 4, 65), np.uint8), "images come first here: transpose(2, 0, 1); or x[..., None]"),
         (np.zeros((9, 4, 8, 6), np.uint8), "channels come last"),
         (np.zeros((9, 1, 8, 6), np.float32), "channels come last"),
         (

@@ -57,6 +57,32 @@ def test_file_that_the_host_does_not_have(host, tmp_path, monkeypatch):
     assert "the download failed (" in refused("mnist", None, tmp_path)
 
 
+def test_an_answer_in_pieces_that_breaks_off_is_one_line(trusted, tmp_path, monkeypatch):
+    class Broken(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            self.wfile.write(b"100\r\nhalf a piece")
+            self.close_connection = True
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Broken) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        entry = builders.registered("mnist")["t10k-labels-idx1-ubyte.gz"]
+        entry = entry._replace(url=f"http://127.0.0.1:{server.server_port}/x")
+        with pytest.raises(InputError, match="the download failed"):
+            fetch.download(tmp_path / "file", entry, print)
+        server.shutdown()
+    assert not list(tmp_path.iterdir())
+
+
 def test_verified_download_is_not_fetched_again(host, downloads, tmp_path, monkeypatch):
     entry = builders.registered("mnist")["t10k-labels-idx1-ubyte.gz"]
     path = fetch.download(tmp_path / "file", entry, print)

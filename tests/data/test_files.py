@@ -136,6 +136,22 @@ def test_npz_with_labels(tmp_path, names):
     assert source.classes == ("0", "1", "2")
 
 
+@pytest.mark.parametrize("dark", [GREY // 16, GREY.astype(np.float32) / 255 / 5], ids=["0 to 15", "divided twice"])
+def test_images_that_are_far_too_dark_are_said_to_be(tmp_path, caplog, dark):
+    load(saved(tmp_path, dark))
+    assert "no pixel is brighter than a quarter of white" in caplog.text
+    caplog.clear()
+    for bright in (GREY, GREY > 100, (GREY > 100).astype(np.uint8), GREY / 255):
+        load(saved(tmp_path, bright))
+    assert not caplog.text
+
+
+def test_words_that_are_no_text_are_refused(tmp_path):
+    words = np.array(["cat", "\ud800"] * 30)
+    with pytest.raises(InputError, match=r"class '\\ud800': its name is no text"):
+        load(zipped(tmp_path, x=GREY, y=words))
+
+
 def test_npz_with_its_own_splits_keeps_them(tmp_path):
     parts = {"x_train": GREY[:40], "x_val": GREY[40:45], "x_test": GREY[45:], "y_test": LABELS[45:]}
     source = load(zipped(tmp_path, **parts))

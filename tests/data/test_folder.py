@@ -172,6 +172,41 @@ def test_what_lies_beside_the_folders_of_splits_is_not_passed_over(tmp_path, fol
     assert f"{tmp_path}: {words} " in refused(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("folders", "words"),
+    [
+        (["cat/train", "cat/test", "dog/train"], "is cat/test a split? Splits come first, test/cat: move them"),
+        (["mnist/training/0", "mnist/testing/0"], "is mnist/testing/0 a split? Splits come first, testing/mnist"),
+        (["faces/ann", "faces/bob"], "all is in faces, which would be the one class: give {path}/faces"),
+        (["train/faces/ann", "train/faces/bob", "test/ann"], "all is in faces, which would be the one class"),
+    ],
+)
+def test_splits_and_classes_one_level_down_are_not_one_class(tmp_path, folders, words):
+    for folder in folders:
+        flat(tmp_path / folder, 3)
+    assert words.format(path=tmp_path) in refused(tmp_path)
+
+
+def test_a_class_without_a_training_image_is_refused(tmp_path):
+    for folder in ("train/cat/images", "train/dog/images", "val/images"):
+        flat(tmp_path / folder, 4)
+    said = refused(tmp_path)
+    assert f"{tmp_path}/val: class 'images' has no image in train: expected classes to train on" in said
+    assert "images whose class is not known lie in val itself" in said
+    for file in (tmp_path / "val" / "images").iterdir():
+        file.rename(tmp_path / "val" / file.name)
+    source = load(str(tmp_path))
+    assert source.classes == ("cat", "dog") and (source.validation.labels == -1).all()
+
+
+def test_files_that_are_no_images_are_counted(tmp_path, caplog):
+    flat(tmp_path / "cat")
+    for name in ("0.jp2", "1.jp2", "2.npy", ".hidden.txt"):
+        (tmp_path / "cat" / name).write_text("no image")
+    load(str(tmp_path))
+    assert f"{tmp_path}: 3 files are no images that are read here: .jp2 (2), .npy (1)" in caplog.text
+
+
 def test_folders_without_images_may_lie_beside_those_of_splits(tmp_path):
     for folder in ("train", "test", ".cache", "__MACOSX"):
         flat(tmp_path / folder)
@@ -211,6 +246,12 @@ def test_transparency_is_a_channel_in_whatever_form_it_comes(tmp_path):
     assert load(str(tmp_path / "a")).shape == (6, 5, 4)
     picture(tmp_path / "a" / "6.png", grey())
     assert "has an alpha channel, but" in refused(tmp_path / "a")
+    arrays = [RNG.integers(0, 256, (6, 5, 2), np.uint8) for _ in range(6)]  # grey and alpha
+    for at, array in enumerate(arrays):
+        picture(tmp_path / "b" / f"{at}.png", array)
+    source = load(str(tmp_path / "b"))
+    rows = np.concatenate([split.rows for split in (source.train, source.validation, source.test)])
+    assert sorted(row[..., 2:].tobytes() for row in rows) == sorted(array.tobytes() for array in arrays)
 
 
 def test_pages_of_one_file_are_not_passed_over(tmp_path):
