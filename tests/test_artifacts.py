@@ -215,8 +215,10 @@ def test_small_images_are_magnified_and_what_is_no_grey_level_is_cut_off():
 def test_tables_and_pairs_of_lines():
     row = np.arange(5, dtype=np.float32)[:, None, None, None] / 5
     assert images.table(row).shape[:2] == (2, 3)
-    assert (images.table(row)[1, 2] == 1).all()
-    both = images.beside(row, row + 0.1, columns=3)[..., 0, 0, 0]
+    assert images.to_bytes(images.table(row)[1, 2]) == 255
+    clear = images.grid(images.table(row), zoom=1, gap=1, clear=True)
+    assert clear[1::2, 1::2, 1].tolist() == [[255] * 3, [255, 255, 0]], "what fills the last line is no image"
+    both = np.minimum(images.beside(row, row + 0.1, columns=3)[..., 0, 0, 0], 1)
     np.testing.assert_allclose(both, [[0, 0.2, 0.4], [0.1, 0.3, 0.5], [0.6, 0.8, 1], [0.7, 0.9, 1]], rtol=1e-6)
 
 

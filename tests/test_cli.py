@@ -83,6 +83,13 @@ def test_splits_and_seeds_of_the_evaluation_are_the_users(runs, capsys):
     assert elbo[0] == pytest.approx(elbo[2], abs=0.5)
 
 
+def test_training_ends_with_what_its_numbers_cannot_be_trusted_in(capsys, tmp_path):
+    words = ["train", "--run", tmp_path / "run", "--quiet", "--no-report", *flags({**SMALL, "samples": 2})]
+    code, out, err = say(capsys, *words, "--learning-rate", "0.01")
+    (note,) = json.loads((tmp_path / "run" / "evaluation.json").read_text())["notes"]["likelihood"]
+    assert code == 0 and f"note: {note}" in err and "too few" in note and "note" not in out
+
+
 @pytest.mark.parametrize("more", [("--checkpoint", "last"), ("--seed", "1"), ("--split", "validation")])
 def test_only_the_usual_measures_are_kept(runs, capsys, more):
     before = (runs / "vae" / "evaluation.json").read_bytes()

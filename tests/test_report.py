@@ -15,9 +15,10 @@ from scipy.stats import norm
 from sklearn.decomposition import PCA
 
 from jaxae import Config, files, run
+from jaxae.errors import InputError
 from jaxae.report import curves, latent, measures, plots, svg, write_report
 from jaxae.report.pictures import BUDGET, data_uri
-from jaxae.run import final_digest
+from jaxae.run import final_digest, on
 from tests import made
 
 EVALUATION = {
@@ -114,6 +115,19 @@ def test_a_page_that_nothing_is_loaded_into_from_outside(evaluated):
                 assert value.startswith(("#", "data:image/png;base64,"))
     assert "://" not in html and "@import" not in html
     assert all(inner.startswith(("#", '"#')) for inner in re.findall(r"url\(([^)]*)\)", html))
+
+
+def test_a_report_of_other_images_is_not_written_over_the_runs_own(vae, evaluated, tmp_path):
+    write_report(vae)
+    before = vae.folder.report.read_bytes()
+    test = vae.setup.source.test
+    other = on(vae, test.rows[:20][::-1].copy(), test.labels[:20])
+    with pytest.raises(InputError, match=r"a report of other images than those of .*: say where it goes, out="):
+        write_report(other)
+    assert vae.folder.report.read_bytes() == before
+    page = write_report(other, out=tmp_path / "other.html").read_text()
+    assert other.setup.source.digest in page and vae.setup.source.digest not in page
+    assert "20 test" in page and "360 test" not in page and "importance-weighted" not in page
 
 
 def test_a_report_written_twice_is_the_same(vae, evaluated):
@@ -240,6 +254,26 @@ def test_a_plot_takes_its_colours_from_the_page_and_leaves_no_global_figure():
     with svg.style():
         assert matplotlib.rcParams["svg.fonttype"] == "none"
     assert dict(matplotlib.rcParams) == before
+
+
+def test_text_that_is_one_of_the_pages_colours_stays_text():
+    codes, labels = np.random.default_rng(0).normal(size=(20, 2)), np.arange(20) % 2
+    drawn = plots.scatter(codes, labels, (svg.MUTED, "熊猫"), ("a", "b"), "alt")
+    assert f">{svg.MUTED}<" in drawn and "熊猫" in drawn and "var(--muted)" in drawn
+    assert not [tag for tag in re.findall("<[^>]*>", drawn) if svg.MUTED in tag]
+
+
+@pytest.mark.parametrize("dimensions", [1, 2])
+def test_labels_that_are_large_numbers_are_drawn_at_once(dimensions):
+    rng = np.random.default_rng(0)
+    labels = np.where(np.arange(300) % 3, rng.integers(0, 2**31 - 1, 300), -1).astype(np.int32)
+    codes = rng.normal(size=(300, dimensions))
+    if dimensions == 1:
+        drawn = plots.strip(codes[:, 0], labels, (), "alt")
+    else:
+        drawn = plots.scatter(codes, labels, (), ("a", "b"), "alt")
+    colours = set(re.findall(r"fill: (#[0-9a-f]{6})", drawn))
+    assert len(colours) > 150 and plots.UNLABELLED in colours and len(drawn) < 300_000
 
 
 def test_the_first_steps_do_not_flatten_a_curve():

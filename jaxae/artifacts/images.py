@@ -31,7 +31,9 @@ def grid(
     zoom = zoom or max(1, TILE // max(height, width))
     tiles = to_bytes(images if channels == 3 else images[..., :1])
     if clear:
-        tiles = np.concatenate([tiles, np.full_like(tiles[..., :1], 255)], axis=-1)
+        alpha = np.full_like(tiles[..., :1], 255)
+        alpha[np.isposinf(images).all(axis=(2, 3, 4))] = 0  # what `table` fills up with
+        tiles = np.concatenate([tiles, alpha], axis=-1)
     tiles = tiles.repeat(zoom, axis=2).repeat(zoom, axis=3)
     high, wide = tiles.shape[2:4]
     size = (gap + rows * (high + gap), gap + columns * (wide + gap), tiles.shape[-1])
@@ -53,11 +55,12 @@ def png(sheet: np.ndarray) -> bytes:
 def table(
     images: Float[np.ndarray, "n height width channels"], columns: int | None = None
 ) -> Float[np.ndarray, "rows columns height width channels"]:
-    """A row of images broken into lines, near a square by default; the last line is filled with white."""
+    """A row of images broken into lines, near a square by default; the last line is filled with white, or with nothing
+    on clear paper."""
     n = len(images)
     columns = min(n, columns or int(np.ceil(np.sqrt(n))))
     rows = -(-n // columns)
-    blank = np.ones((rows * columns - n, *images.shape[1:]), images.dtype)
+    blank = np.full((rows * columns - n, *images.shape[1:]), np.inf, images.dtype)
     return np.concatenate([images, blank]).reshape(rows, columns, *images.shape[1:])
 
 

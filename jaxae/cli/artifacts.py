@@ -229,6 +229,8 @@ def decode(run_dir: str, codes: str, label: int | None, checkpoint: str, out: st
 def report(run_dir: str, checkpoint: str, out: str | None) -> None:
     """Write the report of a run or a whole sweep again: one page, for which no network is needed."""
     if is_sweep(run_dir):
+        if checkpoint != "auto":
+            raise InputError(f"--checkpoint {checkpoint}: the page of a sweep is of what was measured: name a --member")
         from jaxae import files
         from jaxae.folder import SweepFolder
         from jaxae.report import write_comparison

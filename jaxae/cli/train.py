@@ -167,3 +167,5 @@ def print_result(trained: Any, measures: dict[str, Any], report: bool) -> None:
     rows.append(("digest", measures["digest"]))
     for name, text in rows:
         click.echo(f"{name:<20}{text}")
+    for note in measures.get("notes", {}).get("likelihood", []):
+        click.echo(f"note: {note}", err=True)

@@ -58,6 +58,12 @@ def evaluated(frame: pandas.DataFrame) -> pandas.DataFrame:
     return frame[~frame["outcome"].isin([DIVERGED, *MISSING])]
 
 
+def split_of(frame: pandas.DataFrame) -> str:
+    """Of the images that the runs were measured on; what a table is told to hold, where none was."""
+    found = _distinct(evaluated(frame), "split") if "split" in frame else []
+    return found[0] if found else frame.attrs.get("split", "test")
+
+
 def measure_names(frame: pandas.DataFrame) -> list[str]:
     """The columns that hold a measure of at least one run."""
     behind = list(frame.columns)[list(frame.columns).index("outcome") + 1 :]
@@ -69,7 +75,7 @@ def choose_measure(frame: pandas.DataFrame, wanted: str | None) -> str:
     """The measure asked for, or the first usual one that every evaluated run has, or that any of them has."""
     there, names = evaluated(frame), measure_names(frame)
     if there.empty:
-        split = frame.attrs.get("split", "test")
+        split = split_of(frame)
         flag = "" if split == "test" else f" --split {split}"
         raise InputError(f"no evaluated runs: expected at least one: `jaxae evaluate RUN{flag}`")
     if wanted is None:

@@ -95,10 +95,9 @@ def compare(
     against = _pairs([(s, of_base) for s in settings if s is not of_base], level, higher)
     every = combinations(settings, 2) if 2 < len(settings) <= FEW else ()
     pairs = _pairs([(later, earlier) for earlier, later in every], level, higher)
-    split = frame.attrs.get("split", "test")
     return Comparison(
         measure, known.words, known.unit, known.better, level, base, settings, against, pairs, _caveats(frame, measure),
-        split,
+        checks.split_of(frame),
     )  # fmt: skip
 
 

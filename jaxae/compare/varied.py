@@ -2,12 +2,13 @@
 
 import numbers
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeGuard
 
 import pandas
 
 from jaxae.compare import words
+from jaxae.compare.words import NONE
 from jaxae.errors import InputError, unknown
 from jaxae.schedules import spelled
 
@@ -80,10 +81,18 @@ def groups(frame: pandas.DataFrame) -> list[Group]:
         label = words.setting(values)
         found.setdefault(label, []).append(place)
         of.setdefault(label, values)
-    made = [Group(label, of[label], frame.iloc[places]) for label, places in found.items()]
+    whole = {label: _beside(values, of.values(), names) for label, values in of.items()}
+    made = [Group(words.setting(whole[label]), whole[label], frame.iloc[places]) for label, places in found.items()]
     if all(is_number(group.values.get(name)) for group in made for name in names):
         made.sort(key=lambda group: [group.values[name] for name in names])
     return made
+
+
+def _beside(values: dict[str, Any], others: Iterable[dict[str, Any]], names: Sequence[str]) -> dict[str, Any]:
+    """With None for what settings have that share all the values of this one, and are told from it by that alone."""
+    mine = {(name, words.value(value)) for name, value in values.items()}
+    more = [other for other in others if mine < {(name, words.value(value)) for name, value in other.items()}]
+    return {name: values.get(name) for name in names if name in values or any(name in other for other in more)}
 
 
 def is_number(value: Any) -> TypeGuard[float]:
@@ -94,6 +103,8 @@ def choose(settings: Sequence[Group], wanted: str | None) -> Group:
     """The setting that `wanted` names, such as "beta=1"; the first where it is None."""
     if wanted is None:
         return settings[0]
+    if exact := [group for group in settings if group.label == wanted]:
+        return exact[0]
     names = sorted({name for group in settings for name in group.values})
     asked = dict(_parts(wanted, names))
     matching = [group for group in settings if all(_is(group, name, text) for name, text in asked.items())]
@@ -117,9 +128,11 @@ def _parts(wanted: str, names: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 def _is(group: Group, name: str, text: str) -> bool:
     value = group.values.get(name)
+    if value is None:
+        return name in group.values and text.lower() == NONE
     if is_number(value):
         try:
             return float(text) == value
         except ValueError:
             return False
-    return value is not None and spelled(str(value)) == spelled(text)
+    return spelled(str(value)) == spelled(text)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 MINUS = "−"
+NONE = "none"
 MOST = 8  # decimals
 ROUNDING = 1e-12  # of a value: a smaller standard deviation is none
 
@@ -17,6 +18,8 @@ def setting(values: Mapping[str, Any]) -> str:
 
 def value(of: Any) -> str:
     """4.0 and 4 are the same value, and have the same name."""
+    if of is None:
+        return NONE
     return f"{float(of):.10g}" if isinstance(of, numbers.Real) and not isinstance(of, bool) else str(of)
 
 

@@ -29,6 +29,7 @@ from jaxae.networks.conv import Encoder
 from jaxae.networks.layers import Spec
 from jaxae.types import Batch, Images, PyTree
 
+MOST_CLASSES = 10_000
 RECIPE = 1  # raise it when anything below (or `Encoder`) changes what is trained
 UNITS, WIDTH = 64, 16
 BATCH, EPOCHS, LEAST, MOST = 128, 20, 800, 3_000  # the last two: steps
@@ -91,7 +92,13 @@ def classifier(source: Source, seed: int = 0) -> Features:
     where labels are missing.
     """
     splits = [_labelled(source, name) for name in ("train", "validation")]
-    network = Classifier(source.shape, 1 + max(int(split.labels.max()) for split in splits))
+    classes = 1 + max(int(split.labels.max()) for split in splits)
+    if classes > MOST_CLASSES:
+        raise InputError(
+            f"{source.name}: labels up to {classes - 1:,}, more classes than a classifier is made for: give --features "
+            "pixels or FILE:FUNCTION"
+        )
+    network = Classifier(source.shape, classes)
     mark = hashlib.sha256(f"{RECIPE} {seed} {source.train.digest} {source.validation.digest}".encode()).hexdigest()[:16]
     file = home.cache() / "features" / f"classifier-{mark}.npz"
     if (found := _read(file, network)) is None:

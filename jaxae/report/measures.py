@@ -83,7 +83,6 @@ def record(trained: Trained, kept: Mapping[str, Any]) -> dict[str, Any]:
     at = list(config).index("method") + 1
     items = list(config.items())
     shown = [*items[:at], *weights.items(), *items[at:]]
-    data = kept.get("data") or {}
     return {
         "config": setup.config,
         "settings": [(name, "—" if value is None else str(value)) for name, value in shown],
@@ -98,7 +97,7 @@ def record(trained: Trained, kept: Mapping[str, Any]) -> dict[str, Any]:
         "data": {
             "name": setup.source.name,
             "about": setup.source.about,
-            "sha256": data.get("sha256") or setup.source.digest,
+            "sha256": setup.source.digest,
         },
         "folder": str(trained.folder.path),
     }

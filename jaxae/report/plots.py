@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from jaxae.evaluate.units import ACTIVE, Units
 from jaxae.report.svg import ACCENT, INK, MUTED, PAGE, PAPER, new_figure, style, to_svg
 
+MOST = 1000  # of labels, beyond which a colour is that of a label's place among those there are
 MANY = 1000  # points from which a scatter is a bitmap inside the plot
 # Ten hues told apart on white and on black, after Tableau
 TEN = (
@@ -30,6 +31,7 @@ TEN = (
 )
 ONE_COLOUR = TEN[0]  # where nothing has a label
 UNLABELLED = "#9600ff"  # where some have
+NAMED = 100  # labels at most whose names are written among the points
 BOX: dict[str, Any] = {"boxstyle": "round,pad=0.2", "facecolor": PAPER, "edgecolor": "none", "alpha": 0.75}
 
 
@@ -85,6 +87,7 @@ def scatter(
         if circle:
             axes.add_patch(Circle((0, 0), 2, fill=False, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3))))
         found = np.unique(labels).tolist() if (labels >= 0).any() else []
+        found = found if len(found) <= NAMED else []
         middles = [np.median(points[labels == label], axis=0) for label in found]
         size = 9 if len(found) <= 20 else 7
         for box in (BOX, None):  # all boxes under all names
@@ -101,12 +104,14 @@ def scatter(
 def strip(codes: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"], names: Sequence[str], alt: str) -> Markup:
     """One latent unit: a line of ticks for each label."""
     found = np.unique(labels)
-    line = np.searchsorted(found, labels)
+    found = found if len(found) <= NAMED else np.array([-1])
+    line = np.minimum(np.searchsorted(found, labels), len(found) - 1)
     with style():
         figure = new_figure(PAGE, 60 + 14 * len(found))
         axes = figure.add_subplot()
         _points(axes, np.stack([codes, line], axis=1), labels, "|", 60)
-        axes.set_yticks(range(len(found)), [class_name(names, label) for label in found.tolist()])
+        lines = [class_name(names, label) for label in found.tolist()] if len(found) > 1 else [""]
+        axes.set_yticks(range(len(found)), lines)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.set_ylim(len(found) - 0.4, -0.6)
@@ -115,6 +120,8 @@ def strip(codes: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"], names: 
 
 
 def _points(axes: Axes, points: np.ndarray, labels: np.ndarray, marker: str = "o", size: float = 13) -> None:
+    if labels.max(initial=-1) >= MOST:  # numbers that stand for persons, days or the like
+        labels = np.where(labels < 0, -1, np.unique(labels, return_inverse=True)[1])
     classes = max(10, int(labels.max(initial=-1)) + 1)
     of_class = np.array([*colours(classes), ONE_COLOUR if (labels < 0).all() else UNLABELLED])
     alpha = 0.85 if len(points) < MANY else 0.55

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import re
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -73,8 +74,10 @@ def style() -> Iterator[None]:
 
 def to_svg(figure: Figure, alt: str) -> Markup:
     """The figure's <svg> element, to be put into the page as it is."""
-    file = io.StringIO()
-    FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    file, nothing = io.StringIO(), dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    with warnings.catch_warnings():  # the page's typefaces have them
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from")
+        FigureCanvasSVG(figure).print_svg(file, metadata=nothing)
     text = file.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
@@ -85,9 +88,15 @@ def to_svg(figure: Figure, alt: str) -> Markup:
     text = re.sub(r"font: ((?:\w+ )*)([\d.]+px) [^;\"]*", _longhand, text)
     text = re.sub(r" ?font-family: [^;\"]*;?", "", text)
     text = re.sub(r">\s+<", "><", text)
+    text = re.sub(r"<[^>]*>", _of_page, text)
+    return Markup(text.replace("<svg", f'<svg role="img" aria-label="{escape(alt)}"', 1))
+
+
+def _of_page(tag: re.Match) -> str:
+    text = tag[0]
     for colour, variable in OF_PAGE.items():
         text = text.replace(colour, variable)
-    return Markup(text.replace("<svg", f'<svg role="img" aria-label="{escape(alt)}"', 1))
+    return text
 
 
 def _longhand(font: re.Match) -> str:

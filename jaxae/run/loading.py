@@ -106,6 +106,12 @@ def on(trained: Trained, x: np.ndarray, y: np.ndarray | None = None) -> Trained:
     return trained._replace(setup=setup)
 
 
+def is_of_its_data(trained: Trained) -> bool:
+    """Whether it has the data that its folder's record tells of: not after `on`."""
+    mine = trained.setup.source.digest
+    return trained.folder.record().get("data", {}).get("sha256", mine) == mine
+
+
 def history(run: Trained | str | Path, *, member: str | None = None) -> "pandas.DataFrame":
     """What metrics.jsonl tells, a row a step: training means since the row before, and validation_* where it was. Of
     the run in a folder, or of that `member` of the sweep there."""

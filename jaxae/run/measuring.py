@@ -16,7 +16,7 @@ from jaxae.evaluate.measures import GREY, REPRODUCED
 from jaxae.folder import RunFolder
 from jaxae.plan import structure
 from jaxae.progress import Progress
-from jaxae.run.loading import Trained, final_digest
+from jaxae.run.loading import Trained, final_digest, is_of_its_data
 from jaxae.setup import Setup
 
 
@@ -143,8 +143,7 @@ def store(trained: Trained, measures: dict[str, Any]) -> dict[str, Any]:
     file that cannot be written, in somebody else's run, costs a warning. Raises InputError for those by other noise."""
     if not kept(measures):
         raise InputError(f"measures by the noise of seed {measures['evaluation_seed']}: only those of seed 0 are kept")
-    mine = trained.setup.source.digest
-    if trained.folder.record().get("data", {}).get("sha256", mine) != mine:
+    if not is_of_its_data(trained):
         raise InputError(f"measures of other data than {trained.folder.path} has: they are not kept there")
     file = trained.folder.evaluation_file(measures["split"])
     there = _read_or_set_aside(trained.folder, measures["split"])

@@ -134,6 +134,31 @@ def test_a_baseline_of_several_fields(tmp_path):
         compare(frame, baseline="latent=4")
 
 
+def test_a_setting_that_lacks_what_another_has_is_named_for_it(tmp_path):
+    grid = [(beta, clip) for beta in (1.0, 4.0) for clip in (None, 1.0)]
+    paths = [
+        compared.run(tmp_path / f"{i}", seed, 20.0 + seed, hyperparameters={"beta": beta}, clip_norm=clip)
+        for i, (beta, clip, seed) in enumerate((*each, seed) for each in grid for seed in (0, 1))
+    ]
+    found = compare(table(paths))
+    labels = [setting.label for setting in found.settings]
+    assert labels == ["beta=1, clip_norm=none", "beta=1, clip_norm=1", "beta=4, clip_norm=none", "beta=4, clip_norm=1"]
+    assert found.settings[0].values == {"beta": 1.0, "clip_norm": None}
+    for asked in (*labels, "clip-norm=None, beta=4"):
+        assert compare(table(paths), baseline=asked).baseline in (asked, labels[2])
+    two = compare(table(paths[:4]))
+    assert [setting.label for setting in two.settings] == ["clip_norm=none", "clip_norm=1"]
+    assert compare(table(paths[:4]), baseline="clip_norm=none").baseline == two.baseline == "clip_norm=none"
+
+
+def test_a_table_by_way_of_a_file_knows_its_split(tmp_path):
+    paths = [compared.run(tmp_path / f"{seed}", seed, compared.measures(20.0, split="validation")) for seed in (0, 1)]
+    for path in paths:
+        (path / "evaluation.json").rename(path / "evaluation.validation.json")
+    frame = table(paths, "validation")
+    assert compare(frame.merge(frame[["run"]])).split == compare(frame).split == "validation"
+
+
 CLASHES = {
     "evaluated on different splits": {"nll": compared.measures(20.0, split="validation")},
     "different numbers of importance samples": {"nll": compared.measures(20.0, samples=5000)},

@@ -534,6 +534,8 @@ def test_the_verbs_take_a_member(whole, capsys, tmp_path):
     assert capsys.readouterr().out.strip() == digest_of(whole.folder.find("seed=2,beta=4").path)
     assert status(["sample", path, "--member", "seed=0,beta=1", "--count", "4", "--out", str(tmp_path / "z.npz")]) == 0
     assert np.load(tmp_path / "z.npz")["samples"].shape == (4, 8, 8, 1)
+    assert status(["report", path, "--checkpoint", "best"]) == 2
+    assert "--checkpoint best: the page of a sweep is of what was measured: name a --member" in capsys.readouterr().err
     assert status(["report", path, "--out", str(tmp_path / "page.html")]) == 0
     page = (tmp_path / "page.html").read_text()
     assert "seed=2" in page and html.escape(json.loads((whole.folder.sweep_file).read_text())["command"]) in page
