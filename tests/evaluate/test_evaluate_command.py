@@ -35,7 +35,7 @@ def test_a_whole_sweep_is_measured_member_by_member_and_kept(swept, capsys):
     both = {kind: before[kind] | found["seed=0"][kind] for kind in ("notes", "settings")}
     assert {**before, **found["seed=0"], **both} == kept  # beside the likelihood of the same parameters
     assert found["seed=0"]["digest"] != found["seed=1"]["digest"]
-    table = pandas.read_csv(swept.table)
+    table = pandas.read_csv(swept.table, float_precision="round_trip")
     assert table["linear_probe"].tolist() == [measures["linear_probe"] for measures in found.values()]
     assert not {"notes", "settings", "kl_of_units"} & set(table)
 
