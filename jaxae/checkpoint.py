@@ -127,11 +127,12 @@ class Checkpoints:
             if hosts.leads():
                 self._store.close()
 
-    def restore(self, abstract_state: PyTree, step: int | None = None) -> Restored | None:
+    def restore(self, abstract_state: PyTree, step: int | None = None, *, on_host: bool = False) -> Restored | None:
         """The checkpoint of `step`, or the newest whole one; None where there is none at all.
 
-        `abstract_state` gives structure, shapes and dtypes, and shardings where its leaves have them. Raises
-        InputError for a step that is absent or damaged, a folder where all are damaged, and another model's.
+        `abstract_state` gives structure, shapes and dtypes, and shardings where its leaves have them; `on_host`: as
+        numpy's arrays, on no device. Raises InputError for a step that is absent or damaged, a folder where all are
+        damaged, and another model's.
         """
         wanted = named_leaves(abstract_state)
         arrays: dict[str, Any] = wanted
@@ -148,8 +149,9 @@ class Checkpoints:
             return None
         arrays = hosts.same(arrays)
 
-        def place(path: Any, leaf: Any) -> jax.Array:
-            return hosts.place(arrays[leaf_name(path)], getattr(leaf, "sharding", None))
+        def place(path: Any, leaf: Any) -> jax.Array | np.ndarray:
+            array = arrays[leaf_name(path)]
+            return array if on_host else hosts.place(array, getattr(leaf, "sharding", None))
 
         return Restored(answer[0], jax.tree_util.tree_map_with_path(place, abstract_state), answer[1])
 

@@ -41,7 +41,7 @@ RECORD = {
     "start": {"run": str, "step": int, "digest": str},
     "modules": {"encoder": str, "decoder": str, "likelihood": str, "what they compute": list},
 }  # fmt: skip
-WHERE = ("versions", "device", "threads")
+WHERE = ("versions", "device", "threads", "prng", "x64", "matmul_precision", "xla_flags")
 """Of a record, what decides bits and may change while a run goes on."""
 OUTCOME = {"outcome": str, "step": int}
 EVALUATION = {
@@ -70,8 +70,8 @@ class RunFolder:
 
     def made_by(self) -> str:
         """The command that makes it, in words."""
-        sweep = self.path.absolute().parent.parent
-        is_member = self.path.absolute().parent.name == "members" and SweepFolder(sweep).exists()
+        sweep = self.path.resolve().parent.parent
+        is_member = self.path.resolve().parent.name == "members" and SweepFolder(sweep).exists()
         return f"`jaxae sweep --run {sweep}`" if is_member else f"`jaxae train --run {self.path}`"
 
     def check(self, config: Config) -> None:
@@ -134,13 +134,13 @@ class RunFolder:
     def claimed(self, config: Config, record: dict[str, Any]) -> Iterator[None]:
         """Makes a new folder this run's, and keeps other processes out while inside: of a sweep's member also those
         that train the sweep."""
-        sweep = self.path.absolute().parent.parent
+        sweep = self.path.resolve().parent.parent  # also where a link leads to it
         with contextlib.ExitStack() as held:
-            if self.path.absolute().parent == SweepFolder(sweep).members and SweepFolder(sweep).exists():
+            if self.path.resolve().parent == SweepFolder(sweep).members and SweepFolder(sweep).exists():
                 held.enter_context(locked(sweep, shared=True))
             held.enter_context(locked(self.path))
             self.check(config)  # another process may have made it meanwhile
-            if other := self.other_net(record.get("modules")):
+            if other := self.other_net(record.get("modules")) or self.other_draws(record.get("prng")):
                 raise InputError(other)
             if not self.config_file.is_file():
                 self.write(config, record)
@@ -158,6 +158,13 @@ class RunFolder:
             whose, wanted = ("modules of one's own", "their net=") if began else ("jaxae's networks", "no net=")
             return f"{self.path} is a run of {whose}: expected {wanted}, or another folder"
         return f"{self.path} is a run of another net ({', '.join(names)}): expected that one, or another folder"
+
+    def other_draws(self, prng: str | None) -> str:
+        """In words, that the run here has drawn by another generator than JAX draws by now; empty where it has not."""
+        began = self.record().get("prng", prng)
+        if prng in (None, began):
+            return ""
+        return f"{self.path} draws by {began}, and JAX by {prng} now: set JAX_DEFAULT_PRNG_IMPL={began}"
 
     def write(self, config: Config, record: dict[str, Any], step: int = 0) -> None:
         """Tells what the folder's run is: at its start, and again where it goes on at `step`, maybe with another free

@@ -3,8 +3,9 @@
 Each function but `place` is a meeting: every process calls it, in the same order, and waits there for the others.
 """
 
+import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -62,6 +63,19 @@ def first(fn: Callable[[], Any]) -> Any:
     if "refused" in answer:
         raise InputError(answer["refused"])
     return answer["value"]
+
+
+def must_agree(facts: Mapping[str, Any]) -> None:
+    """Raises InputError, in all, where the processes were given different facts: anything JSON holds, by the same names
+    in each."""
+    if count() == 1:
+        return
+    hashed = [hashlib.sha256(json.dumps(fact, sort_keys=True).encode()).digest() for fact in facts.values()]
+    every = agree(np.stack([np.frombuffer(each, np.uint8) for each in hashed]))
+    if differing := [name for name, each in zip(facts, every.swapaxes(0, 1)) if (each != each[0]).any()]:
+        raise InputError(
+            f"the processes differ in {', '.join(differing)}: expected the same command, files and versions in each"
+        )
 
 
 def same(tree: PyTree) -> PyTree:

@@ -25,13 +25,27 @@ def made(config: Config, folder: Path, setup: Setup) -> dict[str, Any]:
         how = {"network": "the user's own modules", "modules": setup.modules}
     return {
         **how,
-        "versions": {name: _version(name) for name in LIBRARIES} | {"python": platform.python_version()},
+        "versions": versions(),
         "device": f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})",
         "threads": _threads(),
-        "prng": str(jax.random.key_impl(jax.random.key(0))),
+        **numerics(),
         "data": {"name": source.name, "about": source.about, "sha256": source.digest, "sizes": source.sizes()},
         **setup.code,
         **({"start": setup.start.facts} if setup.start else {}),
+    }
+
+
+def versions() -> dict[str, str]:
+    return {name: _version(name) for name in LIBRARIES} | {"python": platform.python_version()}
+
+
+def numerics() -> dict[str, Any]:
+    """The environment's part in the arithmetic: what is drawn, in how many bits, by what compiler's rules."""
+    return {
+        "prng": str(jax.random.key_impl(jax.random.key(0))),
+        "x64": bool(jax.config.values["jax_enable_x64"]),
+        "matmul_precision": jax.config.values["jax_default_matmul_precision"],
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
     }
 
 

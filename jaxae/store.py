@@ -7,7 +7,7 @@ import logging
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathnam
 LATE = ("orbax", "OCDBT")  # when one array cannot be read, asyncio reports the others later, on its own
 logging.getLogger("asyncio").addFilter(lambda record: not any(name in record.getMessage() for name in LATE))
 
+REMOVED = "removed"  # where a step goes that is to go: a kill leaves none half there
+
 
 class Store:
     """Steps on disk. Reading raises Damaged for what is not what was saved; writing raises InputError. Where there are
@@ -34,7 +36,7 @@ class Store:
         self._values: dict[int, float] = {}
         self.unranked: dict[int, str] = {}
         """Steps whose facts, and so their value, cannot be read; and why."""
-        keep = [_Newest(latest), _BestN(self.ranked, best)]
+        keep = [_Newest(latest), _BestN(self.ranked, best), _Among(self.unranked)]
         keep += [policies.EveryNSteps(every)] if every else []
         if write:
             _prepare(folder)
@@ -43,6 +45,7 @@ class Store:
             preservation_policy=policies.AnyPreservationPolicy(keep),
             lightweight_initialize=True,
             enable_async_checkpointing=False,
+            todelete_subdir=REMOVED,
             read_only=not write,
             create=False,
             # orbax would wait for every process in each call, also from the thread that writes
@@ -157,6 +160,16 @@ class _BestN:
         return [info.step in best for info in checkpoints]
 
 
+class _Among:
+    """Those that cannot be ranked: one may be the best."""
+
+    def __init__(self, steps: Container[int]):
+        self._steps = steps
+
+    def should_preserve(self, checkpoints: Any, *, context: Any) -> list[bool]:
+        return [info.step in self._steps for info in checkpoints]
+
+
 def _quiet_when_late() -> Callable[[Any], object]:
     """From now on; the hook to put back where nothing failed."""
     hook = sys.unraisablehook
@@ -182,8 +195,9 @@ def _prepare(folder: Path) -> None:
 
 
 def _tidy(folder: Path) -> None:
-    """Clear what a kill or a failure left: half-written steps; a replaced one, or back with it if need be."""
-    for half in folder.glob("*.orbax-checkpoint-tmp*"):
+    """Clear what a kill or a failure left: half-written steps, and those that were to go; a replaced one, or back with
+    it if need be."""
+    for half in (*folder.glob("*.orbax-checkpoint-tmp*"), folder / REMOVED):
         shutil.rmtree(half, ignore_errors=True)
     for aside in folder.glob("replaced-*"):
         place = folder / aside.name.removeprefix("replaced-")

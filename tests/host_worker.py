@@ -76,6 +76,11 @@ def values():
             hosts.first(partial(_raise, error))
         except (InputError, OSError) as caught:
             say(process=mine, caught=type(caught).__name__, text=str(caught))
+    hosts.must_agree({"seed": 3, "data": {"x": [1.5]}})
+    try:
+        hosts.must_agree({"learning_rate": 1e-3 * mine, "seed": 3, "data": {"x": [mine]}})
+    except InputError as caught:
+        say(process=mine, differ=str(caught))
     hosts.barrier("end")
     hosts.first(partial(_raise, InputError("--data x: unknown")))
 

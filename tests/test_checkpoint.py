@@ -107,6 +107,16 @@ def test_policy(folder, policy, kept, best, reopen):
         assert checkpoints.latest_step() == 6
         assert checkpoints.best_step() == best
         assert [float(checkpoints.restore(like, step).state["x"]) for step in kept] == kept
+        assert isinstance(checkpoints.restore(like, on_host=True).state["x"], np.ndarray)
+    assert sorted(entry.name for entry in folder.iterdir()) == sorted(map(str, kept)), "nothing is left of the others"
+
+
+def test_a_step_whose_removal_was_cut_off_is_gone(folder, two_steps):
+    shutil.copytree(two_steps, folder)
+    (folder / "removed").mkdir()
+    shutil.copytree(folder / "1" / "meta", folder / "removed" / "0" / "meta")
+    with Checkpoints(folder) as checkpoints:
+        assert checkpoints.steps() == [1, 2] and not (folder / "removed").exists()
 
 
 def other_models():

@@ -112,6 +112,22 @@ def test_a_damaged_step_is_set_aside_where_values_are_taken_away(folder):
     assert len(warned) == 1 and "1 is damaged" in warned[0]
 
 
+def test_a_step_that_cannot_be_ranked_is_kept_for_it_may_be_the_best(folder):
+    with Checkpoints(folder, keep_latest=1) as checkpoints:
+        for step, value in ((1, 0.5), (2, 2.0), (3, 3.0)):
+            checkpoints.save(step, make_state(step), {}, value=value)
+    facts = folder / "1" / "meta"
+    facts.rename(folder.parent / "aside")
+    warned = []
+    with Checkpoints(folder, keep_latest=1, warn=warned.append) as checkpoints:
+        checkpoints.save(4, make_state(4), {}, value=4.0)
+        assert checkpoints.steps() == [1, 3, 4] and checkpoints.best_step() == 3
+    (folder.parent / "aside").rename(facts)
+    with Checkpoints(folder, keep_latest=1, warn=warned.append) as checkpoints:
+        assert checkpoints.best_step() == 1 and checkpoints.restore(ABSTRACT, 1).step == 1
+    assert len(warned) == 1 and "/1 is damaged" in warned[0] and "not compared" in warned[0]
+
+
 def test_an_explicit_step_is_never_another(two_steps, folder):
     shutil.copytree(two_steps, folder)
     flip(folder / "2" / "meta" / "metadata")

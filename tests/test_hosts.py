@@ -89,6 +89,9 @@ def test_each_has_what_process_0_has_and_its_refusals(pair):
         }  # fmt: skip
         assert caught[0] == {"process": number, "caught": "InputError", "text": "bad --steps"}
         assert "No such file" in caught[1]["text"] and "x.npz" in caught[1]["text"]
+        assert caught[2]["differ"] == (
+            "the processes differ in learning_rate, data: expected the same command, files and versions in each"
+        )
         assert (code, error) == (2, "jaxae: --data x: unknown\n")
 
 

@@ -167,6 +167,18 @@ def test_a_folder_in_ones_home_and_a_step_by_its_number(tmp_path, monkeypatch):
     assert trained.folder.path == tmp_path / "runs" / "a" and run.load("~/runs/a", 1).step == 1
 
 
+def test_a_run_goes_on_by_the_generator_that_it_began_with(tmp_path):
+    run.train(configured(steps=2), tmp_path / "run")
+    before = (tmp_path / "run" / "record.json").read_bytes()
+    jax.config.update("jax_default_prng_impl", "rbg")
+    try:
+        with pytest.raises(InputError, match="draws by threefry2x32, and JAX by rbg now: set JAX_DEFAULT_PRNG_IMPL="):
+            run.train(configured(steps=4), tmp_path / "run")
+    finally:
+        jax.config.update("jax_default_prng_impl", "threefry2x32")
+    assert (tmp_path / "run" / "record.json").read_bytes() == before
+
+
 def test_the_record_tells_where_each_part_was_made(tmp_path, monkeypatch):
     record = folders.RunFolder(tmp_path / "run").record
     monkeypatch.setenv("NPROC", "2")
@@ -176,8 +188,9 @@ def test_the_record_tells_where_each_part_was_made(tmp_path, monkeypatch):
     run.train(configured(steps=10), tmp_path / "run")  # no step is made
     assert record() == first and first["threads"] == 2 and "earlier" not in first
     run.train(configured(steps=20), tmp_path / "run")
-    where = {name: first[name] for name in ("versions", "device", "threads")}
+    where = {name: first[name] for name in folders.WHERE}
     assert record()["threads"] == 3 and record()["earlier"] == [{"until_step": 10, **where}]
+    assert (where["prng"], where["x64"], where["matmul_precision"]) == ("threefry2x32", False, None)
     run.train(configured(steps=20), tmp_path / "run")
     assert len(record()["earlier"]) == 1
 

@@ -18,7 +18,7 @@ from jaxae.loop import Loop
 from jaxae.plan import Plan
 from jaxae.report import write_report
 from jaxae.run import training
-from tests.runs import SMALL, configured, digest_of, flags, say
+from tests.runs import SMALL, Saying, configured, digest_of, flags, say
 
 STILL = {"steps": 1, "learning_rate": 0.0}
 
@@ -121,9 +121,12 @@ def test_a_sweep_begins_with_it_as_the_runs_alone_do(other, tmp_path):
     assert member.folder.record()["start"] == alone.folder.record()["start"]
     assert list(swept.table["outcome"]) == ["finished"] * 2
     run.train(configured(steps=22, average=0.5), tmp_path / "a")
-    for seeds in ((0, 1), (0, 1, 2)):
-        with pytest.raises(InputError, match=r"start: .*/a has other parameters than this run began with"):
-            sweep.sweep(Plan(base, seeds), tmp_path / "s")
+    told = Saying()
+    again = sweep.sweep(Plan(base, (0, 1)), tmp_path / "s", progress=told)  # all is over, and nothing is asked of it
+    assert again.table["nll"].tolist() == swept.table["nll"].tolist()
+    assert any("a has other parameters than this run began with: another --run would" in line for line in told.said)
+    with pytest.raises(InputError, match=r"start: .*/a has other parameters than this run began with"):
+        sweep.sweep(Plan(base, (0, 1, 2)), tmp_path / "s")
     shutil.rmtree(tmp_path / "a")
     again = sweep.sweep(Plan(base, (0, 1)), tmp_path / "s")
     assert again.table["nll"].tolist() == swept.table["nll"].tolist()
@@ -179,6 +182,19 @@ def test_a_start_is_a_setting_beside_none(other, tmp_path):
     write_report(run.load(places[-1]), run.load(places[-1]).folder.evaluation())
     said = f"{other.folder.path} at step 20, SHA-256 {made.folder.record()['start']['digest'][:12]}"
     assert said in made.folder.report.read_text()
+
+
+def test_it_goes_on_where_the_other_has_been_trained_further(other, tmp_path):
+    shutil.copytree(other.folder.path, tmp_path / "a")
+    config = configured(steps=4, start=str(tmp_path / "a"))
+    run.train(dataclasses.replace(config, steps=2), tmp_path / "r")
+    begun = run.load(tmp_path / "r").folder.record()["start"]
+    run.train(configured(steps=24, average=0.5), tmp_path / "a")
+    told = Saying()
+    made = run.train(config, tmp_path / "r", progress=told)
+    alone = run.train(dataclasses.replace(config, start=str(other.folder.path)), tmp_path / "straight")
+    assert run.final_digest(made) == run.final_digest(alone) and made.folder.record()["start"] == begun
+    assert any("has other parameters than this run began with" in line for line in told.said)
 
 
 def test_another_start_of_the_same_name_is_another_run(other, tmp_path):

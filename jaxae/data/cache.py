@@ -88,6 +88,8 @@ def write(entry: Path, shape: tuple[int, ...], dtype: np.dtype, pieces: Pieces) 
             np.save(file, np.concatenate(labels), allow_pickle=False)
             file.flush()
             os.fsync(file.fileno())
+        if mapped(entry, shape, dtype) is not None:  # another process, maybe elsewhere, was first: it maps its files
+            return
         for old in entry.parent.iterdir():
             if not old.name.startswith("part-") or time.time() - old.stat().st_mtime > 86_400:
                 shutil.rmtree(old, ignore_errors=True)

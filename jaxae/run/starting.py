@@ -31,6 +31,12 @@ def begin_with(
             return dataclasses.replace(setup, start=Start(None, kept))
         raise InputError(f"start: {error}") from None
     if kept and kept["digest"] != start.facts["digest"]:
+        if not needed and kept["run"] == path:
+            if progress:
+                progress.warn(
+                    f"{path} has other parameters than this run began with: another --run would begin with them"
+                )
+            return dataclasses.replace(setup, start=Start(None, kept))
         raise InputError(
             f"start: {path} has other parameters than this run began with: expected them as they were, or another --run"
         )

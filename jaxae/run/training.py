@@ -55,6 +55,8 @@ def train(
     if config.wandb:
         import_wandb(config.wandb)
     setup = build(config, net, source)
+    decides = {**config.to_dict(), **config.result(), **setup.code, **records.numerics()}
+    hosts.must_agree({**decides, "data": setup.source.digest, "versions": records.versions()})
     _must_fit(setup.shapes())
     layout = layout_of(setup.config)
     progress = progress or Progress(quiet=True)
@@ -75,6 +77,7 @@ def train(
         with _log(folder, config, record, step, over, on_row) as log, progress.bar(setup, step) as bar:
             lanes, programs = [Lane(setup, watch, log)], make_programs(setup, layout)
             loop = Loop(lanes, layout, programs, state, step, checkpoints, progress, bar, asked)
+            del state  # the loop has placed it: no second copy stays on a device
             try:
                 with contextlib.closing(loop):
                     loop.run()

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from jaxae import memory
+from jaxae import memory, optim
 from jaxae.errors import InputError
 from jaxae.parallel import Layout
 from jaxae.programs import Programs, make_feed
@@ -39,17 +40,27 @@ def block(members: int, need: Callable[[int], int], limit: int) -> int:
 
 
 def needed(setup: Setup, layout: Layout, programs: Programs, lanes: int) -> int:
-    """Bytes that a device needs for a wave of `lanes` members, by the compiler's own account. A wave of so many trains
-    by what is compiled here."""
-    chunk: Any = programs.chunk  # jitted
+    """Bytes that a device needs for a wave of `lanes` members, by the compiler's own account: to train it, or to score
+    what is held out, side by side in batches of their own, beside what training keeps there. A wave of so many is
+    trained and scored by what is compiled here."""
     try:
-        found = chunk.lower(*arguments(setup, layout, lanes)).compile().memory_analysis()
+        trains = _account(programs.chunk, *arguments(setup, layout, lanes))
+        scores = _account(programs.score, *scored(setup, layout, lanes)) if layout.lanes == "vmap" else None
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" in str(error):
             return 2**62
         raise
-    parts = found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes
-    return int(parts - found.alias_size_in_bytes)
+    whole = trains.argument_size_in_bytes + trains.output_size_in_bytes + trains.temp_size_in_bytes
+    whole -= trains.alias_size_in_bytes
+    if scores is None:
+        return int(whole)
+    beside = trains.argument_size_in_bytes + scores.output_size_in_bytes + scores.temp_size_in_bytes
+    return int(max(whole, beside))
+
+
+def _account(program: Any, *args: Any) -> Any:
+    """What the compiler tells of the memory of a jitted program."""
+    return program.lower(*args).compile().memory_analysis()
 
 
 def available() -> int:
@@ -59,9 +70,12 @@ def available() -> int:
     return int(HOST_SHARE * memory.free() / jax.local_device_count())
 
 
-def wave_size(members: int, multiple: int, need: Callable[[int], int], limit: int) -> tuple[int, int]:
+def wave_size(
+    members: int, multiple: int, need: Callable[[int], int], limit: int, remedy: str = "choose a smaller model"
+) -> tuple[int, int]:
     """(lanes in a wave, bytes it needs on a device): all members where they fit in `limit` bytes, else the fewest equal
-    waves that do, as the needs of the smallest wave and of all members tell by a straight line."""
+    waves that do, as the needs of the smallest wave and of all members tell by a straight line. Raises InputError, with
+    the `remedy`, where not even the smallest does."""
     everyone = _up(members, multiple)
     whole = need(everyone)
     if whole <= limit:
@@ -69,8 +83,7 @@ def wave_size(members: int, multiple: int, need: Callable[[int], int], limit: in
     least = need(multiple)
     if least > limit or everyone == multiple:
         raise InputError(
-            f"{multiple} members at once need {least / 1e9:.1f} GB, and {limit / 1e9:.1f} GB may be used: "
-            "choose --lanes map, a smaller --block or a smaller model"
+            f"{multiple} members at once need {least / 1e9:.1f} GB, and {limit / 1e9:.1f} GB may be used: {remedy}"
         )
     each = (min(whole, 2**50) - least) / (everyone - multiple)
     if whole >= 2**62:  # the compiler itself gave up: the slope comes from two small waves
@@ -89,12 +102,21 @@ def arguments(setup: Setup, layout: Layout, lanes: int) -> tuple[Any, ...]:
     """Shapes and places of the chunk's arguments, as the loop has them."""
     lanes = _up(lanes, layout.multiple())
     feed = make_feed(setup, layout, lanes)
-    state, key = setup.shapes(), jax.eval_shape(lambda: jax.random.key(0))
-
-    def many(tree: Any) -> Any:
-        return jax.tree.map(lambda x: jax.ShapeDtypeStruct((lanes, *x.shape), x.dtype), tree)
-
-    rest = many(setup.numbers()), layout.put_rest(many(key)), many(np.int32(0))
-    args = layout.put(many(state)), rest, layout.put_feed(many(feed.at(0, 1))), layout.put_shared(feed.data)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    rest = _many(setup.numbers(), lanes), layout.put_rest(_many(key, lanes)), _many(np.int32(0), lanes)
+    state, feed_of = layout.put(_many(setup.shapes(), lanes)), layout.put_feed(_many(feed.at(0, 1), lanes))
+    args = state, rest, feed_of, layout.put_shared(feed.data)
     feed.close()
     return args
+
+
+def scored(setup: Setup, layout: Layout, lanes: int) -> tuple[Any, ...]:
+    """Shapes and places of the score's arguments, as the loop has them."""
+    lanes, view = _up(lanes, layout.multiple()), setup.view("validation")
+    variables = layout.put(_many(jax.eval_shape(optim.evaluated, setup.shapes()), lanes))
+    batch = view.take(view.only[: view.chunk])
+    return (variables, _many(setup.numbers(), lanes)), (view.keys(batch, "noise"), batch, jnp.asarray(setup.total - 1))
+
+
+def _many(tree: Any, lanes: int) -> Any:
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((lanes, *x.shape), x.dtype), tree)

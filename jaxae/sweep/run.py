@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxae import command, fits, own, run, signals
 from jaxae import folder as folders
+from jaxae import record as records
 from jaxae.build import build, of_net, of_source
 from jaxae.checkpoint import Checkpoints
 from jaxae.data.source import Source
@@ -103,13 +104,20 @@ def _begun(plan: Plan, setups: Sequence[Setup], folder: SweepFolder, progress: P
 def _saved(folder: SweepFolder) -> list[str]:
     """The members of the wave that was cut off, where it has something saved to go on from."""
     with Checkpoints(folder.wave_checkpoints, write=False) as checkpoints:
-        return folder.wave_members() if checkpoints.steps() else []
+        if not checkpoints.steps():
+            return []
+    if names := folder.wave_members():
+        return names
+    raise InputError(
+        f"{folder.wave_file}: not there, and without it the checkpoints beside it are nobody's: put it back, or move "
+        f"{folder.wave} away, and its members begin anew"
+    )
 
 
 def _own(plan: Plan, net: Net | None, source: Source | None) -> Plan:
     """The plan of a sweep with the user's own modules or arrays, which decide what no axis may vary then."""
     decided = {"network", "latent", "dtype", *OF_NETWORKS} if net else set()
-    decided |= {"data", "validation", "size"} if source else set()
+    decided |= {"data", "validation", "size", "test"} if source else set()
     if axes := [axis for axis in plan.grid if axis in decided]:
         raise InputError(f"grid {axes[0]}: net= or source= decides it: leave it out")
     return dataclasses.replace(plan, base=of_source(of_net(plan.base, net), source))
@@ -204,11 +212,12 @@ class Sweep:
                 fits.check_weights(setup.like(next(members).config))
 
     def check_members(self) -> None:
-        """Raises InputError unless the data and the net are those of the members that have begun."""
+        """Raises InputError unless the data, the net and the generator are those of the members that have begun."""
+        prng = records.numerics()["prng"]
         for setup, group in zip(self.setups, self.plan.groups):
             for member in group:
                 there = self.folder.member(member.name)
-                if other := there.other_net(setup.modules):
+                if other := there.other_net(setup.modules) or there.other_draws(prng):
                     raise InputError(other)
                 begun = there.record().get("data", {}).get("sha256")
                 if begun not in (None, setup.source.digest):
@@ -290,7 +299,10 @@ class Sweep:
         if self.how.wave is not None:
             size = -(-min(self.how.wave, len(group)) // multiple) * multiple
             return size, need(size)
-        return lane_rules.wave_size(len(group), multiple, need, lane_rules.available())
+        remedy = "choose --lanes map, a smaller --block or a smaller model"
+        if self.folder.exists():
+            remedy = f"this sweep keeps its {self.kind} of {self.block}: go on where there is more, or in another --run"
+        return lane_rules.wave_size(len(group), multiple, need, lane_rules.available(), remedy)
 
     def say_plan(self, sizes: Sequence[tuple[int, int]]) -> None:
         """What is going to happen, before it does."""
@@ -347,8 +359,10 @@ class Sweep:
 
 
 def _load(folder: SweepFolder, member: Member, setup: Setup, checkpoint: str = "auto") -> run.Trained:
-    path = folder.member(member.name).path
+    path, there = folder.member(member.name).path, folder.member(member.name)
     try:
+        if there.config_file.is_file() and there.config().steps != member.config.steps:  # made longer by itself
+            return run.load(path, checkpoint, net=setup.net if setup.own_net else None, source=setup.source)
         return run.load(path, checkpoint, setup=setup)
     except InputError as error:
         remedy = f"restore it, or remove {path}: the same `jaxae sweep` trains {member.name} again"

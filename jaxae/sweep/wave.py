@@ -59,6 +59,7 @@ class Wave:
             ]
             bar.begin(what, done + step * len(lanes), step)
             loop = Loop(lanes, layout, programs, state, step, checkpoints, self.progress, bar, asked, size)
+            del state  # the loop has placed it
             with contextlib.closing(loop):
                 loop.run()
             self.hand_out(loop.host_state(), [lane.watch for lane in lanes], loop.step)
@@ -69,6 +70,8 @@ class Wave:
 
     def write_configs(self, step: int) -> None:
         for run, setup, member in zip(self.runs, self.setups, self.members):
+            if run.outcome_file.is_file():
+                continue  # handed out before: what has become of it since is its own
             run.path.mkdir(parents=True, exist_ok=True)
             run.write(member.config, records.made(member.config, run.path, setup), step)
 
@@ -76,7 +79,7 @@ class Wave:
         """The newest whole checkpoint's state, or the members' initial ones, stacked."""
         one = self.setups[0].shapes()
         like = jax.tree.map(lambda x: jax.ShapeDtypeStruct((len(self.members), *x.shape), x.dtype), one)
-        found = checkpoints.restore(like)
+        found = checkpoints.restore(like, on_host=True)  # whole it may be too much for one device
         if found is None:
             watches = [Watch(total=setup.total) for setup in self.setups]
             return stack([setup.init() for setup in self.setups]), 0, watches
@@ -104,6 +107,8 @@ class Wave:
 
         def give(number: int) -> None:
             run, watch = self.runs[number], watches[number]
+            if run.outcome_file.is_file():
+                return
             outcome = watch.outcome or {"outcome": "finished", "step": step}
             if outcome["outcome"] != "diverged":
                 self.save(run, jax.tree.map(lambda x: x[number], states), watch, outcome["step"])

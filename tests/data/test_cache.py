@@ -26,6 +26,16 @@ def kept(pieces, mark=0):
     return cache.kept("some data", mark, ROWS.shape, ROWS.dtype, pieces)
 
 
+def test_a_process_that_comes_second_leaves_the_files_that_the_first_has_mapped():
+    entry = cache.entry_of("some data", "two processes")
+    for _ in range(2):
+        cache.write(entry, ROWS.shape, ROWS.dtype, Counted())
+        first = (entry / "rows.npy").stat().st_ino
+        cache.write(entry, ROWS.shape, ROWS.dtype, Counted())
+        assert (entry / "rows.npy").stat().st_ino == first
+        assert [each.name for each in entry.parent.iterdir()] == [entry.name]
+
+
 def test_second_reading_is_the_first_ones_memory_map():
     pieces = Counted()
     for _ in range(2):

@@ -161,7 +161,10 @@ def test_cut_off_while_the_members_are_handed_out(tmp_path):
     """Some have their outcome, some not: the wave's state is still there, and is handed out again."""
     plan = plan_of(seeds=range(4), grid={})
     cut_off_at_the_third(plan, tmp_path / "s")
+    first = run.load(tmp_path / "s" / "members" / "seed=0")  # which is done, and may be measured
+    measured = run.store(first, run.evaluate_run(first, samples=77))
     again = sweep.sweep(plan_of(seeds=(3, 2, 1, 0), grid={}), tmp_path / "s")  # in another order
+    assert first.folder.evaluation() == measured
     assert len(set(digests(tmp_path / "s", plan).values())) == 4 and set(again.table["outcome"]) == {"finished"}
     alone = run.train(configured(seed=3), tmp_path / "alone")
     assert digest_of(tmp_path / "s" / "members" / "seed=3") == run.final_digest(alone)

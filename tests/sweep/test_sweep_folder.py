@@ -24,6 +24,8 @@ from jaxae.errors import InputError, Interrupted
 from jaxae.evaluate.bench import Settings
 from jaxae.folder import SweepFolder, member_path
 from jaxae.loop import Loop
+from jaxae.parallel import Layout, make_mesh
+from jaxae.programs import make_programs
 from jaxae.progress import Progress
 from jaxae.sweep import lanes, wave
 from jaxae.sweep.lanes import block, wave_size
@@ -385,8 +387,9 @@ def test_a_waves_folder_is_its_members_alone_and_is_removed_under_another_name(t
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lost", ["wave.json", "checkpoints"])
-@pytest.mark.parametrize("place", ["as it was left", "wave"])
+@pytest.mark.parametrize(
+    ("place", "lost"), [("as it was left", "wave.json"), ("as it was left", "checkpoints"), ("wave", "checkpoints")]
+)
 def test_a_wave_whose_removal_was_cut_off_is_over(tmp_path, monkeypatch, lost, place):
     """The next is as large and of the same shapes: nothing of the old one is taken for it, or made again. It was
     in "wave" that it was left before."""
@@ -482,6 +485,62 @@ def test_all_groups_of_a_sweep_have_a_block_that_each_of_them_has_room_for(tmp_p
     assert not list(tmp_path.iterdir()), "nothing is decided for a folder before all of it is known to fit"
 
 
+def test_lanes_side_by_side_have_room_for_the_scores_too():
+    """A training batch of 2 beside 180 held-out examples at once, which need many times its memory."""
+    (setup,) = _setups(plan_of((0,), {}, batch_size=2, width=256, accumulate=1), None, None)
+    layout = Layout(make_mesh(), "jit", "vmap", 8)
+    made = make_programs(setup, layout)
+    trains = lanes._account(made.chunk, *lanes.arguments(setup, layout, 8))
+    scores = lanes._account(made.score, *lanes.scored(setup, layout, 8))
+    needed = lanes.needed(setup, layout, made, 8)
+    assert scores.temp_size_in_bytes > 8 * 180 * 256 * 4 > trains.temp_size_in_bytes
+    assert needed >= trains.argument_size_in_bytes + scores.temp_size_in_bytes
+    own, batch = lanes.scored(setup, layout, 8)
+    assert jax.eval_shape(made.score, own, batch)["loss"].shape == (8, 180)
+
+
+def test_a_member_that_was_made_longer_is_measured_as_it_is(tmp_path):
+    plan = plan_of((0, 1), {}, steps=4)
+    sweep.sweep(plan, tmp_path / "s")
+    longer = run.train(configured(steps=8), tmp_path / "s" / "members" / "seed=0")
+    found = sweep.evaluate(tmp_path / "s")
+    assert (found["seed=0"]["step"], found["seed=1"]["step"]) == (8, 4)
+    assert found["seed=0"]["digest"] == run.final_digest(longer)
+    (group,) = sweep.load(tmp_path / "s").groups()
+    assert group.states.step.tolist() == [8, 4]
+
+
+def test_a_member_that_a_link_leads_to_is_its_sweeps(whole, tmp_path):
+    shutil.copytree(whole.folder.path, tmp_path / "s")
+    member = SweepFolder(tmp_path / "s").find("seed=1,beta=4")
+    (tmp_path / "one").symlink_to(member.path)
+    with folders.locked(tmp_path / "s"), pytest.raises(InputError, match=r"/s: another process is training here"):
+        run.train(member.config(), tmp_path / "one")
+
+
+def test_checkpoints_of_a_wave_whose_members_are_not_known_are_not_removed(tmp_path, monkeypatch):
+    plan, stop = plan_of((0, 1), {}, steps=20, checkpoint_every=10), Loop.save
+
+    def stopped(self, improved):
+        stop(self, improved)
+        self.asked.append(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "save", stopped)
+        with pytest.raises(Interrupted):
+            sweep.sweep(plan, tmp_path / "s")
+    folder = SweepFolder(tmp_path / "s")
+    folder.wave_file.rename(tmp_path / "wave.json")
+    with pytest.raises(
+        InputError, match=r"wave.json: not there, and without it the checkpoints .*: put it back, or move"
+    ):
+        sweep.sweep(plan, tmp_path / "s")
+    (tmp_path / "wave.json").rename(folder.wave_file)
+    told = Saying()
+    sweep.sweep(plan, tmp_path / "s", progress=told)
+    assert any("resuming a wave of 2 at step" in line for line in told.said), told.said
+
+
 def test_wave_sizes():
     """need(n) = 100 + 10 n bytes."""
     need = lambda n: 100 + 10 * n  # noqa: E731
@@ -490,8 +549,8 @@ def test_wave_sizes():
     assert wave_size(65, 1, need, 500) == (33, 430)
     assert wave_size(64, 8, need, 430) == (32, 420)
     assert wave_size(3, 8, need, 1000) == (8, 180), "padded to a block"
-    with pytest.raises(InputError, match="members at once need"):
-        wave_size(64, 8, need, 150)
+    with pytest.raises(InputError, match=r"8 members at once need 0.0 GB, and 0.0 GB may be used: buy more$"):
+        wave_size(64, 8, need, 150, "buy more")
     refusing = lambda n: 2**62 if n > 16 else need(n)  # noqa: E731
     assert wave_size(64, 1, refusing, 500)[0] == 32, "where the compiler gives up, small waves tell the slope"
 
