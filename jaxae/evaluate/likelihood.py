@@ -141,18 +141,13 @@ def density_of(method: Method, labels: Int[np.ndarray, " n"]) -> tuple[dict[str,
 def examples(bench: Bench) -> Callable[[Sequence[Model]], list[dict[str, Float[np.ndarray, " n"]]]]:
     """models -> what `importance` estimates of each example of the split, or the metrics of a method without a density;
     and its mse."""
-    samples, dense = bench.settings.samples, bench.method.log_weight is not None
-    if not 2 <= samples < 2**31:
-        raise InputError(f"samples {samples}: expected 2 to {2**31 - 1}, for one has no Monte Carlo error")
-    block = max(1, min(samples, BLOCK.get(jax.default_backend(), WIDE) // bench.view(bench.split).chunk))
-
-    def weigh(method, variables, keys, batch, step):
-        return importance(method, samples, block)(variables, keys, batch)
+    dense = bench.method.log_weight is not None
 
     def terms(method, variables, keys, batch, step):
         return method.loss(variables, keys, batch, step).metrics
 
-    held = bench.over(weigh, "importance") if dense else bench.over(terms)
+    weighed = weighing(bench, bench.view(bench.split).chunk)
+    held = weighed if dense else bench.over(terms)
     error = bench.over(lambda method, variables, keys, batch, step: _squared_error(method, variables, batch))
 
     def each(models: Sequence[Model]) -> list[dict[str, np.ndarray]]:
@@ -160,6 +155,19 @@ def examples(bench: Bench) -> Callable[[Sequence[Model]], list[dict[str, Float[n
         return [of | {"mse": squared} for of, squared in zip(held(models, view), error(models, view))]
 
     return each
+
+
+def weighing(bench: Bench, chunk: int) -> Callable[..., list[dict[str, Float[np.ndarray, " n"]]]]:
+    """(models, view) -> what `importance` estimates of each example of a view of that chunk."""
+    samples = bench.settings.samples
+    if not 2 <= samples < 2**31:
+        raise InputError(f"samples {samples}: expected 2 to {2**31 - 1}, for one has no Monte Carlo error")
+    block = max(1, min(samples, BLOCK.get(jax.default_backend(), WIDE) // chunk))
+
+    def weigh(method, variables, keys, batch, step):
+        return importance(method, samples, block)(variables, keys, batch)
+
+    return bench.over(weigh, "importance")
 
 
 def _squared_error(method: Method, variables: Variables, batch: Batch) -> Float[Array, " batch"]:

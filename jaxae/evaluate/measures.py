@@ -78,8 +78,8 @@ OF_FEWER = {
 """The groups that measure a part of a large split: how many examples, their settings say."""
 NOT_MEASURES = (
     "samples", "examples", "step", "split", "digest", "evaluation_seed", "effective_samples", "nll_bias",
-    "ais_acceptance", "bdmc_lower", "bdmc_upper", "mutual_information_bound", "frechet_floor", "coverage_expected",
-    "codebook_use_expected", "ais_examples", "decomposition_examples", "probes_examples",
+    "ais_acceptance", "ais_importance_nll", "bdmc_lower", "bdmc_upper", "mutual_information_bound", "frechet_floor",
+    "coverage_expected", "codebook_use_expected", "ais_examples", "decomposition_examples", "probes_examples",
     "samples_examples",
 )  # fmt: skip
 NOT_NUMBERS = ("settings", "notes", "kl_of_units")

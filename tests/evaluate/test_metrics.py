@@ -130,6 +130,23 @@ def test_models_differ_and_share_their_noise():
     assert one["nll"] != alone()[1]["nll"]
 
 
+def test_annealing_stands_beside_importance_samples_of_the_same_images():
+    """Of all images both are the likelihood's own; of some, the likelihood of these."""
+    of = bench()
+    whole = dataclasses.replace(of, settings=SETTINGS._replace(ais_examples=10**6))
+    (all_of,) = metrics.measures(["likelihood", "ais"], whole)(models(of, 1))
+    assert all_of["ais_importance_nll"] == pytest.approx(all_of["nll"], rel=1e-5)
+    assert all_of["ais_importance_nll_mc_se"] == pytest.approx(all_of["nll_mc_se"], rel=1e-4)
+    (some,) = metrics.measures(["ais"], of)(models(of, 1))
+    assert some["ais_importance_nll"] != all_of["ais_importance_nll"]
+    less = some["ais_importance_nll"] - some["ais_nll"]
+    assert (
+        f"the same 4 images have {some['ais_importance_nll']:.3f} nats by 8 importance samples"
+        in some["notes"]["ais"][0]
+    )
+    assert f"annealing finds {less:.3f} ± " in some["notes"]["ais"][0]
+
+
 def test_the_kl_is_its_parts_within_their_errors():
     found = alone()[0]
     parts = found["mutual_information"] + found["aggregated_kl"]
