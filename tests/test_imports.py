@@ -13,7 +13,7 @@ LAYERS = """
 errors names types digest home gpu files signals
 own
 schedules densities random axis exact hosts join bounds
-flows sphere divergences quantize
+flows sphere divergences quantize similarity
 likelihoods parts networks
 hyperbolic
 gaussian codebooks

@@ -370,7 +370,7 @@ def test_beta_weighs_the_divergence():
     assert float(kl.min()) > 0
 
 
-@pytest.mark.parametrize("name", ["geco_vae", "vae_gan"])
+@pytest.mark.parametrize("name", ["geco_vae", "msssim_vae", "vae_gan"])
 @pytest.mark.parametrize("likelihood", ["gaussian_learned", "discretised_logistic"])
 def test_where_the_loss_has_no_density_of_pixels_its_scale_descends_it_all_the_same(name, likelihood):
     """And nothing else, though the decoder's mean is a function of a logistic's scale."""

@@ -9,7 +9,7 @@ import optax
 import pytest
 import small
 
-from jaxae import densities, random
+from jaxae import densities, gaussian, random, similarity
 from jaxae.errors import InputError
 from jaxae.methods import geco_vae
 from jaxae.train import make_train_step
@@ -53,6 +53,20 @@ def unit_kls(at=None):
 def test_beta_vae_is_the_vae_at_four():
     small.assert_same_bits(loss("beta_vae").loss, loss("vae", beta=4.0).loss)
     small.assert_same_bits(loss("beta_vae", beta=1.0), loss("vae"))
+
+
+# --- msssim_vae
+
+
+def test_msssim_vae_is_the_kl_and_the_weighted_unlikeness_of_the_decoded_sample():
+    method = small.method("msssim_vae", "gaussian", weight=7.0)
+    made, usual = loss("msssim_vae", weight=7.0), loss("vae")
+    z = gaussian.reparameterise(keys(), method.posterior(variables(), batch()))
+    decoded = method.decode(variables(), z)
+    alike = similarity.multiscale(batch().x, decoded)
+    np.testing.assert_allclose(made.metrics["similarity"], alike, rtol=1e-5)
+    np.testing.assert_allclose(made.loss, usual.metrics["kl"] + 7 * (1 - alike), rtol=1e-5)
+    small.assert_close({n: made.metrics[n] for n in usual.metrics}, usual.metrics, rtol=1e-5)
 
 
 # --- capacity_vae
