@@ -49,6 +49,7 @@ def build(config: Config, net: Net | None = None, source: Source | None = None) 
         own_net=net is not None,
     )
     fits.check_weights(setup)
+    fits.check_sizes(setup)
     if net is not None or config.own_functions():
         fits.check_parts(setup)
     if setup.method.given is not None:

@@ -1,5 +1,6 @@
 """The command lines that repeat a run and a sweep."""
 
+import re
 import shlex
 from collections.abc import Collection
 from dataclasses import fields
@@ -21,7 +22,9 @@ def of_sweep(plan: Plan, folder: Path, lanes: str, block: int, seed_devices: int
     words = ["jaxae", "sweep", "--run", str(folder), *_flags(base, ("devices", *plan.grid))]
     words += ["--seeds", f"{seeds[0]}:{seeds[0] + len(seeds)}" if row else ",".join(map(str, seeds))]
     for axis, values in plan.grid.items():
-        words += ["--grid", f"{axis}={','.join(map(shown, values))}"]
+        texts = [str(shown(value)) for value in values]
+        apart = any("," in re.sub(r"\([^()]*\)", "", text) for text in texts)  # then each ends in a semicolon
+        words += ["--grid", f"{axis}=" + ("".join(f"{text};" for text in texts) if apart else ",".join(texts))]
     words += ["--shared-batches"] if plan.shared_batches else []
     words += ["--lanes", lanes, "--block", str(block)] if lanes == "vmap" else ["--lanes", lanes]
     if seed_devices * base.devices > 1:

@@ -111,6 +111,8 @@ def log_aggregate(
     if examples < 1:
         raise InputError(f"examples {examples}: expected the size of the data set, at least 1")
     total = len(q.mean)
+    if total < 2:
+        raise InputError("q(z) of 1 code, by itself: expected at least 2: a larger batch or split")
     log_weight = jnp.full((len(z), total), -jnp.log(float(examples) * total))
     if stratified:
         own = places[:, None] == jnp.arange(total)[None]
@@ -144,7 +146,9 @@ def dimension_wise_kl(z: Codes, aggregate: LogAggregate) -> Float[Array, " batch
 
 
 def covariance(x: Float[Array, "n latent"]) -> Float[Array, "latent latent"]:
-    """The covariance of these n codes, over n and not n - 1: they are all there is."""
+    """The covariance of these n codes, over n and not n - 1: they are all there is. Raises InputError for one."""
+    if len(x) < 2:
+        raise InputError("covariance of 1 code: expected at least 2: a larger batch or split")
     centred = x - jnp.mean(x, axis=0, keepdims=True)
     return jnp.matmul(centred.T, centred, precision="highest") / len(x)
 

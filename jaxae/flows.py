@@ -52,8 +52,8 @@ class MADE(nn.Module):
         return first, second
 
     def _masked(self, name: str, x: Array, mask: np.ndarray, init: nn.initializers.Initializer) -> Array:
-        kernel = self.param(f"{name}_kernel", init, mask.shape)
-        bias = self.param(f"{name}_bias", nn.initializers.zeros, mask.shape[1:])
+        kernel = self.param(f"{name}_kernel", init, mask.shape, jnp.float32)
+        bias = self.param(f"{name}_bias", nn.initializers.zeros, mask.shape[1:], jnp.float32)
         return x @ jnp.where(mask, kernel, 0.0) + bias[None]
 
 
@@ -198,7 +198,7 @@ class Coupling(nn.Module):
             h = nn.elu(nn.Dense(self.width, name=f"hidden_{i}")(h))
         outputs = nn.Dense(2 * self.moved, kernel_init=nn.initializers.zeros, name="outputs")(h)
         scale, shift = jnp.split(outputs, 2, axis=-1)
-        factor = self.param("factor", nn.initializers.ones, (self.moved,))
+        factor = self.param("factor", nn.initializers.ones, (self.moved,), jnp.float32)
         return factor[None] * jnp.tanh(scale), shift
 
 

@@ -48,7 +48,8 @@ def gyroplanes(
     lengths = jnp.sqrt(jnp.sum(jnp.square(normals), axis=0, keepdims=True) + 1e-12)
     shift = root * offsets[None]
     point = jnp.concatenate([_sinhc(squared) * root * u, _cosh(squared)], axis=-1)  # of the hyperboloid
-    distances = jnp.arcsinh(point @ jnp.concatenate([jnp.cosh(shift) * normals / lengths, -jnp.sinh(shift)]))
+    upright = jnp.concatenate([jnp.cosh(shift) * normals / lengths, -jnp.sinh(shift)])
+    distances = jnp.arcsinh(jnp.matmul(point, upright, precision="highest"))  # of large numbers, which cancel
     return distances * jnp.broadcast_to(lengths[0] / root, distances.shape)
 
 

@@ -111,7 +111,7 @@ def discretised_logistic(scale: float) -> Likelihood:
 
     def draw(variables, keys, out):
         """The level nearest to a draw of the logistic: a bin is what lies nearer to its level than to any other."""
-        noise = jax.vmap(lambda key: jax.random.logistic(key, out.shape[1:]))(keys)
+        noise = jax.vmap(lambda key: jax.random.logistic(key, out.shape[1:], jnp.float32))(keys)
         x = out + jnp.exp(variables.params["log_scale"]) * noise
         return jnp.clip(jnp.round(255 * x), 0, 255) / 255
 

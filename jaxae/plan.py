@@ -175,14 +175,25 @@ def grid(words: Iterable[str], base: Config) -> dict[str, tuple[Any, ...]]:
     for word in words:
         name, equals, text = word.partition("=")
         name = name.strip().replace("-", "_")
-        parts = [part.strip() for part in re.split(r",(?![^()]*\))", text)]
+        parts = [
+            part.strip() for part in re.split(r",(?![^()]*\))" if ";" not in text else ";", text.removesuffix(";"))
+        ]
         if not equals or "" in (name, *parts):
             raise InputError(f"grid {word!r}: expected NAME=VALUE,VALUE,... such as beta=1,4")
         if name in axes:
             raise InputError(f"grid {word!r}: {name} is an axis already: give all its values at once")
         axes[name] = parts
     used = axes.get("method", [base.method])
+    for name, parts in axes.items():
+        if len(parts) > 1 and not any("," in part for part in parts) and _holds_commas(name, used):
+            raise InputError(f"grid {name}: its values hold commas: end each by ;, such as '{name}={','.join(parts)};'")
     return {name: _values(name, [_typed(name, part) for part in parts], used) for name, parts in axes.items()}
+
+
+def _holds_commas(name: str, methods_used: Sequence[str]) -> bool:
+    """Whether it is a hyperparameter whose values are lists, such as fsq's levels."""
+    known = [h for method in methods_used for h in methods.entry(method).hyperparameters if h.name == name]
+    return any(isinstance(h.default, str) and "," in h.default for h in known)
 
 
 OF_ALL = {"seed": "--seeds", "order_seed": "--shared-batches", "devices": "--mesh", "exact": "--exact"}

@@ -16,6 +16,7 @@ from jaxae import axis, random
 from jaxae.errors import InputError
 from jaxae.types import Keys
 
+MOST_EDGE = 0.25  # of a level: what is left out must not be the last one
 EDGE = 1e-3  # the share of its range that FSQ leaves out at the ends, as the paper's code does
 
 
@@ -166,7 +167,7 @@ def fsq_bound(z: Float[Array, "*shape latent"], levels: Sequence[int]) -> Float[
     range), which sends 0 near 0 and, unlike atanh, is finite for two levels too.
     """
     _check(levels, z.shape[-1])
-    half_range = _row([(level - 1) * (1 - EDGE) / 2 for level in levels], z)
+    half_range = _row([max((level - 1) * (1 - EDGE) / 2, (level - 1) / 2 - MOST_EDGE) for level in levels], z)
     offset = _row([0.0 if level % 2 else 0.5 for level in levels], z)
     return jnp.tanh(z + jnp.tan(offset / half_range)) * half_range - offset
 

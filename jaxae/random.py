@@ -45,6 +45,11 @@ def uniform(keys: Keys, shape: tuple[int, ...]) -> Float[Array, "batch *shape"]:
     return jax.vmap(lambda key: jax.random.uniform(key, shape, jnp.float32))(keys)
 
 
+def below(keys: Keys, limit: int) -> Int[Array, " batch"]:
+    """A whole number from 0 to limit - 1 for each key, all equally likely: the same under x64."""
+    return jax.vmap(lambda key: jax.random.randint(key, (), 0, limit, jnp.int32))(keys)
+
+
 def is_key(of: Any) -> bool:
     """Whether it is an array of keys, or a description of one."""
     return hasattr(of, "dtype") and jax.dtypes.issubdtype(of.dtype, jax.dtypes.prng_key)

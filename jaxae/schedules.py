@@ -86,10 +86,10 @@ def make(text: str | float, total: int, epoch: float, trust: bool = False) -> fl
     known("schedule", name, KINDS)
     if name == "piecewise":
         return _piecewise(str(text), parts, total, epoch, trust)
-    return _bind(str(text), KINDS[name], parts, total, epoch)
+    return _bind(str(text), KINDS[name], parts, total, epoch, trust)
 
 
-def _bind(text: str, kind: Callable, parts: list[str], total: int, epoch: float) -> Callable:
+def _bind(text: str, kind: Callable, parts: list[str], total: int, epoch: float, trust: bool) -> Callable:
     names = list(inspect.signature(kind).parameters)[1:]
     required = [n for n in names if inspect.signature(kind).parameters[n].default is inspect.Parameter.empty]
     if not len(required) <= len(parts) <= len(names) or parts == [""]:
@@ -101,6 +101,9 @@ def _bind(text: str, kind: Callable, parts: list[str], total: int, epoch: float)
         raise InputError(f"{text!r}: expected a start and an end above 0")
     if not 0 < args.get("share", 1) <= 1:
         raise InputError(f"{text!r}: expected a share above 0 and at most 1")
+    known = not trust or len({part.lstrip("0123456789.") for part in parts[1:3]}) == 1
+    if kind is _warmup_cosine and known and args.get("over", math.inf) <= args["warmup"]:
+        raise InputError(f"{text!r}: over {parts[2]} holds the warm-up too: expected more than {parts[1]}")
     for name in DURATIONS & set(names) - set(args):
         args[name] = total
     return lambda t: kind(t, **args)

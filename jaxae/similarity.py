@@ -19,10 +19,10 @@ LEAST = 1e-4  # what a mean similarity below it counts as: a power of it must ha
 
 def scales(shape: tuple[int, ...]) -> tuple[int, int]:
     """(the window's side, how many scales) of images [height, width, ...]: a window of 11, or the largest odd one that
-    fits, and as many of the five scales as are no smaller than it."""
+    fits, at one scale; and as many of the five scales as are no smaller than it."""
     shortest = min(shape[:2])
     side = min(SIDE, shortest - 1 + shortest % 2)
-    return side, sum(shortest // 2**scale >= side for scale in range(len(EXPONENTS)))
+    return side, 1 if side < SIDE else sum(shortest // 2**scale >= side for scale in range(len(EXPONENTS)))
 
 
 def multiscale(x: Images, y: Images) -> Float[Array, " batch"]:
@@ -53,7 +53,7 @@ def compared(
 def _windowed(x: Images, side: int) -> Float[Array, "batch rows columns channels"]:
     """The mean in the Gaussian window at each place where all of it lies within the image: two matrix products."""
     rows, columns = (jnp.asarray(_window(size, side), x.dtype) for size in x.shape[1:3])
-    return jnp.einsum("ih,bhwc,jw->bijc", rows, x, columns)
+    return jnp.einsum("ih,bhwc,jw->bijc", rows, x, columns, precision="highest")  # variances are differences of these
 
 
 def _window(size: int, side: int) -> np.ndarray:

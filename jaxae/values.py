@@ -123,6 +123,13 @@ def _ranged(flag: str, value: Any, spec: dataclasses.Field) -> Any:
     for rule, holds, words in limits:
         if rule in rules and not holds(value, rules[rule]):
             raise InputError(f"{flag}: expected {words} {rules[rule]}")
+    return _held(flag, value)
+
+
+def _held(flag: str, value: Any) -> Any:
+    """A number, if the device can hold it."""
+    if isinstance(value, float) and (not math.isfinite(_single(value)) or (value and not _single(value))):
+        raise InputError(f"{flag}: expected a number of single precision, 1e-45 to 3e38")
     return value
 
 
@@ -169,7 +176,7 @@ def _schedule(name: str, value: Any) -> float | str:
         return value
     if not math.isfinite(value) or value < 0:
         raise InputError(f"{name} {value!r}: expected a finite number, at least 0")
-    return float(value)
+    return _held(f"{name} {value!r}", float(value))
 
 
 def hyperparameter(spec: methods.Hyperparameter, value: Any) -> Any:
@@ -185,4 +192,6 @@ def hyperparameter(spec: methods.Hyperparameter, value: Any) -> Any:
         raise InputError(f"{spec.name} {said(value)}: expected {kind.__name__}, as in the default {spec.default!r}")
     if kind is float and not math.isfinite(value):
         raise InputError(f"{spec.name} {value!r}: expected a finite number")
-    return value
+    if kind is int and abs(value) >= 2**31:
+        raise InputError(f"{spec.name} {value}: expected a whole number below {2**31}")
+    return _held(f"{spec.name} {value!r}", value)

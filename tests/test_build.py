@@ -327,6 +327,21 @@ def test_held_out_losses_are_by_the_weights_of_the_last_step(tmp_path):
     np.testing.assert_allclose(beta, 6.0, rtol=1e-3)
 
 
+COMPARING = {"wae_mmd": {}, "infovae": {}, "beta_tcvae": {}, "dip_vae": {}, "factor_vae": {}}
+
+
+@pytest.mark.parametrize("name", COMPARING)
+def test_a_loss_that_compares_examples_is_given_two(name):
+    for changes, said in (({"validation": 1}, "validation 1"), ({"batch_size": 1}, "batch_size 1")):
+        with pytest.raises(InputError, match=f"^{said}: .*expected at least 2.*: a larger batch or split$"):
+            build(Config(method=name, latent=4, width=8, **changes))
+
+
+def test_one_that_moves_a_state_by_its_batch_may_have_one():
+    build(Config(method="vqvae", latent=4, width=8, validation=1))
+    build(Config(method="geco_vae", latent=4, width=8, batch_size=1))
+
+
 def test_the_record_says_what_decides_the_bits(tmp_path):
     of = run.train(Config(latent=2, width=8, steps=1, samples=2), tmp_path / "run")
     record = of.folder.record()

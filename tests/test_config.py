@@ -193,6 +193,18 @@ def test_unknown_name_is_answered_with_the_nearest(name):
         ({"optimizer": "lion", "eps": 1e-6}, "eps 1e-06: lion has none: leave it out"),
         ({"b2": 0.99999999}, "b2 0.99999999: expected a value below 1"),
         ({"learning_rate": "piecewise(1, 50, 2, 20, 3)"}, "expected boundaries that increase, got 50, 20"),
+        ({"learning_rate": "warmup_cosine(1e-3, 50e, 50e)"}, "over 50e holds the warm-up too: expected more than 50e"),
+        ({"learning_rate": 1e39}, r"learning_rate 1e\+39: expected a number of single precision, 1e-45 to 3e38"),
+        ({"hyperparameters": {"beta": 1e-80}}, "beta 1e-80: expected a number of single precision"),
+        ({"scale": 1e39}, r"scale 1e\+39: expected a number of single precision"),
+        (
+            {"method": "hamiltonian_vae", "hyperparameters": {"tempering": 1e-80}},
+            "tempering 1e-80: expected a number of",
+        ),
+        (
+            {"method": "topk_ae", "hyperparameters": {"dead_after": 3 * 10**9}},
+            "dead_after 3000000000: expected a whole",
+        ),
         ({"weight_decay": 0.1}, "weight_decay 0.1: adam has none: expected one of adamw, lion, lamb"),
         ({"batch_size": 10, "accumulate": 3}, "accumulate 3 does not divide the batch of 10"),
         (

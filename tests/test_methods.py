@@ -246,7 +246,9 @@ def test_a_step_can_follow_another_under_x64(name):
             state = TrainState(jnp.zeros((), jnp.int32), start, tx.init(start.params))
             return jax.lax.scan(lambda state, _: step(key, state, like), state, None, length=2)
 
-        jax.eval_shape(two, KEY)
+        state, _ = jax.eval_shape(two, KEY)
+    kinds = {str(leaf.dtype) for leaf in jax.tree.leaves(state.variables.params)}
+    assert kinds == {"float32"}, "parameters are in single precision there too"
 
 
 @every

@@ -201,6 +201,13 @@ def test_the_share_and_not_the_count_decides():
     np.testing.assert_array_equal(np.flatnonzero(changed), [1])
 
 
+@pytest.mark.parametrize("levels", [2, 5, 8, 1001, 1002, 40_000])
+def test_every_level_can_be_reached(levels):
+    z = jnp.asarray([[-1e3], [1e3]], jnp.float32)
+    index = quantize.fsq(z, (levels,))[1]
+    assert index.tolist() == [0, levels - 1]
+
+
 def test_codes_for_which_there_is_no_vector_wait():
     codebook, found = restarted(1, Z[:4, 0], [1.0, 0, 0, 0, 0, 0, 0])
     changed = (found.vectors != np.asarray(codebook.vectors)).any(1)

@@ -121,6 +121,15 @@ def test_epochs_follow_without_a_gap_where_the_batch_does_not_divide_the_data():
     assert schedules.duration("20e", None, 1257 / 128) == 196  # not 20 * 9 nor 20 * 10
 
 
+def test_a_warm_up_that_is_longer_than_the_whole_is_refused_where_the_steps_are_known():
+    schedules.check("warmup_cosine(1, 5e, 100)")  # 100 steps may be 10 epochs or less than 5
+    with pytest.raises(InputError, match="over 100 holds the warm-up too: expected more than 5e"):
+        schedules.make("warmup_cosine(1, 5e, 100)", TOTAL, 20.0)
+    for text in ("warmup_cosine(1, 500, 400)", "warmup_cosine(1, 50%, 50%)"):
+        with pytest.raises(InputError, match="holds the warm-up too"):
+            schedules.check(text)
+
+
 @pytest.mark.parametrize("text", ["", "x", "-5", "5 %%", "e", "nan", "inf", True, "5s"])
 def test_no_duration(text):
     with pytest.raises(InputError, match=r"expected steps \(500\), epochs \(20e\) or per cent of the run \(5%\)"):

@@ -12,7 +12,12 @@ from jaxae.errors import Diverged, InputError
 @click.command(cls=TrainCommand, short_help="many seeds and settings as one program")
 @click.option("--run", "run_dir", metavar="DIR", required=True, help="the sweep's folder")
 @click.option("--seeds", default=None, help="0:64 (0 to 63), or 1,5,9 [--seed alone]")
-@click.option("--grid", multiple=True, metavar="NAME=V,V", help="an axis and its values: beta=1,4; once for each axis")
+@click.option(
+    "--grid",
+    multiple=True,
+    metavar="NAME=V,V",
+    help="an axis and its values: beta=1,4, or 'levels=8,5;7,5' where they hold commas; once for each axis",
+)
 @click.option("--shared-batches", is_flag=True, help="every member reads the data in the same order")
 @click.option("--lanes", default="auto", help="map: one member after the other; vmap: side by side; auto [auto]")
 @click.option("--block", type=int, default=None, help="members that vmap takes side by side [at most 8 on a CPU; "

@@ -36,7 +36,7 @@ def categorical_vae(net: Net, *, categories: int = 4, temperature: Weight = 1.0,
         return jax.nn.log_softmax(logits)
 
     def noise(keys):
-        return jax.vmap(lambda key: jax.random.gumbel(key, (count, categories)))(keys)
+        return jax.vmap(lambda key: jax.random.gumbel(key, (count, categories), jnp.float32))(keys)
 
     def one_hot(index):
         return jax.nn.one_hot(index, categories).reshape(len(index), -1)

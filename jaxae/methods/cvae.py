@@ -62,7 +62,7 @@ def cvae(net: Net, *, beta: Weight = 1.0) -> Method:
 
     def sample(variables, keys):
         for_z, for_label = random.split(keys)
-        return draw(variables, for_z, seen[jax.vmap(lambda key: jax.random.randint(key, (), 0, len(seen)))(for_label)])
+        return draw(variables, for_z, seen[random.below(for_label, len(seen))])
 
     def given(label):
         return method._replace(

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxae import axis, gaussian, random
-from jaxae.errors import at_least_one, not_negative
+from jaxae.errors import InputError, at_least_one, not_negative
 from jaxae.methods.aae import discriminator, told_apart
 from jaxae.parts import frozen, with_params
 from jaxae.schedules import at_step
@@ -60,6 +60,8 @@ def factor_vae(
 def permuted(keys: Keys, z: Codes) -> Float[Array, "batch latent"]:
     """The rows at hand of the global batch's codes, each unit in a random order of its own: algorithm 1 of the paper.
     The order is that of uniform draws, one an example and unit."""
-    draws = random.uniform(keys, z.shape[1:])
-    order = jnp.argsort(axis.gather(draws), axis=0)
+    draws = axis.gather(random.uniform(keys, z.shape[1:]))
+    if len(draws) < 2:
+        raise InputError("1 code to permute: expected at least 2: a larger batch or split")
+    order = jnp.argsort(draws, axis=0)
     return jnp.take_along_axis(axis.gather(z), order[axis.places(len(z))], axis=0)

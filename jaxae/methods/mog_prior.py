@@ -31,7 +31,8 @@ def prior(latent: int, components: int) -> gaussian.Prior:
 
     def init(key, batch):
         shape = (components, latent)
-        return {"mean": jax.random.normal(key, shape), "log_var": jnp.zeros(shape), "logits": jnp.zeros(components)}
+        flat = {"log_var": jnp.zeros(shape, jnp.float32), "logits": jnp.zeros(components, jnp.float32)}
+        return {"mean": jax.random.normal(key, shape, jnp.float32), **flat}
 
     def of(variables):
         own = variables.params["prior"]

@@ -9,6 +9,8 @@ from jaxae.gaussian import reparameterise
 from jaxae.parts import bind, with_params
 from jaxae.types import Method, Net, Normal, Weight
 
+LEAST, FARTHEST = 1e-30, 40.0  # of the curvature; of sqrt(curvature) |u| for the prior's u, about sqrt(latent)
+
 
 def poincare_vae(net: Net, *, curvature: float = 1.0, planes: int = 128, beta: Weight = 1.0) -> Method:
     """Poincare VAE: the code lies in a hyperbolic space, whose room grows with the distance as a tree's does.
@@ -27,12 +29,17 @@ def poincare_vae(net: Net, *, curvature: float = 1.0, planes: int = 128, beta: W
     """
     if not (math.isfinite(curvature) and curvature > 0):
         raise InputError(f"curvature {curvature}: expected a number above 0; the space has minus that curvature")
+    if not LEAST <= curvature <= FARTHEST**2 / net.latent:
+        raise InputError(
+            f"curvature {curvature}: expected {LEAST:g} to {FARTHEST**2 / net.latent:g} with latent {net.latent}: the "
+            "prior's codes must lie where single precision holds their sinh"
+        )
     at_least_one(planes=planes)
     flat = bind(net, outputs=2 * net.latent, code=planes)
 
     def learned(key, batch):
-        normals = jax.nn.initializers.lecun_normal()(key, (net.latent, planes))
-        return {"normals": normals, "offsets": jnp.zeros(planes)}
+        normals = jax.nn.initializers.lecun_normal()(key, (net.latent, planes), jnp.float32)
+        return {"normals": normals, "offsets": jnp.zeros(planes, jnp.float32)}
 
     def through(of):
         """`of` the distances, in place of the code."""

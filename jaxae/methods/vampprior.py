@@ -36,7 +36,7 @@ def prior(net: Net, pseudo: int) -> gaussian.Prior:
         for_order, for_noise = jax.random.split(key)
         order = jax.random.permutation(for_order, len(batch.x))[jnp.arange(pseudo) % len(batch.x)]
         x = jnp.clip(batch.x[order], EDGE, 1 - EDGE)
-        return jax.scipy.special.logit(x) + NOISE * jax.random.normal(for_noise, x.shape)
+        return jax.scipy.special.logit(x) + NOISE * jax.random.normal(for_noise, x.shape, x.dtype)
 
     def posteriors(variables):
         u = jax.nn.sigmoid(variables.params["prior"])

@@ -13,6 +13,7 @@ from jaxae.samplers.fit import budget, descend
 from jaxae.samplers.fitted import Fitted, fitted
 
 NEEDS = "discrete"
+MOST = 2**17  # codes of a position
 
 
 def autoregressive(trained: Trained, seed: int = 0, *, width: int = 64, layers: int = 2, heads: int = 4) -> Fitted:
@@ -30,6 +31,10 @@ def autoregressive(trained: Trained, seed: int = 0, *, width: int = 64, layers: 
         raise InputError(f"heads {heads}: expected a divisor of the width, which is {width}")
     method, view = trained.setup.method, trained.setup.view("test")
     assert method.discrete is not None
+    if (size := method.discrete.size) > MOST:
+        raise InputError(
+            f"autoregressive: a position has {size:,} codes: expected at most {MOST:,}, each with a vector"
+        )
     codes = jax.eval_shape(method.discrete.encode, trained.variables, view.take(np.zeros(1)))
     density = causal(codes.shape[1], method.discrete.size, width, layers, heads)
     settings = {"width": width, "layers": layers, "heads": heads}

@@ -64,7 +64,7 @@ def sample(
 
     def labels(index: Array) -> Array:
         keys = random.example_keys(random.stream(jax.random.key(seed), "label"), 0, index)
-        drawn = jnp.asarray(seen)[jax.vmap(lambda key: jax.random.randint(key, (), 0, len(seen)))(keys)]
+        drawn = jnp.asarray(seen)[random.below(keys, len(seen))]
         return drawn if label is None else jnp.full_like(drawn, label)
 
     def draw(keys, index):

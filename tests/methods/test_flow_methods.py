@@ -527,6 +527,12 @@ def test_none_is_refused(name, wrong):
         ("hamiltonian_vae", {"tempering": 0.0}, r"^tempering 0.0: expected a number above 0, at most 1$"),
         ("hamiltonian_vae", {"tempering": 1.5}, r"^tempering 1.5: expected a number above 0, at most 1$"),
         ("poincare_vae", {"curvature": -1.0}, r"^curvature -1.0: expected a number above 0; the space has minus that"),
+        (
+            "poincare_vae",
+            {"curvature": 900.0},
+            r"^curvature 900.0: expected 1e-30 to .* with latent .*: the prior's codes",
+        ),
+        ("poincare_vae", {"curvature": 1e-40}, r"^curvature 1e-40: expected 1e-30 to"),
     ],
 )
 def test_numbers_out_of_range_are_refused(name, wrong, expected):

@@ -273,7 +273,7 @@ def test_codes_with_a_value_that_comes_again_and_again_have_no_log_likelihood():
     assert not fitted._fill_a_volume(method, sparse)
 
 
-def test_settings_that_no_sampler_could_have_are_one_line(tmp_path, discrete):
+def test_settings_that_no_sampler_could_have_are_one_line(tmp_path, discrete, monkeypatch):
     trained = made.trained(tmp_path / "run")
     wrong = {"mixture": "components", "flow": "layers", "two-stage": "depth"}
     for name, setting in wrong.items():
@@ -281,6 +281,9 @@ def test_settings_that_no_sampler_could_have_are_one_line(tmp_path, discrete):
             draw.fit(trained, name, **{setting: 0})
     with pytest.raises(InputError, match="heads 3: expected a divisor of the width, which is 64"):
         draw.fit(discrete, "autoregressive", heads=3)
+    monkeypatch.setattr(autoregressive, "MOST", 2)
+    with pytest.raises(InputError, match="autoregressive: a position has [0-9]+ codes: expected at most 2"):
+        draw.fit(discrete, "autoregressive")
 
 
 @pytest.mark.parametrize("name", ["categorical_vae", "svae", "topk_ae", "vae"])

@@ -93,6 +93,21 @@ def test_grid_values_are_those_of_a_config():
     }  # fmt: skip
 
 
+def test_values_that_hold_commas_end_in_semicolons():
+    base = Config(method="fsq", latent=4)
+    assert grid(["levels=8,5,5,5; 7,5,5,5;"], base) == {"levels": ("8,5,5,5", "7,5,5,5")}
+    assert grid(["levels=8,5,5,5;"], base) == {"levels": ("8,5,5,5",)}
+    assert grid(["beta=1;cosine(1, 0, 5)"], BASE) == {"beta": (1.0, "cosine(1, 0, 5)")}
+    for text in ("levels=8,5,5,5", "levels=8,5"):
+        with pytest.raises(
+            InputError, match=r"grid levels: its values hold commas: end each by ;, such as 'levels=8,5"
+        ):
+            grid([text], base)
+    plan = Plan(base, (0,), grid(["levels=8,5,5,5;7,5,5,5"], base))
+    words = shlex.split(command.of_sweep(plan, Path("s"), "map", 1, 1))
+    assert grid([words[words.index("--grid") + 1]], base) == plan.grid
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
