@@ -44,7 +44,8 @@ def measure(folder: Path, names: list[str]) -> dict[str, dict[str, Any]]:
     made_by = {name: kept.get(name) or commit() for name in names}
     write_json(file, made_by)
     found: dict[str, dict[str, Any]] = {}
-    for name, rows in swept.table.groupby("method"):
+    table = swept.table if len(names) > 1 else swept.table.assign(method=names[0])  # which is then no axis
+    for name, rows in table.groupby("method"):
         columns = ("nll", "elbo", "reconstruction", "mse")
         figures = {c: [None if v != v else float(v) for v in rows[c]] for c in columns if c in rows}
         found[str(name)] = figures | {"commit": made_by[str(name)]}
