@@ -112,7 +112,9 @@ class Config:
     accumulate: int = _field(1, "training", "pieces a batch is cut into, to fit memory", low=1)
     average: float | None = _field(None, "training", "decay of the averaged weights that are evaluated", low=0, below=1)
     dtype: str = _field("float32", "training", "of the computation, not the parameters", choices=names.DTYPES)
-    patience: int | None = _field(None, "training", "stop after so many validations without a gain", low=1)
+    patience: int | None = _field(
+        None, "training", "stop after so many validations without a gain, once no weight moves", low=1
+    )
     validate_every: int | str = _field("10%", "training", "from one validation to the next", duration=True, free=True)
 
     exact: bool = _field(False, "training", "bits that do not depend on the number of devices; slower")

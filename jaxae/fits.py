@@ -1,7 +1,7 @@
 """Whether the parts of a run fit each other: config and data, weights and method, the user's own code and what trains
 it. Each check raises InputError where they do not, before anything is trained."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import jax
@@ -51,8 +51,24 @@ def check_data(config: Config, source: Source) -> None:
         )
 
 
-def colours_as_bits(config: Config, setup: Setup) -> str | None:
-    """What is to be said where colours are drawn as bits, and nobody asked for it: `config` is as it was given."""
+def doubts(config: Config, setup: Setup) -> list[str]:
+    """What fits, and may not be meant. `config` is as it was given."""
+    return [doubt for doubt in (_colours_as_bits(config, setup), *_unfinished(setup)) if doubt]
+
+
+def _unfinished(setup: Setup) -> Iterator[str]:
+    """Schedules that come to an end, which lies beyond the run's."""
+    for name, weight in setup.weights.items():
+        text = str(setup.config.hyperparameters.get(name))
+        if callable(weight) and not text.startswith(("cyclic", "step")):
+            last, end = (float(weight(jnp.asarray(step))) for step in (setup.total, 2**30))
+            if last != end:
+                short = f"{text} is longer than the run, {setup.total:,} steps"
+                yield f"{name} ends at {last:.3g} and not at {end:.3g}: {short}"
+
+
+def _colours_as_bits(config: Config, setup: Setup) -> str | None:
+    """What is to be said where colours are drawn as bits, and nobody asked for it."""
     asked, channels = (config.binarize, config.likelihood) != (None, None), setup.source.shape[2]
     if asked or setup.config.binarize != "dynamic" or channels < 3:
         return None

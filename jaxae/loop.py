@@ -65,6 +65,9 @@ class Lane:
         self.setup, self.watch, self.log, self.name = setup, watch, log, name
         self.meter = Meter(watch.pending)
         self.keep = keep
+        config = setup.config
+        self.rest = 0 if config.patience is None else setup.rests_from(setup.every(config.validate_every))
+        """The step from which on validations count against the patience."""
 
     @property
     def going(self) -> bool:
@@ -122,6 +125,8 @@ class Loop:
     def run(self) -> None:
         """Raises Diverged (a run alone) or Interrupted, with what is worth keeping on disk."""
         call = 1
+        if (rest := max(lane.rest for lane in self.lanes)) > self.step:
+            self.progress.say(f"patience counts validations from step {rest:,} on, when no weight moves any more")
         while not self.ended():
             call = self.advance(call)
             if self.due("log"):
@@ -231,6 +236,8 @@ class Loop:
             if lane.going:
                 row = dict(zip(means, rows[number].tolist()))
                 lane.log.write(self.step, {f"validation_{name}": value for name, value in row.items()})
+                if self.step < lane.rest:
+                    continue
                 if self.ranks and (best := lane.watch.see(row["loss"])) is not None:
                     improved[number] = best
                 self.be_patient(lane)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
-from jaxae import methods
+from jaxae import methods, own
 from jaxae import values as reading
 from jaxae.config import Config
 from jaxae.errors import InputError, known, unknown
@@ -224,6 +224,13 @@ def _checked(name: str, value: Any, methods_used: Sequence[str]) -> Any:
     for method in methods_used:
         known = {h.name: h for h in methods.entry(method).hyperparameters}
         if name not in known:
+            if having := [
+                own.short(m) for m in methods_used if any(h.name == name for h in methods.entry(m).hyperparameters)
+            ]:
+                raise InputError(
+                    f"grid {name}: {own.short(method)} has none, of this sweep's methods {', '.join(having)}: sweep "
+                    "those apart, and `jaxae compare` them together"
+                )
             raise unknown(f"axis of {method}", name, [*known, *_AXES])
         value = reading.hyperparameter(known[name], value)
     return value

@@ -93,6 +93,15 @@ class Setup:
         net = self.net._replace(likelihood=likelihoods.held_out(self.likelihood))
         return dataclasses.replace(self, net=net).make(numbers)[0]
 
+    def rests_from(self, every: int) -> int:
+        """The first of the steps that `every` divides from which on no weight of the method moves: before it a
+        validation, which counts them as at the end, is of another loss than training's. 0 where none is a schedule."""
+        moving = [weight for name, weight in self.weights.items() if callable(weight) and name != "learning_rate"]
+        steps = np.append(np.arange(every, self.total, every), self.total)
+        values = [np.asarray(weight(jnp.asarray(steps - 1))) for weight in moving]
+        unlike = [np.flatnonzero(value != value[-1]) for value in values]
+        return int(max((steps[at[-1] + 1] for at in unlike if len(at)), default=0))
+
     def like(self, config: Config) -> "Setup":
         """The setup of a config that differs in its seeds and numbers alone: the data and the network are shared.
         Raises InputError for one that differs in more."""

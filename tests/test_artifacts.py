@@ -212,6 +212,28 @@ def test_small_images_are_magnified_and_what_is_no_grey_level_is_cut_off():
     assert images.to_bytes(np.array([-1, np.nan, 0.5, 2, np.inf])).tolist() == [0, 0, 128, 255, 255]
 
 
+def test_labels_with_names_are_asked_for_by_them_and_told(tmp_path, capsys):
+    x, y = np.random.default_rng(0).random((40, 4, 4)), np.array(["zero", "one", "two", "nine"] * 10)
+    np.savez(tmp_path / "d.npz", x=x.astype(np.float32), y=y)
+    words = ["--method", "cvae", "--latent", 2, "--width", 8, "--steps", 2, "--batch-size", 8, "--samples", 2]
+    here = tmp_path / "r"
+    assert jaxae(capsys, "train", "--run", here, "--data", tmp_path / "d.npz", "--no-report", "--quiet", *words)[0] == 0
+    drawn = {}
+    for label in ("two", 2):
+        out = tmp_path / f"{label}.npz"
+        code, _, err = jaxae(capsys, "sample", here, "--label", label, "--count", 3, "--out", out)
+        drawn[label] = np.load(out)
+        assert code == 0 and f"label 2: {'two'}" in err
+    assert drawn["two"]["classes"].tolist() == ["nine", "one", "two", "zero"] and set(drawn["two"]["label"]) == {2}
+    np.testing.assert_array_equal(drawn["two"]["samples"], drawn[2]["samples"])
+    code, _, err = jaxae(capsys, "sample", here, "--label", "three", "--out", tmp_path / "x.npz")
+    assert code == 2 and "label 'three': expected one of nine, one, two, zero" in err
+    jaxae(capsys, "encode", here, "--out", tmp_path / "z.npz")
+    assert np.load(tmp_path / "z.npz")["classes"].tolist() == ["nine", "one", "two", "zero"]
+    code, _, err = jaxae(capsys, "decode", here, tmp_path / "z.npz", "--label", "one", "--out", tmp_path / "o.npz")
+    assert code == 0 and "label 1: one" in err
+
+
 def test_tables_and_pairs_of_lines():
     row = np.arange(5, dtype=np.float32)[:, None, None, None] / 5
     assert images.table(row).shape[:2] == (2, 3)

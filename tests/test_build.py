@@ -337,6 +337,17 @@ def test_a_loss_that_compares_examples_is_given_two(name):
             build(Config(method=name, latent=4, width=8, **changes))
 
 
+def test_what_a_loop_of_ones_own_has_trained_is_measured_as_the_run_is(tmp_path):
+    config = Config(latent=2, width=8, steps=3, samples=2)
+    trained, setup = run.train(config, tmp_path / "run"), build(config)
+    step, state = jax.jit(make_train_step(setup.method, setup.tx)), setup.init()
+    for n in range(setup.total):
+        state, _ = step(random.stream(setup.key, "noise"), state, setup.batch_at(n))
+    by_hand = run.of(setup, state)
+    assert by_hand.step == 3 and run.final_digest(by_hand) == run.final_digest(trained)
+    assert run.evaluate_run(by_hand, samples=2) == run.evaluate_run(trained, samples=2)
+
+
 def test_one_that_moves_a_state_by_its_batch_may_have_one():
     build(Config(method="vqvae", latent=4, width=8, validation=1))
     build(Config(method="geco_vae", latent=4, width=8, batch_size=1))

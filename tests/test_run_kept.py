@@ -1,5 +1,6 @@
 """What a run keeps of itself, says and refuses."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -13,13 +14,14 @@ import small
 
 from jaxae import compare, hosts, likelihoods, log, loop, programs, run
 from jaxae import folder as folders
+from jaxae.build import build
 from jaxae.cli import status
 from jaxae.config import Config
 from jaxae.data.view import View
 from jaxae.errors import Diverged, InputError, Interrupted
 from jaxae.loop import Watch
 from jaxae.run import training
-from tests.runs import SMALL, change_a_pixel, configured, digest_of, flags
+from tests.runs import SMALL, Saying, change_a_pixel, configured, digest_of, flags
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +167,35 @@ def test_a_folder_in_ones_home_and_a_step_by_its_number(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     trained = run.train(configured(steps=2, checkpoint_every=1), "~/runs/a")
     assert trained.folder.path == tmp_path / "runs" / "a" and run.load("~/runs/a", 1).step == 1
+
+
+def test_patience_waits_until_no_weight_moves(tmp_path):
+    """Validations count beta as at the end: while it is small in training, they rise by construction."""
+    told = Saying()
+    rising = configured(
+        steps=60, validate_every=5, patience=2, hyperparameters={"beta": "piecewise(0, 30, 20)"}, learning_rate=0.02
+    )
+    trained = run.train(rising, tmp_path / "run", progress=told)
+    assert any("patience counts validations from step 35 on" in line for line in told.said)
+    losses = run.history(trained).set_index("step")["validation_loss"].dropna()
+    assert (losses.loc[10:20] > losses.loc[5]).all(), "it would have ended there"
+    assert run.load(tmp_path / "run").step == losses.loc[35:].idxmin() >= 35
+    assert trained.folder.outcome()["step"] >= 45
+    still = dataclasses.replace(rising, hyperparameters={"beta": 20.0})
+    assert build(still).rests_from(5) == 0 and build(rising).rests_from(5) == 35
+    assert build(dataclasses.replace(rising, hyperparameters={"beta": "linear(0, 1, 100%)"})).rests_from(7) == 60
+
+
+def test_a_schedule_that_the_run_cuts_off_is_said_to_be(tmp_path):
+    told = Saying()
+    run.train(configured(steps=5, hyperparameters={"beta": "linear(0, 1, 20)"}), tmp_path / "cut", progress=told)
+    assert any(
+        "beta ends at 0.25 and not at 1: linear(0, 1, 20) is longer than the run, 5 steps" in s for s in told.said
+    )
+    told = Saying()
+    for number, text in enumerate(("linear(0, 1, 100%)", "cyclic(0, 1, 40)", "cosine(0, 1, 5)")):
+        run.train(configured(steps=5, hyperparameters={"beta": text}), tmp_path / f"{number}", progress=told)
+    assert not any("longer than the run" in line for line in told.said)
 
 
 def test_a_run_goes_on_by_the_generator_that_it_began_with(tmp_path):

@@ -1,5 +1,6 @@
 """The artifacts as functions of a trained run. Images are the decoder's means, in data space."""
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -215,12 +216,20 @@ def _at_label(method: Method, variables: Variables, z: Array, label: Array) -> A
     return method.given(label).decode(variables, z)
 
 
-def checked_label(trained: Trained, label: int | None) -> int | None:
-    """Raises InputError where the method takes none, or no training example has it."""
+def checked_label(trained: Trained, label: int | str | None) -> int | None:
+    """Its number, where it is a class's name. Raises InputError where the method takes none, or no training example has
+    it."""
     if label is None:
         return None
     if trained.setup.method.given is None:
         raise InputError(f"label {label}: this method is not conditioned on labels: leave it out, or train a cvae")
+    if isinstance(label, str):
+        classes = trained.setup.source.classes
+        if label not in classes and not re.fullmatch(r"-?\d+", label):
+            raise InputError(
+                f"label {label!r}: expected one of {', '.join(classes) or 'the labels, which are numbers'}"
+            )
+        label = classes.index(label) if label in classes else int(label)
     if label not in (seen := trained.setup.net.known):
         whole = len(seen) == seen[-1] - seen[0] + 1
         known = f"{seen[0]} to {seen[-1]}" if whole else f"one of {', '.join(map(str, seen))}"

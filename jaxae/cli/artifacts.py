@@ -79,31 +79,50 @@ def reconstruct(run_dir: str, count: int | None, split: str, seed: int, checkpoi
 @click.command(short_help="draws from the prior, or from a fitted density")
 @run_argument()
 @click.option("--sampler", metavar="NAME", default="prior", help=f"{', '.join(samplers.entries())} [prior]")
-@click.option("--label", type=int, default=None, help="the class of all samples, for methods with labels [drawn]")
+@click.option("--label", default=None, help="the class of all samples, for methods with labels: name or number [drawn]")
 @click.option("--count", type=int, default=64, help="draws [64]")
 @seed_option("the draws, and of what the sampler fits")
 @checkpoint_option
 @_out("samples.png")
 def sample(
-    run_dir: str, sampler: str, label: int | None, count: int, seed: int, checkpoint: str, out: str | None
+    run_dir: str, sampler: str, label: str | None, count: int, seed: int, checkpoint: str, out: str | None
 ) -> None:
     """Draws from the prior, decoded; or from a density that a sampler fits to the codes of the training split.
 
     A fit is kept in RUN/samplers. Methods without a prior are sampled by any --sampler but `prior`.
     """
-    samplers.check(sampler, count, seed, label)
+    samplers.check(sampler, count, seed, None)
     trained, path = _load(run_dir, checkpoint, out, "samples.png", PICTURE)
     from jaxae.artifacts.images import table
     from jaxae.samplers import draw
 
-    made = draw.sample(trained, sampler, count, seed, label)
+    number = _label(trained, label)
+    made = draw.sample(trained, sampler, count, seed, number)
     for name, value in made.measures.items():
         if not name.endswith("_se"):
             se = made.measures.get(f"{name}_se")
             error = "" if se is None else f" ± {se:.2g}"
             click.echo(f"{sampler}: {name} {value:.3f}{error} nats, held out", err=True)
     arrays = {"samples": made.samples} if made.label is None else {"samples": made.samples, "label": made.label}
-    _write(path, arrays, lambda: table(made.samples))
+    _write(path, arrays | _classes(trained), lambda: table(made.samples))
+
+
+def _label(trained: Any, text: str | None) -> int | None:
+    """Its number; where the classes have names, which it is, said."""
+    from jaxae.artifacts.make import checked_label
+
+    number = checked_label(trained, text)
+    if number is not None and trained.setup.source.words:
+        click.echo(f"label {number}: {trained.setup.source.classes[number]}", err=True)
+    return number
+
+
+def _classes(trained: Any) -> dict[str, Any]:
+    """What the labels in a .npz mean, where that is more than their numbers."""
+    import numpy as np
+
+    words = trained.setup.source.words
+    return {"classes": np.array(words)} if words else {}
 
 
 @click.command(short_help="paths from code to code, decoded")
@@ -173,7 +192,7 @@ def encode(run_dir: str, count: int | None, split: str, seed: int, checkpoint: s
     trained, path = _load(run_dir, checkpoint, out, "codes.npz", (".npz",))
     from jaxae import artifacts, files
 
-    files.write(path, files.npz(artifacts.encode(trained, split, seed, count)))
+    files.write(path, files.npz(artifacts.encode(trained, split, seed, count) | _classes(trained)))
     click.echo(path)
 
 
@@ -190,7 +209,7 @@ def score(run_dir: str, split: str, samples: int, seed: int, checkpoint: str, ou
     trained, path = _load(run_dir, checkpoint, out, "scores.npz", (".npz",))
     from jaxae import files, run
 
-    files.write(path, files.npz(run.scores(trained, split, samples, seed)))
+    files.write(path, files.npz(run.scores(trained, split, samples, seed) | _classes(trained)))
     click.echo(path)
 
 
@@ -199,13 +218,12 @@ def score(run_dir: str, split: str, samples: int, seed: int, checkpoint: str, ou
 @click.argument("codes", metavar="Z")
 @click.option(
     "--label",
-    type=int,
     default=None,
-    help="of a conditional method [what stands beside the codes; else all]",
+    help="of a conditional method: name or number [what stands beside the codes; else all]",
 )
 @checkpoint_option
 @_out("decoded.png")
-def decode(run_dir: str, codes: str, label: int | None, checkpoint: str, out: str | None) -> None:
+def decode(run_dir: str, codes: str, label: str | None, checkpoint: str, out: str | None) -> None:
     """The images at the codes [n, latent] in Z: a .npy, or a .npz with an array z, as `encode` writes, with each code's
     label where a conditional method wants one."""
     from jaxae import files
@@ -217,7 +235,7 @@ def decode(run_dir: str, codes: str, label: int | None, checkpoint: str, out: st
     from jaxae import artifacts
     from jaxae.artifacts.images import table
 
-    told = labels if label is None and trained.setup.method.given is not None else label
+    told = labels if label is None and trained.setup.method.given is not None else _label(trained, label)
     made = artifacts.decode(trained, z, told)
     _write(path, {"images": made, "z": z}, lambda: table(made))
 

@@ -9,10 +9,13 @@ import click
 from jaxae.cli.member import file_option, must_be_there, split_option
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from jaxae.compare import Comparison
 
+WIDEST = 10_000  # characters
+FIRST = 30  # characters of a setting's name in a line, at least
 EPILOG = "Intervals are over seeds: how far the values would move if training were repeated with new ones."
 
 
@@ -101,10 +104,10 @@ def show(found: "Comparison") -> None:
     console.print(f"{found.words} ({split}{unit}{better})")
     for caveat in found.caveats:
         console.print(caveat)
-    console.print(_settings(found))
+    _show(console, _settings(found))
     for family in rows.families(found):
         console.print(f"{family['title']}; Holm's correction over {words.counted(family['tests'], 'test')}")
-        console.print(_pairs(found, family["rows"]))
+        _show(console, _pairs(found, family["rows"]))
     for setting in found.settings:
         left_out = {
             "diverged": setting.diverged,
@@ -114,6 +117,15 @@ def show(found: "Comparison") -> None:
             if seeds:
                 which = f"{words.counted(len(seeds), 'seed')} {what}: {words.listed(seeds)}"
                 console.print(f"{setting.label}: {which}; not in its mean")
+
+
+def _show(console: "Console", table: "Table") -> None:
+    """Where the terminal is too narrow for its numbers, wider than the terminal: none is cut."""
+    from rich.console import Console
+    from rich.measure import Measurement
+
+    least = Measurement.get(console, console.options.update(width=WIDEST), table).minimum
+    (Console(file=console.file, width=least) if least > console.width else console).print(table)
 
 
 def _settings(found: "Comparison") -> "Table":
@@ -149,7 +161,7 @@ def _table(first: str, *others: str) -> "Table":
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(Text(first))
+    table.add_column(Text(first), overflow="fold", min_width=FIRST)
     for name in others:
-        table.add_column(Text(name), justify="right")
+        table.add_column(Text(name), justify="right", no_wrap=True)
     return table

@@ -147,7 +147,11 @@ def finish(trained: Any, progress: Any, report: bool) -> None:
 def print_result(trained: Any, measures: dict[str, Any], report: bool) -> None:
     """The end of a run, on standard output."""
     entry = methods.entry(trained.setup.config.method)
-    rows = [("steps", f"{trained.step:,} ({trained.setup.source.name}, {entry.name})")]
+    ended = trained.folder.outcome() or {}
+    made = f"{ended.get('step', trained.step):,}"
+    if ended.get("step", trained.step) != trained.step:
+        made += f", {ended['outcome']}; what follows is of the best on validation, step {trained.step:,}"
+    rows = [("steps", f"{made} ({trained.setup.source.name}, {entry.name})")]
 
     def number(name: str, places: int = 3) -> str:
         return "not finite" if measures[name] is None else f"{measures[name]:.{places}f}"

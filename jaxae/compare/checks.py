@@ -88,6 +88,13 @@ def choose_measure(frame: pandas.DataFrame, wanted: str | None) -> str:
     return wanted
 
 
+def passed_over(frame: pandas.DataFrame, measure: str) -> list[str]:
+    """What is to be said of the usual measures that stand before `measure`, and which the runs have, but not alike."""
+    before = [name for name in measures.DEFAULTS[: measures.DEFAULTS.index(measure)] if name in measure_names(frame)]
+    clashing = {name: clash for name in before if (clash := clashes(frame, name))}
+    return [f"not by {name}: {clash.runs} are {clash.what} ({clash.values})" for name, clash in clashing.items()]
+
+
 def with_measure(frame: pandas.DataFrame, measure: str) -> pandas.DataFrame:
     """The table, with the evaluated runs that have no finite value of the measure counted as missing."""
     without = frame.index.isin(evaluated(frame).index) & ~np.isfinite(frame[measure].astype(float))

@@ -75,9 +75,14 @@ def compare(
     diverged, are missing or have no finite value of the measure are counted and left out. Raises InputError where the
     runs cannot be compared.
     """
+    if not isinstance(frame, pandas.DataFrame):
+        raise InputError(f"compare: a {type(frame).__name__}: expected a table, such as compare.table([...]) gives")
+    if not (baseline is None or isinstance(baseline, str)):
+        raise InputError(f'baseline {baseline!r}: expected text, such as "beta=1"')
     if not 0 < level < 1:
         raise InputError(f"level {level}: expected a share between 0 and 1, such as 0.95")
-    measure = checks.choose_measure(frame, measure)
+    wanted, measure = measure, checks.choose_measure(frame, measure)
+    passed_over = [] if wanted else checks.passed_over(frame, measure)
     frame = checks.with_measure(frame, measure)
     checks.comparable(frame, measure)
     found = groups(frame)
@@ -95,8 +100,9 @@ def compare(
     against = _pairs([(s, of_base) for s in settings if s is not of_base], level, higher)
     every = combinations(settings, 2) if 2 < len(settings) <= FEW else ()
     pairs = _pairs([(later, earlier) for earlier, later in every], level, higher)
+    caveats = (*passed_over, *_caveats(frame, measure))
     return Comparison(
-        measure, known.words, known.unit, known.better, level, base, settings, against, pairs, _caveats(frame, measure),
+        measure, known.words, known.unit, known.better, level, base, settings, against, pairs, caveats,
         checks.split_of(frame),
     )  # fmt: skip
 

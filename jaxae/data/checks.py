@@ -57,6 +57,10 @@ def to_source(name: str, raw: dict[str, Raw], about: str, held_out: Held, classe
             "multiply them where they are of another scale",
             name,
         )
+    for key in [key for key in ("validation", "test") if key in splits and "train" in splits]:
+        strange = np.setdiff1d(splits[key].labels, [-1, *np.unique(splits["train"].labels)])
+        if len(strange):
+            log.warning("%s: no training example has %s of its %s split", name, _labels(strange, classes), key)
     three, rule = complete(name, splits, held_out)
     bits = bool(ones and not others) or all(of.rows.dtype == bool for of in raw.values())
     return Source(name, form[0], *three, f"{about}; {rule}", classes, bits=bits)
@@ -73,6 +77,11 @@ def numbered(raw: dict[str, Raw], classes: tuple[str, ...]) -> tuple[dict[str, R
     check_names(classes, raw[next(iter(words))].where)
     told = {key: as_numbers(labels, classes) for key, labels in words.items()}
     return {key: of._replace(labels=told.get(key)) for key, of in raw.items()}, classes
+
+
+def _labels(numbers: np.ndarray, classes: tuple[str, ...]) -> str:
+    named = [classes[n] if n < len(classes) else str(n) for n in numbers[:3].tolist()]
+    return f"label{'s' * (len(numbers) > 1)} {', '.join(named)}" + (" and others" if len(numbers) > 3 else "")
 
 
 def check_names(classes: tuple[str, ...], where: str) -> None:

@@ -42,6 +42,9 @@ def arrays(
         raise InputError(f"name {name!r}: expected letters, digits, dots, dashes and underscores")
     splits = {"train": (x, y), "test": test, "validation": validation}
     counts = {split: int(of) for split, of in splits.items() if isinstance(of, int | np.integer)}
+    for split, of in splits.items():
+        if isinstance(of, float | np.floating):
+            raise InputError(f"{split} {of}: expected how many examples, such as {max(1, round(of * len(x)))}")
     raw = {split: _raw(of, split) for split, of in splits.items() if not isinstance(of, int | np.integer | None)}
     return to_source(f"{IN_MEMORY}{name}", raw, "the user's arrays", Held(**counts))
 

@@ -70,6 +70,11 @@ class Source:
     decode: Callable[[Array], Array] | None = field(default=None, compare=False)
     """Pure and jittable: raw rows [batch, ...] -> images [batch, height, width, channels], for procedural data."""
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The classes' names, where they are more than the labels' own numbers."""
+        return () if self.classes == tuple(map(str, range(len(self.classes)))) else self.classes
+
     def split(self, name: str) -> Split:
         known("split", name, SPLITS)
         return getattr(self, name)

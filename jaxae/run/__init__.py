@@ -1,7 +1,7 @@
 """A run in its folder: train or resume it, load it, measure it."""
 
 from jaxae.evaluate.settings import Settings
-from jaxae.run.loading import Trained, check_data, final_digest, history, is_of_its_data, load, on
+from jaxae.run.loading import Trained, check_data, final_digest, history, is_of_its_data, load, of, on
 from jaxae.run.measuring import (
     bench,
     evaluate_run,
@@ -18,6 +18,6 @@ from jaxae.run.training import layout_of, train
 
 __all__ = [
     "Settings", "Trained", "begin_with", "bench", "check_data", "evaluate_run", "evaluate_runs", "evaluator",
-    "final_digest", "history", "is_measured", "is_of_its_data", "kept", "layout_of", "load", "measured", "on", "scores",
-    "store", "train",
+    "final_digest", "history", "is_measured", "is_of_its_data", "kept", "layout_of", "load", "measured", "of", "on",
+    "scores", "store", "train",
 ]  # fmt: skip

@@ -106,6 +106,13 @@ def on(trained: Trained, x: np.ndarray, y: np.ndarray | None = None) -> Trained:
     return trained._replace(setup=setup)
 
 
+def of(setup: Setup, state: TrainState, path: str | Path = "by-hand") -> Trained:
+    """What a loop of your own has trained of a setup (`jaxae.build.build`), as `load` would give it: to measure, sample
+    and draw. `path`: of a folder that need not be there; nothing is read from it, and a report or a sampler's fit go to
+    it."""
+    return Trained(setup, RunFolder(path), int(state.step), state, optim.evaluated(state))
+
+
 def is_of_its_data(trained: Trained) -> bool:
     """Whether it has the data that its folder's record tells of: not after `on`."""
     mine = trained.setup.source.digest

@@ -4,6 +4,7 @@ import contextlib
 import math
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,8 @@ def train(
     _must_fit(setup.shapes())
     layout = layout_of(setup.config)
     progress = progress or Progress(quiet=True)
-    if doubt := fits.colours_as_bits(config, setup):
-        hosts.first(lambda: progress.warn(doubt))
+    for doubt in fits.doubts(config, setup):
+        hosts.first(partial(progress.warn, doubt))
     kept, needed = hosts.first(folder.record).get("start"), not _saved(folder)
     setup = begin_with(setup, kept, needed, progress)
     record = records.made(config, folder.path, setup)

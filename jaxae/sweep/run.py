@@ -160,11 +160,14 @@ def sweep(
 
 def _foresee(plan: Plan, setups: list[Setup], progress: Progress) -> None:
     """Says before training what no comparison will do after it, where nobody asked for it by an axis."""
+    told: dict[str, None] = {}
+    for setup, group in zip(setups, plan.groups):
+        for config in {member.config.hyperparameters: member.config for member in group}.values():
+            told |= dict.fromkeys(fits.doubts(config, setup.like(config)))
+    for doubt in told:
+        progress.warn(doubt)
     if {"binarize", "likelihood"} & set(plan.grid):
         return
-    for doubt in dict.fromkeys(fits.colours_as_bits(plan.base, setup) for setup in setups):
-        if doubt:
-            progress.warn(doubt)
     ways = {setup.config.binarize: own.short(setup.config.method) for setup in setups}
     if len(ways) > 1:
         said = ", ".join(f"{way} of {method}" for way, method in ways.items())

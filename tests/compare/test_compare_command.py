@@ -4,8 +4,11 @@ import json
 
 import pandas
 import pytest
+from rich.console import Console
 
-from jaxae import cli
+from jaxae import cli, compare
+from jaxae.cli.compare import show
+from jaxae.compare import rows
 from tests import compared
 
 
@@ -44,6 +47,22 @@ def test_a_page(where, tmp_path, capsys):
     out = tmp_path / "c.html"
     assert cli.status(["compare", str(where), "--out", str(out)]) == 0
     assert str(out) in capsys.readouterr().out and "by beta" in out.read_text()
+
+
+def test_no_number_is_cut_in_a_narrow_terminal(tmp_path, monkeypatch, capsys):
+    place = compared.sweep(tmp_path / "s", compared.GRID)
+    found = compare.compare(compare.table(place))
+
+    class Narrow(Console):
+        def __init__(self, **options):
+            super().__init__(**{"width": 40, **options}, force_terminal=True, color_system=None)
+
+    monkeypatch.setattr("rich.console.Console", Narrow)
+    show(found)
+    out = capsys.readouterr().out
+    assert "…" not in out
+    for row in rows.setting_rows(found):
+        assert row["interval"] in out and row["label"] in out
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,25 @@ def test_a_setting_that_lacks_what_another_has_is_named_for_it(tmp_path):
     assert compare(table(paths[:4]), baseline="clip_norm=none").baseline == two.baseline == "clip_norm=none"
 
 
+def test_a_usual_measure_that_is_passed_over_is_said_to_be(tmp_path):
+    paths = [
+        compared.run(tmp_path / f"{beta} {seed}", seed, compared.measures(20.0 + seed, samples=100 * beta), beta=beta)
+        for beta in (1, 2) for seed in (0, 1)
+    ]  # fmt: skip
+    found = compare(table(paths))
+    assert found.measure == "elbo" and found.caveats[0].startswith("not by nll: ")
+    assert "evaluated with different numbers of importance samples" in found.caveats[0]
+    assert not [caveat for caveat in compare(table(paths), "elbo").caveats if "not by" in caveat]
+
+
+def test_what_is_no_table_is_one_line(frame):
+    for what in ("runs/s", [frame]):
+        with pytest.raises(InputError, match=r"expected a table, such as compare.table\(\[...\]\) gives"):
+            compare(what)
+    with pytest.raises(InputError, match=r"baseline \{'beta': 1\}: expected text, such as"):
+        compare(frame, baseline={"beta": 1})
+
+
 def test_a_table_by_way_of_a_file_knows_its_split(tmp_path):
     paths = [compared.run(tmp_path / f"{seed}", seed, compared.measures(20.0, split="validation")) for seed in (0, 1)]
     for path in paths:

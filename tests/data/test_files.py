@@ -50,6 +50,8 @@ def test_test_size_is_the_users(tmp_path):
     assert mine.digest != source.digest  # it has labels
     for split in ("train", "validation", "test"):
         np.testing.assert_array_equal(mine.split(split).rows, source.split(split).rows)
+    with pytest.raises(InputError, match=r"test 0.2: expected how many examples, such as 12"):
+        arrays(GREY, LABELS, test=0.2)
     with pytest.raises(InputError, match="test 9: digits has a test split of its own"):
         load("digits", test=9)
 
@@ -144,6 +146,11 @@ def test_images_that_are_far_too_dark_are_said_to_be(tmp_path, caplog, dark):
     for bright in (GREY, GREY > 100, (GREY > 100).astype(np.uint8), GREY / 255):
         load(saved(tmp_path, bright))
     assert not caplog.text
+
+
+def test_a_class_that_no_training_example_has_is_said(tmp_path, caplog):
+    load(zipped(tmp_path, x_train=GREY[:40], y_train=LABELS[:40], x_test=GREY[40:], y_test=LABELS[40:] + 2))
+    assert "x.npz: no training example has labels 3, 4 of its test split" in caplog.text
 
 
 def test_words_that_are_no_text_are_refused(tmp_path):

@@ -282,7 +282,7 @@ def test_settings_that_no_sampler_could_have_are_one_line(tmp_path, discrete, mo
     with pytest.raises(InputError, match="heads 3: expected a divisor of the width, which is 64"):
         draw.fit(discrete, "autoregressive", heads=3)
     monkeypatch.setattr(autoregressive, "MOST", 1)
-    with pytest.raises(InputError, match="autoregressive: a position has [0-9]+ codes: expected at most 1"):
+    with pytest.raises(InputError, match=r"autoregressive: a position has [0-9]+ codes: expected at most 1"):
         draw.fit(discrete, "autoregressive")
 
 

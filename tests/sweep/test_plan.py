@@ -113,7 +113,7 @@ def test_values_that_hold_commas_end_in_semicolons():
     [
         (["bta=1,4"], "unknown axis of vae 'bta': did you mean 'beta'"),
         (["gamma=1"], "unknown axis of vae 'gamma'"),
-        (["method=ae,vae", "beta=1,2"], "unknown axis of ae 'beta'"),
+        (["method=ae,vae", "beta=1,2"], "grid beta: ae has none, of this sweep's methods vae: sweep those apart"),
         (["beta=1,1.0"], "1 is there twice"),
         (["learning_rate=1e-3,0.001"], "0.001 is there twice"),
         (["beta=1", "beta=2"], "beta is an axis already"),
