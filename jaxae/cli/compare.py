@@ -125,6 +125,7 @@ def _show(console: "Console", table: "Table") -> None:
     from rich.measure import Measurement
 
     least = Measurement.get(console, console.options.update(width=WIDEST), table).minimum
+    least += len(table.columns)  # whose padding rich leaves out where a line is not to be broken
     (Console(file=console.file, width=least) if least > console.width else console).print(table)
 
 

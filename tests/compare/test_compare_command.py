@@ -62,7 +62,8 @@ def test_no_number_is_cut_in_a_narrow_terminal(tmp_path, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "…" not in out
     for row in rows.setting_rows(found):
-        assert row["interval"] in out and row["label"] in out
+        assert row["interval"] in out and row["label"] in out and row["iqm"] in out
+    assert "seeds needed" in out and out.count("IQM") == 1
 
 
 @pytest.mark.parametrize(
