@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from jaxae.compare import Comparison
 
-WIDEST = 10_000  # characters
-FIRST = 30  # characters of a setting's name in a line, at least
+WIDEST = 10_000  # characters of a terminal
+FIRST = 30  # characters of a setting's name in a line, where a terminal is narrow
 EPILOG = "Intervals are over seeds: how far the values would move if training were repeated with new ones."
 
 
@@ -122,11 +122,17 @@ def show(found: "Comparison") -> None:
 def _show(console: "Console", table: "Table") -> None:
     """Where the terminal is too narrow for its numbers, wider than the terminal: none is cut."""
     from rich.console import Console
-    from rich.measure import Measurement
 
-    least = Measurement.get(console, console.options.update(width=WIDEST), table).minimum
-    least += len(table.columns)  # whose padding rich leaves out where a line is not to be broken
-    (Console(file=console.file, width=least) if least > console.width else console).print(table)
+    first, wide = table.columns[0], Console(width=WIDEST, markup=False)
+    first.max_width = FIRST
+    with wide.capture() as drawn:
+        wide.print(table)
+    least = max(len(line.rstrip()) for line in drawn.get().splitlines())
+    if least > console.width:
+        Console(file=console.file, width=least, highlight=False, markup=False).print(table)
+    else:
+        first.max_width = None
+        console.print(table)
 
 
 def _settings(found: "Comparison") -> "Table":
@@ -162,7 +168,7 @@ def _table(first: str, *others: str) -> "Table":
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(Text(first), overflow="fold", min_width=FIRST)
+    table.add_column(Text(first), overflow="fold")
     for name in others:
         table.add_column(Text(name), justify="right", no_wrap=True)
     return table
