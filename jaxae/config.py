@@ -313,7 +313,8 @@ def default_shards(batch_size: int) -> int:
 
 
 def from_dict(parsed: Mapping[str, Any], where: str = "config") -> Config:
-    """A Config from parsed JSON. A method of the user's own that it names must be one they have named before."""
+    """A Config from parsed JSON, in the file `where`. Files of the user's own that it names they must have named
+    before; one that is not where it was is looked for beside `where`."""
     known = {f.name for f in fields(Config)}
     for name in parsed:
         if name not in known:
@@ -322,6 +323,8 @@ def from_dict(parsed: Mapping[str, Any], where: str = "config") -> Config:
         raise InputError(f"{where}: hyperparameters {parsed['hyperparameters']!r}: expected an object: restore it")
     for name in OWN:
         if own.is_own(value := str(parsed.get(name))):
+            if not own.is_there(value):
+                parsed = {**parsed, name: (value := own.moved(value, where))}
             if not own.is_there(value):
                 raise InputError(
                     f"{where} names the {name} {value}, whose file is not there: put it back, or write there where it "

@@ -39,6 +39,18 @@ def is_there(name: str) -> bool:
     return expanded(name.rpartition(":")[0]).is_file()
 
 
+def moved(name: str, where: str) -> str:
+    """The name of the same function, its file looked for near the file `where` that names it: under the folders that
+    `where` lies in, by the end of its path. As it was, where none is found. Its digest is for others to check."""
+    path, _, function = name.rpartition(":")
+    parts = Path(path).parts
+    for folder in Path(where).resolve().parents:
+        for depth in range(1, len(parts)):
+            if (file := folder.joinpath(*parts[-depth:])).is_file():
+                return f"{file}:{function}"
+    return name
+
+
 def absolute(name: str) -> str:
     """The same function from any working folder."""
     file, function = split(name)

@@ -70,6 +70,7 @@ def test_of_two_functions_of_one_name_the_last_is_read_as_it_is_run(tmp_path):
 def test_a_folder_from_somebody_else_runs_no_file(tmp_path, capsys, monkeypatch):
     (tmp_path / "mine.py").write_text(MINE + "\n(__import__('pathlib').Path('ran')).touch()\n")
     assert trained() == 0
+    capsys.readouterr()
     (tmp_path / "ran").unlink()
     monkeypatch.setenv("JAXAE_CACHE", str(tmp_path / "another user's"))
     own_modules = [name for name in __import__("sys").modules if name.startswith("jaxae_own_")]

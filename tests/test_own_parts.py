@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import jax
@@ -15,6 +16,7 @@ from jaxae import cli, compare, optim, own, run, sweep
 from jaxae.build import build
 from jaxae.config import Config
 from jaxae.errors import InputError
+from jaxae.files import read_json
 from jaxae.plan import Plan
 from tests.runs import SMALL, digest_of, flags, say
 
@@ -70,6 +72,28 @@ def test_a_sweep_over_widths_is_the_runs_alone_and_is_compared(tmp_path):
     alone = run.train(config(steps=4, width=16, order_seed=0), tmp_path / "alone")
     assert run.final_digest(run.load(tmp_path / "s", member="seed=0,width=16")) == run.final_digest(alone)
     assert list(swept.table["width"]) == [8, 16]
+
+
+def test_a_project_that_was_moved_finds_its_own_files(tmp_path, capsys, monkeypatch):
+    before, after = tmp_path / "before", tmp_path / "after"
+    (before / "code").mkdir(parents=True)
+    for name in ("nets.py", "rules.py"):
+        shutil.move(name, before / "code" / name)
+    own_parts = {"network": str(before / "code" / "nets.py:mine"), "optimizer": str(before / "code" / "rules.py:mine")}
+    made = run.train(config(steps=4, **own_parts), before / "runs" / "r")
+    sweep.sweep(Plan(config(steps=4, **own_parts), (0, 1)), before / "runs" / "s")
+    before.rename(after)
+    assert run.final_digest(run.load(after / "runs" / "r")) == run.final_digest(made)
+    code, out, err = say(capsys, "compare", after / "runs" / "s", "--json")
+    assert code == 0 and json.loads(out)["settings"][0]["summary"]["n"] == 2, err
+    longer = run.train(
+        dataclasses.replace(run.load(after / "runs" / "r").folder.config(), steps=6), after / "runs" / "r"
+    )
+    assert longer.step == 6 and read_json(longer.folder.config_file)["network"] == str(after / "code" / "nets.py:mine")
+    (after / "code" / "nets.py").write_text((after / "code" / "nets.py").read_text() + "\n# another\n")
+    own.allow(after / "code" / "nets.py")
+    with pytest.raises(InputError, match=r"nets.py has changed since .* began: expected the file as it was"):
+        run.load(after / "runs" / "r")
 
 
 def test_a_value_that_is_jaxaes_default_is_given_too(tmp_path):
