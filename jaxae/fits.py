@@ -109,13 +109,15 @@ def check_sizes(setup: Setup) -> None:
     """A loss that compares examples with each other has two of them in every batch."""
     sizes = {"batch_size": setup.config.batch_size}
     sizes |= {split: len(setup.source.split(split)) for split in ("validation", "test")}
+    alone = [name for name, size in sizes.items() if size == 1]
+    if not (alone and setup.entry.couples):
+        return
     view, variables = setup.view("validation"), setup.shapes().variables
     batch = view.take(view.only[:1])
-    for name in (name for name, size in sizes.items() if size == 1 and setup.entry.couples):
-        try:
-            jax.eval_shape(setup.method.loss, variables, view.keys(batch, "noise"), batch, jnp.zeros((), jnp.int32))
-        except InputError as error:
-            raise InputError(f"{name} 1: {error}") from None
+    try:
+        jax.eval_shape(setup.method.loss, variables, view.keys(batch, "noise"), batch, jnp.zeros((), jnp.int32))
+    except InputError as error:
+        raise InputError(f"{alone[0]} 1: {error}") from None
 
 
 def check_labels(setup: Setup) -> None:

@@ -51,13 +51,13 @@ def working(method: Any) -> list[str]:
     return [name for name, entry in entries().items() if getattr(method, entry.needs) is not None]
 
 
-def check(name: str, count: int, seed: int, label: int | None) -> None:
+def check(name: str, count: int, seed: int, label: int | str | None) -> None:
     """Raises InputError for what can be refused without knowing the run."""
     entry(name)
     if count < 1:
         raise InputError(f"count {count}: expected at least 1")
     a_seed(seed)
-    if label is not None and label < 0:
+    if isinstance(label, int) and label < 0:
         raise InputError(f"label {label}: expected at least 0")
 
 

@@ -50,12 +50,12 @@ def evaluate(
 
 
 def sample(
-    trained: Trained, sampler: str = "prior", count: int = 64, seed: int = 0, label: int | None = None
+    trained: Trained, sampler: str = "prior", count: int = 64, seed: int = 0, label: int | str | None = None
 ) -> Samples:
     """The decoder's means at `count` draws. `seed` decides the fit, the draws, and the labels where none is given.
 
-    label: the class of all samples, for a method that is conditioned on labels; without it each sample draws its own,
-    all classes of the training split being equally likely.
+    label: the class of all samples, its number or name, for a method that is conditioned on labels; without it each
+    sample draws its own, all classes of the training split being equally likely.
     """
     samplers.check(sampler, count, seed, label)
     label = checked_label(trained, label)
