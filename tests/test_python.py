@@ -163,7 +163,7 @@ def test_arrays_in_memory_are_trained_on_as_a_file_of_them(tmp_path, images):
         run.load(tmp_path / "here")
     with pytest.raises(InputError, match="has changed since step 3 of this run"):
         run.load(tmp_path / "here", source=data.arrays(255 - x, y))
-    with pytest.raises(InputError, match=r"data 'sprites', validation None: source= is 'arrays:mine'"):
+    with pytest.raises(InputError, match=r"data 'sprites': source= is 'arrays:mine'"):
         run.train(Config(**SIZE, data="sprites"), tmp_path / "other", source=source)
 
 

@@ -91,7 +91,7 @@ def sample(
 
     A fit is kept in RUN/samplers. Methods without a prior are sampled by any --sampler but `prior`.
     """
-    samplers.check(sampler, count, seed, None)
+    samplers.check(sampler, count, seed, label)
     trained, path = _load(run_dir, checkpoint, out, "samples.png", PICTURE)
     from jaxae.artifacts.images import table
     from jaxae.samplers import draw

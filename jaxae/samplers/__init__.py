@@ -7,6 +7,7 @@ is no sampler. The files are parsed and not run, so that `--help` and a wrong na
 
 import ast
 import importlib
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -57,7 +58,7 @@ def check(name: str, count: int, seed: int, label: int | str | None) -> None:
     if count < 1:
         raise InputError(f"count {count}: expected at least 1")
     a_seed(seed)
-    if isinstance(label, int) and label < 0:
+    if re.fullmatch(r"-\d+", str(label)):
         raise InputError(f"label {label}: expected at least 0")
 
 
