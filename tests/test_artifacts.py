@@ -212,6 +212,7 @@ def test_small_images_are_magnified_and_what_is_no_grey_level_is_cut_off():
     assert images.to_bytes(np.array([-1, np.nan, 0.5, 2, np.inf])).tolist() == [0, 0, 128, 255, 255]
 
 
+@pytest.mark.slow
 def test_labels_with_names_are_asked_for_by_them_and_told(tmp_path, capsys):
     x, y = np.random.default_rng(0).random((40, 4, 4)), np.array(["zero", "one", "two", "nine"] * 10)
     np.savez(tmp_path / "d.npz", x=x.astype(np.float32), y=y)

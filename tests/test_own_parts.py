@@ -74,6 +74,7 @@ def test_a_sweep_over_widths_is_the_runs_alone_and_is_compared(tmp_path):
     assert list(swept.table["width"]) == [8, 16]
 
 
+@pytest.mark.slow
 def test_a_project_that_was_moved_finds_its_own_files(tmp_path, capsys, monkeypatch):
     before, after = tmp_path / "before", tmp_path / "after"
     (before / "code").mkdir(parents=True)

@@ -184,6 +184,7 @@ def test_a_start_is_a_setting_beside_none(other, tmp_path):
     assert said in made.folder.report.read_text()
 
 
+@pytest.mark.slow
 def test_it_goes_on_where_the_other_has_been_trained_further(other, tmp_path):
     shutil.copytree(other.folder.path, tmp_path / "a")
     config = configured(steps=4, start=str(tmp_path / "a"))

@@ -499,6 +499,7 @@ def test_lanes_side_by_side_have_room_for_the_scores_too():
     assert jax.eval_shape(made.score, own, batch)["loss"].shape == (8, 180)
 
 
+@pytest.mark.slow
 def test_a_member_that_was_made_longer_is_measured_as_it_is(tmp_path):
     plan = plan_of((0, 1), {}, steps=4)
     sweep.sweep(plan, tmp_path / "s")
