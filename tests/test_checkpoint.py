@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from jaxae import store
 from jaxae.checkpoint import Checkpoints
 from jaxae.errors import InputError
 from jaxae.types import TrainState, Variables
@@ -109,6 +110,16 @@ def test_policy(folder, policy, kept, best, reopen):
         assert [float(checkpoints.restore(like, step).state["x"]) for step in kept] == kept
         assert isinstance(checkpoints.restore(like, on_host=True).state["x"], np.ndarray)
     assert sorted(entry.name for entry in folder.iterdir()) == sorted(map(str, kept)), "nothing is left of the others"
+
+
+def test_a_step_that_is_to_go_is_moved_before_it_is_removed(folder, monkeypatch):
+    with Checkpoints(folder, keep_latest=1, keep_best=0) as checkpoints:
+        checkpoints.save(1, make_state(1), {})
+        checkpoints.wait()
+        monkeypatch.setattr(store, "_tidy", lambda folder: None)  # killed there
+        checkpoints.save(2, make_state(2), {})
+    assert (folder / "2").exists() and not (folder / "1").exists()
+    assert [step.name for step in (folder / "removed").iterdir()] == ["1"]
 
 
 def test_a_step_whose_removal_was_cut_off_is_gone(folder, two_steps):

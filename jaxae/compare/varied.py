@@ -103,8 +103,6 @@ def choose(settings: Sequence[Group], wanted: str | None) -> Group:
     """The setting that `wanted` names, such as "beta=1"; the first where it is None."""
     if wanted is None:
         return settings[0]
-    if exact := [group for group in settings if group.label == wanted]:
-        return exact[0]
     names = sorted({name for group in settings for name in group.values})
     asked = dict(_parts(wanted, names))
     matching = [group for group in settings if all(_is(group, name, text) for name, text in asked.items())]
