@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from jaxae import cli, run, sweep
+from jaxae import cli, loop, run, sweep
 from jaxae.config import Config
 from jaxae.data import digits
+from jaxae.errors import Interrupted
 from jaxae.folder import SweepFolder
 from jaxae.progress import Progress
 from jaxae.sweep import wave
@@ -113,6 +114,21 @@ def cut_off_at_the_third(plan: sweep.Plan, folder: Path) -> None:
         patch.setattr(wave, "WRITERS", 1)
         patch.setattr(wave.Wave, "save", dying)
         with pytest.raises(KeyboardInterrupt):
+            sweep.sweep(plan, folder)
+
+
+def cut_off_at_a_save(plan: sweep.Plan, folder: Path, step: int = 0) -> None:
+    """The sweep, stopped by a signal at the first save of its wave, or that of `step`."""
+    save = loop.Loop.save
+
+    def stopped(self, improved):
+        save(self, improved)
+        if step in (0, self.step):
+            self.asked.append(signal.SIGTERM)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.Loop, "save", stopped)
+        with pytest.raises(Interrupted):
             sweep.sweep(plan, folder)
 
 

@@ -349,8 +349,8 @@ def test_what_a_loop_of_ones_own_has_trained_is_measured_as_the_run_is(tmp_path)
 
 
 def test_one_that_moves_a_state_by_its_batch_may_have_one():
-    build(Config(method="vqvae", latent=4, width=8, validation=1))
-    build(Config(method="geco_vae", latent=4, width=8, batch_size=1))
+    assert len(build(Config(method="vqvae", latent=4, width=8, validation=1)).source.validation) == 1
+    assert build(Config(method="geco_vae", latent=4, width=8, batch_size=1)).epoch == 1257
 
 
 def test_the_record_says_what_decides_the_bits(tmp_path):

@@ -263,6 +263,11 @@ def test_text_that_is_one_of_the_pages_colours_stays_text():
     assert not [tag for tag in re.findall("<[^>]*>", drawn) if svg.MUTED in tag]
 
 
+def test_the_one_line_of_codes_without_a_label_is_named():
+    drawn = plots.strip(np.linspace(-1, 1, 9), np.full(9, -1), (), "alt")
+    assert ">unlabelled<" in drawn and drawn.count("unlabelled") == 1
+
+
 @pytest.mark.parametrize("dimensions", [1, 2])
 def test_labels_that_are_large_numbers_are_drawn_at_once(dimensions):
     rng = np.random.default_rng(0)

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import shutil
-import signal
 
 import jax
 import numpy as np
@@ -12,13 +11,12 @@ import pytest
 from jaxae import compare, data, run, sweep
 from jaxae.build import build
 from jaxae.digest import digest
-from jaxae.errors import InputError, Interrupted
+from jaxae.errors import InputError
 from jaxae.folder import RunFolder
-from jaxae.loop import Loop
 from jaxae.plan import Plan
 from jaxae.report import write_report
 from jaxae.run import training
-from tests.runs import SMALL, Saying, configured, digest_of, flags, say
+from tests.runs import SMALL, Saying, configured, cut_off_at_a_save, digest_of, flags, say
 
 STILL = {"steps": 1, "learning_rate": 0.0}
 
@@ -211,18 +209,10 @@ def test_another_start_of_the_same_name_is_another_run(other, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_wave_that_was_cut_off_goes_on_without_the_start(other, tmp_path, monkeypatch):
+def test_a_wave_that_was_cut_off_goes_on_without_the_start(other, tmp_path):
     shutil.copytree(other.folder.path, tmp_path / "a")
-    plan, stop = Plan(configured(steps=30, start=str(tmp_path / "a")), (0, 1)), Loop.save
-
-    def stopped(self, improved):
-        stop(self, improved)
-        self.asked.append(signal.SIGTERM)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Loop, "save", stopped)
-        with pytest.raises(Interrupted):
-            sweep.sweep(plan, tmp_path / "s")
+    plan = Plan(configured(steps=30, start=str(tmp_path / "a")), (0, 1))
+    cut_off_at_a_save(plan, tmp_path / "s")
     shutil.rmtree(tmp_path / "a")
     assert list(sweep.sweep(plan, tmp_path / "s").table["outcome"]) == ["finished"] * 2
 

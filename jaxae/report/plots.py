@@ -103,18 +103,18 @@ def scatter(
 
 def strip(codes: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"], names: Sequence[str], alt: str) -> Markup:
     """One latent unit: a line of ticks for each label."""
-    found = np.unique(labels)
-    found = found if len(found) <= NAMED else np.array([-1])
-    line = np.minimum(np.searchsorted(found, labels), len(found) - 1)
+    found, line = np.unique(labels, return_inverse=True)
+    names_of = [class_name(names, label) for label in found.tolist()]
+    if len(found) > NAMED:
+        names_of, line = [""], np.zeros_like(line)
     with style():
-        figure = new_figure(PAGE, 60 + 14 * len(found))
+        figure = new_figure(PAGE, 60 + 14 * len(names_of))
         axes = figure.add_subplot()
         _points(axes, np.stack([codes, line], axis=1), labels, "|", 60)
-        lines = [class_name(names, label) for label in found.tolist()] if len(found) > 1 else [""]
-        axes.set_yticks(range(len(found)), lines)
+        axes.set_yticks(range(len(names_of)), names_of)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        axes.set_ylim(len(found) - 0.4, -0.6)
+        axes.set_ylim(len(names_of) - 0.4, -0.6)
         axes.set_xlabel("z")
         return to_svg(figure, alt)
 

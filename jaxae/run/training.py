@@ -56,8 +56,8 @@ def train(
     if config.wandb:
         import_wandb(config.wandb)
     setup = build(config, net, source)
-    decides = {**config.to_dict(), **config.result(), **setup.code, **records.numerics()}
-    hosts.must_agree({**decides, "data": setup.source.digest, "versions": records.versions()})
+    if hosts.count() > 1:
+        hosts.must_agree(_decides(config, setup))
     _must_fit(setup.shapes())
     layout = layout_of(setup.config)
     progress = progress or Progress(quiet=True)
@@ -90,6 +90,13 @@ def train(
             name = signal.Signals(number).name
             raise Interrupted(number, f"stopped by {name} at the end, saved: the same command measures the run")
     return restored(setup, folder)
+
+
+def _decides(config: Config, setup: Setup) -> dict[str, Any]:
+    """What all processes of a run have alike: paths by their names alone, which may lie elsewhere on each host."""
+    numerics = {name: value for name, value in records.numerics().items() if name != "xla_flags"}
+    asked = {**config.to_dict(), **config.result(), **setup.code, **numerics}
+    return {**asked, "data": setup.source.digest, "versions": records.versions()}
 
 
 def layout_of(config: Config) -> Layout:

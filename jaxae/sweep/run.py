@@ -362,13 +362,13 @@ class Sweep:
 
 
 def _load(folder: SweepFolder, member: Member, setup: Setup, checkpoint: str = "auto") -> run.Trained:
-    path, there = folder.member(member.name).path, folder.member(member.name)
+    there = folder.member(member.name)
     try:
         if there.config_file.is_file() and there.config().steps != member.config.steps:  # made longer by itself
-            return run.load(path, checkpoint, net=setup.net if setup.own_net else None, source=setup.source)
-        return run.load(path, checkpoint, setup=setup)
+            return run.load(there.path, checkpoint, net=setup.net if setup.own_net else None, source=setup.source)
+        return run.load(there.path, checkpoint, setup=setup)
     except InputError as error:
-        remedy = f"restore it, or remove {path}: the same `jaxae sweep` trains {member.name} again"
+        remedy = f"restore it, or remove {there.path}: the same `jaxae sweep` trains {member.name} again"
         raise InputError(f"{error}: {remedy}") from None
 
 

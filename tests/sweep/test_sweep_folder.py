@@ -6,7 +6,6 @@ import html
 import json
 import re
 import shutil
-import signal
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +19,7 @@ from jaxae import folder as folders
 from jaxae import run, sweep
 from jaxae.checkpoint import Checkpoints
 from jaxae.cli import status
-from jaxae.errors import InputError, Interrupted
+from jaxae.errors import InputError
 from jaxae.evaluate.bench import Settings
 from jaxae.folder import SweepFolder, member_path
 from jaxae.loop import Loop
@@ -34,6 +33,7 @@ from tests.runs import (
     Saying,
     change_a_pixel,
     configured,
+    cut_off_at_a_save,
     cut_off_at_the_third,
     digest_of,
     digests,
@@ -183,18 +183,9 @@ def test_a_member_that_is_made_longer_ranks_anew(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_damaged_state_of_a_wave_outlives_the_wave(tmp_path, monkeypatch):
-    plan, stop = plan_of((0, 1), {}, steps=40), Loop.save
-
-    def stopped(self, improved):
-        stop(self, improved)
-        if self.step == 30:
-            self.asked.append(signal.SIGTERM)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Loop, "save", stopped)
-        with pytest.raises(Interrupted):
-            sweep.sweep(plan, tmp_path / "s")
+def test_a_damaged_state_of_a_wave_outlives_the_wave(tmp_path):
+    plan = plan_of((0, 1), {}, steps=40)
+    cut_off_at_a_save(plan, tmp_path / "s", 30)
     saved = sorted((tmp_path / "s" / "wave" / "checkpoints").iterdir(), key=lambda step: int(step.name))
     empty_files(saved[-1])
     told = Saying()
@@ -519,17 +510,9 @@ def test_a_member_that_a_link_leads_to_is_its_sweeps(whole, tmp_path):
         run.train(member.config(), tmp_path / "one")
 
 
-def test_checkpoints_of_a_wave_whose_members_are_not_known_are_not_removed(tmp_path, monkeypatch):
-    plan, stop = plan_of((0, 1), {}, steps=20, checkpoint_every=10), Loop.save
-
-    def stopped(self, improved):
-        stop(self, improved)
-        self.asked.append(signal.SIGTERM)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Loop, "save", stopped)
-        with pytest.raises(Interrupted):
-            sweep.sweep(plan, tmp_path / "s")
+def test_checkpoints_of_a_wave_whose_members_are_not_known_are_not_removed(tmp_path):
+    plan = plan_of((0, 1), {}, steps=20, checkpoint_every=10)
+    cut_off_at_a_save(plan, tmp_path / "s")
     folder = SweepFolder(tmp_path / "s")
     folder.wave_file.rename(tmp_path / "wave.json")
     with pytest.raises(
