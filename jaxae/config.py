@@ -129,6 +129,7 @@ class Config:
     samples: int = _field(
         128, "running", "importance samples of the closing evaluation", low=2, high=2**31 - 1, free=True
     )
+    evaluate: str = _field("test", "running", "split of the closing evaluation", choices=names.CLOSING, free=True)
     wandb: str | None = _field(None, "running", "Weights & Biases project to log to as well", free=True)
 
     def __post_init__(self) -> None:
@@ -321,14 +322,20 @@ def from_dict(parsed: Mapping[str, Any], where: str = "config") -> Config:
             raise InputError(f"{where}: unknown field {name!r}: written by another version of jaxae?")
     if not isinstance(parsed.get("hyperparameters", {}), Mapping):
         raise InputError(f"{where}: hyperparameters {parsed['hyperparameters']!r}: expected an object: restore it")
-    for name in OWN:
-        if own.is_own(value := str(parsed.get(name))):
-            if not own.is_there(value):
-                parsed = {**parsed, name: (value := own.moved(value, where))}
-            if not own.is_there(value):
-                raise InputError(
-                    f"{where} names the {name} {value}, whose file is not there: put it back, or write there where it "
-                    "is now: its SHA-256 is checked"
-                )
-            own.must_be_allowed(value, where)
-    return Config(**parsed)
+    return Config(**{name: named_in(where, name, value) for name, value in parsed.items()})
+
+
+def named_in(where: str, name: str, value: Any) -> Any:
+    """The value of a field or an axis, as the file `where` has it. Raises InputError where it is a function of the
+    user's own whose file is not there, or was never named by them; one that is not where it was is looked for beside
+    `where`."""
+    if name not in OWN or not own.is_own(str(value)):
+        return value
+    value = value if own.is_there(value) else own.moved(value, where)
+    if not own.is_there(value):
+        raise InputError(
+            f"{where} names the {name} {value}, whose file is not there: put it back, or write there where it is now: "
+            "its SHA-256 is checked"
+        )
+    own.must_be_allowed(value, where)
+    return value

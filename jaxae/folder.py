@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxae import home, own
-from jaxae.config import Config, from_dict
+from jaxae.config import Config, from_dict, named_in
 from jaxae.errors import InputError
 from jaxae.files import read_json, write_json
 from jaxae.plan import Member, Plan, find
@@ -223,7 +223,8 @@ class SweepFolder:
     def plan(self) -> Plan:
         """What the sweep here was asked to be."""
         kept = self.read()
-        grid = {name: tuple(values) for name, values in kept["grid"].items()}
+        where = str(self.sweep_file)
+        grid = {name: tuple(named_in(where, name, value) for value in values) for name, values in kept["grid"].items()}
         return Plan(self.base(), tuple(kept["seeds"]), grid, kept["shared_batches"])
 
     def listed(self) -> list[Member]:
@@ -248,6 +249,11 @@ class SweepFolder:
         folder, planned = self.member(name), {member.name: member for member in self.listed()}
         folder.check_member(planned[name].config)
         return folder
+
+    def measured_split(self) -> str:
+        """The split that its page and its table are of: test, once a member has been measured there."""
+        on_test = any(self.member(name).evaluation_file().is_file() for name in self.read()["members"])
+        return "validation" if self.base().evaluate == "validation" and not on_test else "test"
 
     def check(self, plan: Plan, how: dict[str, Any]) -> None:
         """Raises InputError unless this folder may hold the sweep `plan`, made as `how` tells: it is new, or what it

@@ -28,6 +28,7 @@ OF_NETWORKS = ("width", "depth", "activation", "likelihood", "scale")
 DTYPES = ("float32", "bfloat16")
 PARALLEL = ("jit", "pmap", "none")
 SPLITS = ("train", "validation", "test")
+CLOSING = ("test", "validation", "none")
 METRICS = (
     "likelihood", "decomposition", "ais", "latents", "probes", "codebook", "disentanglement", "samples",
 )  # fmt: skip

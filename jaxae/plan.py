@@ -5,16 +5,18 @@ import dataclasses
 import difflib
 import itertools
 import math
+import os
 import re
 import typing
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from jaxae import methods, own
 from jaxae import values as reading
-from jaxae.config import Config
+from jaxae.config import OWN, Config
 from jaxae.errors import InputError, known, unknown
 from jaxae.values import Frozen, plain, said
 
@@ -67,13 +69,15 @@ class Plan:
     def members(self) -> tuple[Member, ...]:
         """In the order of the grid, the seeds of a setting side by side."""
         names, settings = list(self.grid), itertools.product(*self.grid.values())
+        words = {axis: dict(zip(values, named(axis, values))) for axis, values in self.grid.items()}
         return tuple(
-            self._member(seed, dict(zip(names, values))) for values, seed in itertools.product(settings, self.seeds)
+            self._member(seed, dict(zip(names, values)), words)
+            for values, seed in itertools.product(settings, self.seeds)
         )
 
-    def _member(self, seed: int, values: dict[str, Any]) -> Member:
+    def _member(self, seed: int, values: dict[str, Any], words: Mapping[str, Mapping[Any, str]]) -> Member:
         order = self.base.seed if self.shared_batches and self.base.order_seed is None else self.base.order_seed
-        name = ",".join(f"{axis}={shown(value)}" for axis, value in {"seed": seed, **values}.items())
+        name = ",".join([f"seed={seed}", *(f"{axis}={words[axis][value]}" for axis, value in values.items())])
         of_run = {k: v for k, v in values.items() if k in _FIELDS}
         own = {**self.base.hyperparameters, **{k: v for k, v in values.items() if k not in _FIELDS}}
         config = dataclasses.replace(self.base, seed=seed, order_seed=order, **of_run, hyperparameters=own)
@@ -266,11 +270,24 @@ def shown(value: Any) -> str:
     return str(value)
 
 
+def named(axis: str, values: Sequence[Any]) -> list[str]:
+    """The values in members' names: files and folders by the ends of their paths, as short as tells them apart, so that
+    a project may be moved."""
+    if axis not in (*OWN, "data", "start"):
+        return list(map(shown, values))
+    whole = [Path(value).parts if os.path.isabs(str(value)) else (str(value),) for value in values]
+    lengths = range(1, max(map(len, whole), default=0) + 1)
+    ends = (["/".join(parts[-length:]) for parts in whole] for length in lengths)
+    return next((each for each in ends if len(set(each)) == len(each)), list(map(shown, values)))
+
+
 def find(text: str, names: Iterable[str]) -> str:
-    """The member that `text` names, such as "beta=4,seed=2": in any order, and "4.0" is "4"."""
+    """The member that `text` names, such as "beta=4,seed=2": in any order, "4.0" is "4", and of files the whole path is
+    their end."""
     known, wanted = list(names), _parsed(text)
     for name in known:
-        if _parsed(name) == wanted:
+        parts = _parsed(name)
+        if parts.keys() == wanted.keys() and all(_is(wanted[axis], value) for axis, value in parts.items()):
             return name
     near = (difflib.get_close_matches(text, known, n=1, cutoff=0) or known)[0]
     raise InputError(f"no member {text!r}: expected one of the sweep's {len(known):,}, such as {near!r}")
@@ -285,3 +302,7 @@ def _parsed(name: str) -> dict[str, Any]:
 
     pairs = (part.partition("=") for part in re.split(r",(?![^()]*\))", name))
     return {axis.strip().replace("-", "_"): number(value.strip()) for axis, _, value in pairs}
+
+
+def _is(asked: Any, value: Any) -> bool:
+    return asked == value or (isinstance(asked, str) and asked.endswith(f"/{value}"))

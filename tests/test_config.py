@@ -69,6 +69,7 @@ FIELDS = {
     "keep": ([0, -1], [1]),
     "chunk": ([0, -1], [1]),
     "samples": ([0, 1, 2.5], [2]),
+    "evaluate": (["train", None], ["test", "validation", "none"]),
     "wandb": (["", 7], [None, "project"]),
 }
 NEAREST = {
@@ -92,6 +93,7 @@ FREE = {
     "keep": 5,
     "chunk": 10,
     "samples": 64,
+    "evaluate": "none",
     "wandb": "project",
 }
 OTHER = {

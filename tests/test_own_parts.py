@@ -17,7 +17,7 @@ from jaxae.build import build
 from jaxae.config import Config
 from jaxae.errors import InputError
 from jaxae.files import read_json
-from jaxae.plan import Plan
+from jaxae.plan import Plan, find
 from tests.runs import SMALL, digest_of, flags, say
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -83,7 +83,16 @@ def test_a_project_that_was_moved_finds_its_own_files(tmp_path, capsys, monkeypa
     own_parts = {"network": str(before / "code" / "nets.py:mine"), "optimizer": str(before / "code" / "rules.py:mine")}
     made = run.train(config(steps=4, **own_parts), before / "runs" / "r")
     sweep.sweep(Plan(config(steps=4, **own_parts), (0, 1)), before / "runs" / "s")
+    axes = {"network": ("mlp", own_parts["network"]), "optimizer": (own_parts["optimizer"],)}
+    member = "seed=0,network=nets.py:mine,optimizer=rules.py:mine"
+    swept = sweep.sweep(Plan(config(steps=4, network=None), (0,), axes), before / "runs" / "axes")
+    kept = run.final_digest(run.load(before / "runs" / "axes", member=member))
+    assert list(swept.table["member"]) == ["seed=0,network=mlp,optimizer=rules.py:mine", member]
     before.rename(after)
+    assert run.final_digest(run.load(after / "runs" / "axes", member=member)) == kept
+    again = {axis: [str(value).replace(str(before), str(after)) for value in values] for axis, values in axes.items()}
+    longer = sweep.sweep(Plan(config(steps=4, network=None), (0, 1), again), after / "runs" / "axes")
+    assert len(longer.table) == 4 and run.final_digest(run.load(after / "runs" / "axes", member=member)) == kept
     assert run.final_digest(run.load(after / "runs" / "r")) == run.final_digest(made)
     code, out, err = say(capsys, "compare", after / "runs" / "s", "--json")
     assert code == 0 and json.loads(out)["settings"][0]["summary"]["n"] == 2, err
@@ -137,6 +146,24 @@ def test_files_of_one_name_are_two_values_of_an_axis(tmp_path):
     (tmp_path / "more" / "nets.py").write_text(FILES["nets.py"] + "\n")
     plan = Plan(config(steps=4), (0,), {"network": ("mlp", "nets.py:mine", "more/nets.py:mine")})
     assert len(plan.members) == len(plan.groups) == 3
+    names = [member.name for member in plan.members]
+    assert names == ["seed=0,network=mlp", f"seed=0,network={tmp_path.name}/nets.py:mine",
+                     "seed=0,network=more/nets.py:mine"]  # fmt: skip
+
+
+def test_members_are_named_by_the_end_of_a_path_and_found_by_the_whole_one(tmp_path):
+    plan = Plan(config(steps=4), (0, 1), {"network": ("mlp", "nets.py:mine"), "optimizer": ("adam", "rules.py:mine")})
+    names = [member.name for member in plan.members]
+    assert names[-1] == "seed=1,network=nets.py:mine,optimizer=rules.py:mine"
+    whole = f"network={tmp_path}/nets.py:mine,optimizer={tmp_path}/rules.py:mine,seed=1"
+    assert find(whole, names) == find("optimizer=rules.py:mine,network=nets.py:mine,seed=1", names) == names[-1]
+    with pytest.raises(InputError, match="no member"):
+        find(whole.replace("nets.py", "other_nets.py").replace("/other", "other"), names)
+    (tmp_path / "mnist").mkdir()
+    data = Plan(Config(**SMALL), (0,), {"data": ("mnist", "./mnist", "digits")})
+    assert [member.name for member in data.members] == [
+        "seed=0,data=mnist", f"seed=0,data={tmp_path.name}/mnist", "seed=0,data=digits",
+    ]  # fmt: skip
 
 
 def test_own_rules_take_the_step_of_the_optax_they_return(tmp_path):
@@ -205,12 +232,16 @@ def test_a_file_that_is_edited_while_it_is_trained_is_the_one_that_was_read(tmp_
 def test_a_folder_from_somebody_else_runs_no_network_before_it_is_allowed(tmp_path, capsys, monkeypatch):
     (tmp_path / "nets.py").write_text(FILES["nets.py"] + "\n(__import__('pathlib').Path('ran')).touch()\n")
     run.train(config(steps=4), tmp_path / "r")
+    sweep.sweep(Plan(config(steps=4, network=None), (0,), {"network": ("mlp", "nets.py:mine")}), tmp_path / "s")
     (tmp_path / "ran").unlink()
     monkeypatch.setenv("JAXAE_CACHE", str(tmp_path / "another user's"))
     for name in [name for name in __import__("sys").modules if name.startswith("jaxae_own_")]:
         monkeypatch.delitem(__import__("sys").modules, name)
     code, _, err = say(capsys, "evaluate", "r", "--samples", 2)
     assert code == 2 and "never named here" in err and f"`jaxae allow {tmp_path}/nets.py`" in err
+    assert not (tmp_path / "ran").exists()
+    code, _, err = say(capsys, "evaluate", "s", "--samples", 2)
+    assert code == 2 and "s/sweep.json asks to run the file" in err and f"`jaxae allow {tmp_path}/nets.py`" in err
     assert not (tmp_path / "ran").exists()
     assert say(capsys, "allow", "nets.py")[0] == 0 and not (tmp_path / "ran").exists()
     assert say(capsys, "evaluate", "r", "--samples", 2)[0] == 0 and (tmp_path / "ran").exists()

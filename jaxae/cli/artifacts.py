@@ -253,9 +253,10 @@ def report(run_dir: str, checkpoint: str, out: str | None) -> None:
         from jaxae.folder import SweepFolder
         from jaxae.report import write_comparison
 
-        path = Path(out) if out else SweepFolder(run_dir).report
+        folder = SweepFolder(run_dir)
+        path = Path(out) if out else folder.report
         files.check_out(path, (".html",))
-        click.echo(write_comparison([run_dir], path))
+        click.echo(write_comparison([run_dir], path, split=folder.measured_split()))
         return
     trained, path = _load(run_dir, checkpoint, out, "report.html", (".html",))
     from jaxae.report import write_report

@@ -125,7 +125,7 @@ def _sweep(
             if run.kept(found[name]):
                 run.store(trained, found[name])
     try:
-        files.write(folder.table, compare.table(run_dir).to_csv(index=False).encode())
+        files.write(folder.table, compare.table(run_dir, folder.measured_split()).to_csv(index=False).encode())
     except InputError as error:  # the numbers are there all the same
         progress.warn(str(error))
     return found, unread

@@ -98,6 +98,8 @@ def finish(swept: Any, progress: Any, report: bool) -> None:
     click.echo(f"{'table':<20}{swept.folder.table}")
     if (swept.table["outcome"] == "diverged").all():
         raise Diverged(f"all {len(swept.table)} members diverged: try a lower learning rate, or clip_norm")
+    if swept.plan.base.evaluate == "none":
+        return
     try:
         found = compare.compare(swept.table)
     except InputError as refused:
@@ -107,5 +109,5 @@ def finish(swept: Any, progress: Any, report: bool) -> None:
         show(found)
     if report:
         progress.say("writing the report")
-        write_comparison([swept.folder.path], swept.folder.report)
+        write_comparison([swept.folder.path], swept.folder.report, split=swept.table.attrs["split"])
         click.echo(f"{'report':<20}{swept.folder.report}")

@@ -107,7 +107,7 @@ def make_config(values: dict[str, Any]) -> Config:
 @host_options
 @config_options
 def train(run_dir: str | None, quiet: bool, no_report: bool, hosts: Hosts, **values: Any) -> None:
-    """Train an autoencoder, or resume the run in DIR; then evaluate it on the test split and write its report.
+    """Train an autoencoder, or resume the run in DIR; then evaluate it and write its report.
 
     Durations are steps (500), epochs (20e) or per cent of the run (5%). Schedules are listed at the end.
     """
@@ -131,21 +131,23 @@ def finish(trained: Any, progress: Any, report: bool) -> None:
     """Measures the run, writes its report, and prints what there is to know."""
     from jaxae import run
 
-    samples = trained.setup.config.samples
-    if (measures := run.measured(trained, samples)) is None:
-        progress.say("evaluating on the test split")
-        measures = run.evaluate_run(trained, samples=samples)
-        measures = run.store(trained, measures)
+    samples, split = trained.setup.config.samples, trained.setup.config.evaluate
+    measures = None if split == "none" else run.measured(trained, samples, split)
+    if measures is None and split != "none":
+        progress.say(f"evaluating on the {split} split")
+        measures = run.store(trained, run.evaluate_run(trained, split, samples))
     if report:
         from jaxae.report import write_report
 
         progress.say("writing the report")
         write_report(trained, measures)
-    print_result(trained, measures, report)
+    print_result(trained, measures or {}, report)
 
 
 def print_result(trained: Any, measures: dict[str, Any], report: bool) -> None:
     """The end of a run, on standard output."""
+    from jaxae import run
+
     entry = methods.entry(trained.setup.config.method)
     ended = trained.folder.outcome() or {}
     made = f"{ended.get('step', trained.step):,}"
@@ -153,23 +155,27 @@ def print_result(trained: Any, measures: dict[str, Any], report: bool) -> None:
         made += f", {ended['outcome']}; what follows is of the best on validation, step {trained.step:,}"
     rows = [("steps", f"{made} ({trained.setup.source.name}, {entry.name})")]
 
+    split = trained.setup.config.evaluate
+
     def number(name: str, places: int = 3) -> str:
         return "not finite" if measures[name] is None else f"{measures[name]:.{places}f}"
 
     if "samples" in measures:  # it has a density
         nll = f"{number('nll')} ± {number('nll_mc_se')} (Monte Carlo, {measures['samples']} importance samples)"
-        if len(trained.setup.source.test) > 1:
-            nll += f" ± {number('nll_data_se')} (test examples)"
+        if measures["examples"] > 1:
+            nll += f" ± {number('nll_data_se')} ({split} examples)"
         terms = f"(reconstruction {number('reconstruction')}, KL {number('kl')})"
-        rows += [("test ELBO", f"{number('elbo')} nats an example {terms}"), ("test NLL", nll)]
+        rows += [(f"{split} ELBO", f"{number('elbo')} nats an example {terms}"), (f"{split} NLL", nll)]
     elif "reconstruction" in measures:
-        rows.append(("test reconstruction", f"{number('reconstruction')} nats an example"))
-    rows.append(("test MSE", f"{number('mse', 5)} a dimension"))
+        rows.append((f"{split} reconstruction", f"{number('reconstruction')} nats an example"))
+    if measures:
+        rows.append((f"{split} MSE", f"{number('mse', 5)} a dimension"))
     rows.append(("checkpoint", str(trained.folder.checkpoints / str(trained.step))))
     if report:
         rows.append(("report", str(trained.folder.report)))
-    rows.append(("digest", measures["digest"]))
+    rows.append(("digest", run.final_digest(trained)))
+    width = max(20, *(len(name) + 2 for name, _ in rows))
     for name, text in rows:
-        click.echo(f"{name:<20}{text}")
+        click.echo(f"{name:<{width}}{text}")
     for note in measures.get("notes", {}).get("likelihood", []):
         click.echo(f"note: {note}", err=True)

@@ -77,7 +77,7 @@ def choose_measure(frame: pandas.DataFrame, wanted: str | None) -> str:
     if there.empty:
         split = split_of(frame)
         flag = "" if split == "test" else f" --split {split}"
-        raise InputError(f"no evaluated runs: expected at least one: `jaxae evaluate RUN{flag}`")
+        raise InputError(f"no evaluated runs: expected at least one: `jaxae evaluate RUN{flag}`, or another --split")
     if wanted is None:
         there_are = [name for name in measures.DEFAULTS if name in names]
         found = [name for name in there_are if not clashes(frame, name)] or there_are

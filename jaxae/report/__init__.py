@@ -13,14 +13,15 @@ from jaxae.run import Trained, is_of_its_data
 def write_report(trained: Trained, evaluation: Mapping[str, Any] | None = None, out: str | Path | None = None) -> Path:
     """Writes the run's report (to report.html in its folder) and returns its path.
 
-    evaluation: what `evaluate_run` returned; by default what the folder's evaluation.json holds, if any. Of a run `on`
-    other images the folder holds none, and `out` says where the page goes: the run's own is not written over.
+    evaluation: what `evaluate_run` returned; by default what the folder holds of the test split, else of the validation
+    split, if anything. Of a run `on` other images the folder holds none, and `out` says where the page goes: the run's
+    own is not written over.
     The page is a function of the run alone: it holds no date, and written twice it is the same to the byte.
     """
     from jaxae.report.page import render
 
     if is_of_its_data(trained):
-        evaluation = evaluation or trained.folder.evaluation() or None
+        evaluation = evaluation or trained.folder.evaluation() or trained.folder.evaluation("validation") or None
     elif out is None:
         raise InputError(f"a report of other images than those of {trained.folder.path}: say where it goes, out=")
     path = Path(out) if out else trained.folder.report

@@ -115,13 +115,13 @@ def scores(
     return of | {"label": examples_of.labels, "row": examples_of.rows_read()}
 
 
-def measured(trained: Trained, samples: int) -> dict[str, Any] | None:
-    """The measures that evaluation.json has of these very parameters, by at least so many importance samples."""
+def measured(trained: Trained, samples: int, split: str = "test") -> dict[str, Any] | None:
+    """The measures that the folder has of these very parameters, by at least so many importance samples."""
     try:
-        there = trained.folder.evaluation()
+        there = trained.folder.evaluation(split)
     except InputError:
         return None
-    mine = {"digest": final_digest(trained), "step": trained.step, "split": "test", "evaluation_seed": 0}
+    mine = {"digest": final_digest(trained), "step": trained.step, "split": split, "evaluation_seed": 0}
     if any(there.get(name) != value for name, value in mine.items()) or not is_measured(there, samples):
         return None
     return there

@@ -57,7 +57,7 @@ class Swept(NamedTuple):
 
     folder: SweepFolder
     table: "pandas.DataFrame"
-    """One row a member: its axes, how it ended, its test measures."""
+    """One row a member: its axes, how it ended, its measures."""
     plan: Plan
     net: Net | None = None
     source: Source | None = None
@@ -133,7 +133,8 @@ def sweep(
     source: Source | None = None,
     on_row: OnMemberRow | None = None,
 ) -> Swept:
-    """Trains every member of `plan` in the folder `path`, or goes on there, and measures each on the test split.
+    """Trains every member of `plan` in the folder `path`, or goes on there, and measures each on the split that its
+    config names (`evaluate`).
 
     A member is a run: `jaxae.run.load(path, member="seed=2,beta=4")`. `net` and `source` are your own modules and
     arrays, for all members: see `jaxae.run.train`. `on_row` is called with each member's name and row of its log: what
@@ -183,7 +184,7 @@ def load(path: str | Path, *, net: Net | None = None, source: Source | None = No
 
     folder = SweepFolder(path)
     folder.read()  # there is a sweep
-    return Swept(folder, compare.table([folder.path]), folder.plan(), net, source)
+    return Swept(folder, compare.table([folder.path], folder.measured_split()), folder.plan(), net, source)
 
 
 class Sweep:
@@ -339,19 +340,23 @@ class Sweep:
 
     def is_measured(self, member: Member) -> bool:
         try:
-            return run.is_measured(self.folder.member(member.name).evaluation(), self.plan.base.samples)
+            there = self.folder.member(member.name).evaluation(self.plan.base.evaluate)
+            return run.is_measured(there, self.plan.base.samples)
         except InputError:  # damaged: `store` sets it aside
             return False
 
     def measure(self) -> None:
         """Each member's likelihood, where it is not there yet, or by fewer samples. Raises Unread, at the end."""
         unread: list[str] = []
+        split = self.plan.base.evaluate
         self.go_on()
+        if split == "none":
+            return
         for setup, group in zip(self.setups, self.plan.groups):
             missing = [m for m in group if not self.is_measured(m)]
             settings = Settings(self.plan.base.samples)
             lanes: dict[str, Any] = {"lanes": self.kind, "block": self.block}
-            for _ in measured(self.folder, setup, missing, settings=settings, unread=unread, **lanes):
+            for _ in measured(self.folder, setup, missing, split=split, settings=settings, unread=unread, **lanes):
                 self.go_on()
         if unread:
             raise Unread(unread, {})

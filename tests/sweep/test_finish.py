@@ -1,15 +1,17 @@
 """How `jaxae sweep` ends: with its table in any case, and with all that its members allow to be said of them."""
 
+import re
+
 import pytest
 
-from jaxae import cli
+from jaxae import cli, run
 from jaxae.cli.sweep import finish
 from jaxae.compare import table
 from jaxae.errors import Diverged
 from jaxae.folder import SweepFolder
 from jaxae.sweep import Swept
 from tests import compared
-from tests.runs import Saying
+from tests.runs import SMALL, Saying, flags, say
 
 NOTHING = compared.measures(20.0, nll=None, elbo=None, mse=None)
 
@@ -61,3 +63,37 @@ def test_the_command_that_diverges_ends_with_1(tmp_path, capsys):
     words = "sweep --seeds 0:2 --steps 5 --width 8 --latent 2 --learning-rate 1e30 --optimizer sgd --quiet"
     assert cli.status([*words.split(), "--run", str(tmp_path / "s")]) == 1
     assert capsys.readouterr().err.splitlines()[-1].startswith("jaxae: all 2 members diverged")
+
+
+def test_what_closes_a_sweep_is_the_split_that_is_asked_for(tmp_path, capsys):
+    """And of the test split nothing is measured, until somebody asks."""
+    words = ["--grid", "beta=1,4", *flags({**SMALL, "steps": 4})]
+    for split, files in (("none", set()), ("validation", {"evaluation.validation.json"})):
+        assert say(capsys, "sweep", "--run", tmp_path / split, "--evaluate", split, *words)[0] == 0
+        assert {file.name for file in (tmp_path / split).rglob("evaluation*.json")} == files
+        assert (tmp_path / split / "report.html").is_file() == (split != "none")
+    validation, page = tmp_path / "validation", tmp_path / "validation" / "report.html"
+    assert "images of the validation split" in page.read_text().replace("\n", " ")
+    assert set(table(validation, "validation")["split"]) == {"validation"}
+    code, _, err = say(capsys, "compare", validation)
+    assert code == 2 and "no evaluated runs" in err and "or another --split" in err
+    before = page.read_bytes()
+    assert say(capsys, "report", validation)[0] == 0 and page.read_bytes() == before
+    assert say(capsys, "evaluate", validation, "--samples", 2)[0] == 0 and say(capsys, "report", validation)[0] == 0
+    assert "images of the test split" in page.read_text().replace("\n", " ")
+
+
+def test_what_closes_a_run_is_the_split_that_is_asked_for(tmp_path, capsys):
+    words, ends = flags({**SMALL, "steps": 4}), {}
+    for split in ("none", "validation", "test"):
+        code, out, _ = say(capsys, "train", "--run", tmp_path / split, "--evaluate", split, *words)
+        ends[split] = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in out.splitlines())
+        assert code == 0
+    assert ends["none"].keys() < ends["validation"].keys()
+    assert {name for name in ends["validation"] if "NLL" in name} == {"validation NLL"}
+    assert len({end["digest"] for end in ends.values()}) == 1
+    measured = run.evaluate_run(run.load(tmp_path / "none"), "validation", 2)
+    assert ends["validation"]["validation NLL"].startswith(f"{measured['nll']:.3f} ± ")
+    assert "on the validation split" in (tmp_path / "validation" / "report.html").read_text()
+    again = say(capsys, "train", "--run", tmp_path / "none", *words)[1]
+    assert f"{'test NLL':<20}{ends['test']['test NLL']}" in again, "the same run, measured now"
