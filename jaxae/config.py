@@ -137,9 +137,9 @@ class Config:
             object.__setattr__(self, spec.name, values.field(spec, getattr(self, spec.name)))
         entry = methods.entry(self.method)
         known = {h.name: h for h in entry.hyperparameters}
-        if taken := sorted(known.keys() & {f.name for f in fields(self)}):
-            name = f"hyperparameter {taken[0]} of {entry.name}"
-            raise InputError(f"{name}: every run has a field of that name: rename it")
+        if taken := sorted(known.keys() & ({f.name for f in fields(self)} | names.OF_TABLES)):
+            what = "table of runs has a column" if taken[0] in names.OF_TABLES else "run has a field"
+            raise InputError(f"hyperparameter {taken[0]} of {entry.name}: every {what} of that name: rename it")
         for name in self.hyperparameters:
             if name not in known:
                 raise unknown(f"hyperparameter of {entry.name}", name, known)

@@ -7,6 +7,7 @@ import pytest
 
 from jaxae import cli
 from jaxae.compare import contrast, rows, table
+from jaxae.files import write_json
 from jaxae.report import contrasts, trajectories, write_comparison
 from tests import compared
 from tests.test_report import Page
@@ -232,5 +233,15 @@ def test_it_says_of_how_many_images_a_measure_is(tmp_path):
     said = " ".join(re.sub(r"<[^>]*>", "", text).split())
     assert "measured on the same 7 images of the test split" in said
     assert "Annealing: 7 examples, 4 chains, 30 steps." in said and "Of 7 images: ais; of 11 images: probes." in said
+    for measure, of in (
+        ("bdmc_gap", "7 images each, which it drew itself"),
+        ("mig", "of every combination of the factors"),
+    ):
+        for seed, path in enumerate(paths):
+            kept = compared.measures(20.0, bdmc_gap=0.1 + seed, mig=0.1 + seed / 10, settings=settings)
+            write_json(path / "evaluation.json", kept)
+        _, text = page_of(paths, tmp_path / f"{measure}.html", measure=measure)
+        said = " ".join(re.sub(r"<[^>]*>", "", text).split())
+        assert of in said and "images of the test split" not in said
     _, text = page_of(paths, tmp_path / "b.html")
     assert "measured on the same 40 images of the test split" in " ".join(re.sub(r"<[^>]*>", "", text).split())

@@ -117,7 +117,8 @@ BAD = {
     "none.py:mine": "none.py: hyperparameter k has the default None: expected a literal",
     "taken.py:mine": "hyperparameter steps of mine: every run has a field of that name",
     "flag.py:mine": "hyperparameter quiet of flag.py:mine: this command has a flag of that name: rename it",
-    "option.py:mine": "hyperparameter run of option.py:mine: this command has a flag of that name: rename it",
+    "option.py:mine": "hyperparameter run of mine: every table of runs has a column of that name: rename it",
+    "column.py:mine": "hyperparameter split of mine: every table of runs has a column of that name: rename it",
     "plain.py:mine": "plain.py: mine: expected mine(net, *, ...) -> Method",
     "empty.py:mine": "empty.py: mine: expected mine(net, *, ...) -> Method",
     "default.py:mine": "default.py: DEFAULTS: expected a literal dict, each a name: network, likelihood, binarize",
@@ -133,6 +134,7 @@ def test_a_wrong_name_is_one_line(name, tmp_path, capsys):
     (tmp_path / "broken.py").write_text("def mine(:\n")
     bodies = {
         "taken": "(net, *, steps: int = 3)", "flag": "(net, *, quiet: int = 3)", "option": "(net, *, run: int = 3)",
+        "column": "(net, *, split: int = 3)",
         "plain": "(net, beta=1.0)", "empty": "(*, beta=1.0)",
     }  # fmt: skip
     for file, signature in bodies.items():

@@ -120,6 +120,8 @@ def clashes(frame: pandas.DataFrame, measure: str) -> Clash | None:
     """What keeps the runs' values of the measure apart, if anything does."""
     there = evaluated(frame)
     needed = SAME | {column: words for column, (names, *words) in SAME_FOR.items() if measure in names}
+    if "pixels" in there and (there["pixels"] == measures.BITS).all():
+        needed.pop("binarize", None)
     for column, (what, todo) in needed.items():
         if column in there and len(values := _distinct(there, column)) > 1:
             one, other = (there[there[column] == value]["run"].iloc[0] for value in values[:2])

@@ -22,6 +22,7 @@ FINISHED, EARLY, DIVERGED = "finished", "stopped early", "diverged"
 UNTRAINED, UNEVALUATED, WITHOUT = "not trained", "not evaluated", "without the measure"
 MISSING = (UNTRAINED, UNEVALUATED, WITHOUT)
 SHOWN = 12  # digits of a SHA-256
+OF_NO_ANNEALING = ("density_of", "importance_samples")  # of the settings of "ais"
 
 
 class Run(NamedTuple):
@@ -147,11 +148,13 @@ def _columns(found: dict[str, Any]) -> dict[str, Any]:
         said = [settings[group]["density_of"] for group in groups if "density_of" in settings.get(group, {})]
         measures["density_of"] = next(iter(said), USUAL_DENSITY)
         measures |= {"caveat": GREY} if any(GREY in notes.get(group, []) for group in groups) else {}
-    measures |= {"probed": UNTOLD} if UNTOLD in notes.get("probes", []) else {}
+    untold = any(UNTOLD in notes.get(group, []) for group in ("probes", "disentanglement"))
+    measures |= {"probed": UNTOLD} if untold else {}
+    measures |= {"pixels": settings["likelihood"]["pixels"]} if "pixels" in settings.get("likelihood", {}) else {}
     fewer = {group: settings.get(group, {}).get("examples") for group in OF_FEWER}
     measures |= {f"{group}_examples": count for group, count in fewer.items() if count is not None}
     if annealing:
-        measures["annealing"] = ", ".join(f"{v} {name}" for name, v in annealing.items() if name != "density_of")
+        measures["annealing"] = ", ".join(f"{v} {name}" for name, v in annealing.items() if name not in OF_NO_ANNEALING)
     return measures
 
 

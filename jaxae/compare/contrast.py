@@ -119,7 +119,11 @@ def _caveats(frame: pandas.DataFrame, measure: str) -> tuple[str, ...]:
         found += said("caveat")
     if measure in measures.OF_SAMPLES and (drawn := said("sampler")) not in ([], ["prior"]):
         found.append(f"samples are drawn by {' or '.join(f'the sampler {name}' for name in drawn)}")
-    if measure in measures.OF_PROBES:
+    if measure in measures.OF_THE_CODE and len(said("density_of")) > 1:
+        found.append("of conditional methods, this is of what the code tells beside the label")
+    if measure in measures.OF_FACTORS:
+        found.append(measures.EVERY_FACTOR)
+    if measure in (*measures.OF_PROBES, *measures.OF_FACTORS):
         found += [f"of conditional methods, {of}" for of in said("probed")]
     if measure in measures.OF_IMPORTANCE and (high := max(said("nll_bias"), default=0.0)) >= measures.TOO_HIGH:
         found.append(

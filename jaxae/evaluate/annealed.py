@@ -134,6 +134,7 @@ def annealing(bench: Bench) -> Group:
     def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
         told, untold = density_of(bench.method, view.labels)
         settings = {"examples": len(view), "chains": s.ais_chains, "steps": s.ais_steps} | told
+        settings |= {"importance_samples": s.samples}
         found = []
         for of, both, usual in zip(real(models, view), simulated(models, view), weighed(models, view)):
             bounds, gain = summary(both), of["log_p"] - usual["log_p"]

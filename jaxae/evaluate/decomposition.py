@@ -78,9 +78,10 @@ def _terms(
     joint, marginals = map(_to_host, _aggregate(z, q, log_prior is None))
     log_pz = _to_host(densities.standard_normal(z) if log_prior is None else _by_pieces(log_prior, z))
     own = _to_host(log_qz)
-    terms = {"kl": own - log_pz, "mutual_information": own - joint, "aggregated_kl": joint - log_pz}
-    if log_prior is None:
-        terms |= {"total_correlation": joint - marginals, "dimension_wise_kl": marginals - log_pz}
+    with np.errstate(invalid="ignore"):  # of infinite ones: they are told of as not finite
+        terms = {"kl": own - log_pz, "mutual_information": own - joint, "aggregated_kl": joint - log_pz}
+        if log_prior is None:
+            terms |= {"total_correlation": joint - marginals, "dimension_wise_kl": marginals - log_pz}
     return terms
 
 

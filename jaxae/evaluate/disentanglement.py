@@ -16,7 +16,8 @@ from jaxae.data.source import Split
 from jaxae.errors import InputError
 from jaxae.evaluate.bench import Bench, Group, Model
 from jaxae.evaluate.factors import Table, binned, rivalled, usable
-from jaxae.evaluate.means import if_finite
+from jaxae.evaluate.means import if_finite, with_notes
+from jaxae.evaluate.measures import EVERY_FACTOR, UNTOLD
 
 
 def scores(pool: Table, sizes: tuple[int, ...], seed: int, train: int = 10_000, test: int = 5_000) -> dict[str, float]:
@@ -117,6 +118,7 @@ def disentangled(bench: Bench) -> Group:
     if not sizes or bench.source.decode is None:
         raise InputError(f"{bench.source.name} has no known factors: choose data that has, such as sprites")
     embed = bench.over(lambda method, variables, keys, batch, step: method.embed(variables, batch))
+    notes = [EVERY_FACTOR] if bench.method.given is None else [EVERY_FACTOR, UNTOLD]
 
     def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
         grid = np.indices(sizes).reshape(len(sizes), -1).T
@@ -125,6 +127,6 @@ def disentangled(bench: Bench) -> Group:
         def scored(codes: np.ndarray) -> dict[str, Any]:
             return scores(Table(codes, grid), sizes, bench.settings.seed)
 
-        return [if_finite(scored, codes) for codes in embed(models, view)]
+        return [with_notes(if_finite(scored, codes), notes) for codes in embed(models, view)]
 
     return measure

@@ -130,7 +130,9 @@ def _labelled(source: Source, name: str) -> Split:
     """The examples of a split that have labels."""
     split = source.split(name)
     index = np.flatnonzero(split.labels >= 0)
-    if split.labels.max() < 1:  # none, or one class
+    if len(np.unique(split.labels[index])) == 1:
+        raise InputError(f"{source.name}: its {name} split has one class alone: give --features FILE:FUNCTION")
+    if not len(index):
         raise InputError(f"{source.name}: its {name} split has no labels to learn: give --features FILE:FUNCTION")
     return split if len(index) == len(split) else Split(split.rows[index], split.labels[index])
 

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from jaxae import random
 from jaxae.errors import InputError
 from jaxae.evaluate.bench import Bench, Group, Model
-from jaxae.evaluate.means import NOT_FINITE, if_finite, mean
+from jaxae.evaluate.means import NOT_FINITE, if_finite, mean, with_notes
 from jaxae.evaluate.measures import UNTOLD
 from jaxae.evaluate.units import ACTIVE, Units, units
 from jaxae.types import Batch
@@ -21,6 +21,7 @@ TELLS = 0.01  # nats: a unit whose KL is below has gone back to the prior
 SILENT = 0.1  # the same of a whole code
 NEIGHBOURS = 10
 PROBED = 10_000  # examples of a split that probes are fitted to and tried on, at most, evenly spread
+SAME = 1e-6  # of the largest code: less of a difference is rounding
 ENOUGH = 10  # codes for each number of a codebook, with which its use is known
 DRAWS = 16  # codes an example, of a posterior whose mean is not known
 ROUNDS = 300  # of the linear probe's optimiser, at most
@@ -39,7 +40,7 @@ def diagnosis(units: Units, told: float | None = None) -> str:
         return f"no collapse: the code of {_units(count)} tells {told:.2f} nats an example"
     if units.kl is None:
         still = int(np.sum(units.variance < ACTIVE * units.variance.max()))
-        if units.variance.max() < 1e-8:
+        if units.sd.max() <= SAME * units.largest:
             return f"collapsed: the code of {_units(count)} is the same for every example"
         if still:
             return f"{still} of {_units(count)} vary less than a hundredth of what the busiest does"
@@ -102,18 +103,18 @@ def codebook_use(codes: Int[np.ndarray, "n positions"], size: int) -> dict[str, 
     their frequencies, from 1 to `size`; position_perplexity: the same of each position's own frequencies, averaged over
     positions (what counts where each position has a codebook of its own, as in residual quantisation).
     """
-    counts = np.stack([np.bincount(column, minlength=size) for column in codes.T])
+    whole, *each = (np.unique(numbers, return_counts=True)[1] for numbers in (codes, *codes.T))
     return {
-        "codebook_use": float(np.mean(counts.sum(axis=0) > 0)),
+        "codebook_use": len(whole) / size,
         "codebook_use_expected": float(1 - (1 - 1 / size) ** codes.size),
-        "position_use": float(np.mean(counts > 0)),
-        "codebook_perplexity": _perplexity(counts.sum(axis=0)),
-        "position_perplexity": float(np.mean([_perplexity(row) for row in counts])),
+        "position_use": float(np.mean([len(counts) for counts in each])) / size,
+        "codebook_perplexity": _perplexity(whole),
+        "position_perplexity": float(np.mean([_perplexity(counts) for counts in each])),
     }
 
 
-def _perplexity(counts: Int[np.ndarray, " size"]) -> float:
-    share = counts[counts > 0] / counts.sum()
+def _perplexity(counts: Int[np.ndarray, " used"]) -> float:
+    share = counts / counts.sum()
     return float(np.exp(-np.sum(share * np.log(share))))
 
 
@@ -183,9 +184,10 @@ def probes(bench: Bench) -> Group:
         return linear_probe(*both) | nearest_neighbours(*both)
 
     def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
-        said: dict[str, Any] = {"settings": {"examples": len(tried), "fitted": len(fitted)}}
-        said |= {} if bench.method.given is None else {"notes": [UNTOLD]}
-        return [if_finite(scores, *of) | said for of in zip(codes(models, train), codes(models, test))]
+        settings = {"settings": {"examples": len(tried), "fitted": len(fitted)}}
+        notes = [] if bench.method.given is None else [UNTOLD]
+        every = zip(codes(models, train), codes(models, test))
+        return [with_notes(if_finite(scores, *of), notes) | settings for of in every]
 
     return measure
 

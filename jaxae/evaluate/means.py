@@ -22,3 +22,7 @@ def standard_error(x: Float[np.ndarray, " n"]) -> float | None:
 def if_finite(scores: Callable[..., dict[str, Any]], *arrays: np.ndarray) -> dict[str, Any]:
     """scores(*arrays), which knows no other numbers than finite ones."""
     return scores(*arrays) if all(np.isfinite(array).all() for array in arrays) else {"notes": [NOT_FINITE]}
+
+
+def with_notes(found: dict[str, Any], notes: list[str]) -> dict[str, Any]:
+    return found | {"notes": [*found.get("notes", []), *notes]}

@@ -29,9 +29,9 @@ MEASURES = {
     "linear_probe": Measure("linear probe's accuracy", "", "higher"),
     "nearest_neighbours": Measure("nearest neighbours' accuracy", "", "higher"),
     "codebook_use": Measure("share of the codes in use", "", "higher"),
-    "position_use": Measure("the same, of each position", "", "higher"),
+    "position_use": Measure("share of each position's codes in use", "", "higher"),
     "codebook_perplexity": Measure("perplexity of the codes' use", "", "higher"),
-    "position_perplexity": Measure("the same, of each position", "", "higher"),
+    "position_perplexity": Measure("perplexity of each position's codes", "", "higher"),
     "beta_vae_score": Measure("beta-VAE score", "", "higher"),
     "factor_vae_score": Measure("FactorVAE score", "", "higher"),
     "mig": Measure("mutual information gap", "", "higher"),
@@ -59,6 +59,8 @@ GREY = (
     "--binarize dynamic, or another likelihood, has one"
 )
 UNTOLD = "codes of the encoder at no label"
+EVERY_FACTOR = "disentanglement is of every combination of the factors, training images among them, whatever the split"
+BITS = "bits"  # what pixels are, that none of the ways to binarise changes
 REPRODUCED = "reconstruction: "  # a note that begins so says of what, where that is not the image that was encoded
 OF_IMPORTANCE = ("nll", "bits_per_dim")
 OF_ANNEALING = ("ais_nll", "bdmc_gap")
@@ -68,7 +70,12 @@ OF_PIXELS = (
     "dimension_wise_kl",
 )  # fmt: skip
 """They depend on what is made of a pixel."""
+OF_THE_CODE = ("kl", "mutual_information", "aggregated_kl", "total_correlation", "dimension_wise_kl")
 OF_PROBES = ("linear_probe", "nearest_neighbours")
+OF_FACTORS = (
+    "beta_vae_score", "factor_vae_score", "mig", "dci_disentanglement", "dci_completeness", "dci_informativeness",
+    "sap", "modularity", "irs",
+)  # fmt: skip
 OF_FEWER = {
     "ais": OF_ANNEALING,
     "decomposition": ("mutual_information", "aggregated_kl", "total_correlation", "dimension_wise_kl"),

@@ -212,7 +212,8 @@ def _checked(real: np.ndarray, fake: np.ndarray, least: int) -> tuple[Reals, Fak
     return np.asarray(real, np.float64), np.asarray(fake, np.float64)
 
 
-NONE: dict[str, Any] = dict.fromkeys(f"{name}{of}" for name in (*OF_SAMPLES, "frechet_floor") for of in ("", "_se"))
+_WITH_ERRORS = [f"{name}{of}" for name in (*OF_SAMPLES, "frechet_floor") for of in ("", "_se")]
+NONE: dict[str, Any] = dict.fromkeys([*_WITH_ERRORS, "coverage_expected"])
 """In place of what other draws had, where there is nothing to measure."""
 
 
@@ -231,6 +232,8 @@ def judge(bench: Bench, sampler: str = "prior") -> Judge:
     """`sampler`: what draws, for the settings. Raises InputError where there are too few images."""
     others, wanted = "test" if bench.split == "train" else "train", bench.settings.drawn
     count = min(DRAWN, len(bench.source.split(bench.split))) if wanted is None else wanted
+    if wanted is not None and wanted < LEAST:
+        raise InputError(f"drawn {wanted}: expected at least {LEAST}, for fewer samples tell nothing")
     if min(count, *(len(bench.source.split(name)) for name in (bench.split, others))) < LEAST:
         raise InputError(f"{bench.source.name} has fewer than {LEAST} images a split: too few to judge samples by")
     space = _space(bench)

@@ -27,6 +27,8 @@ class Units(NamedTuple):
     """Mean KL(q(z|x) || N(0, 1)), nats."""
     noise: Float[np.ndarray, " latent"] | None = None
     """Standard deviation of `variance` where the unit is the same for every example, if it is estimated from draws."""
+    largest: float = 0.0
+    """Of the codes that are deterministic, the largest absolute value."""
 
     @property
     def active(self) -> int:
@@ -45,13 +47,14 @@ def units(codes: Mapping[str, np.ndarray], standard_prior: bool = True) -> Units
     z = codes["z"].astype(np.float64)
     if "draws" in codes:
         draws = codes["draws"].astype(np.float64)
-        own = draws.var(axis=1, ddof=1).mean(axis=0)
-        variance = np.maximum(draws.mean(axis=1).var(axis=0) - own / draws.shape[1], 0.0)
-        noise = own / draws.shape[1] * np.sqrt(2 / max(1, len(draws) - 1))
+        (n, k), scatter = draws.shape[:2], draws.var(axis=1, ddof=1)
+        own, squared = scatter.mean(axis=0), np.square(scatter).mean(axis=0) * (k - 1) / (k + 1)
+        variance = np.maximum(draws.mean(axis=1).var(axis=0) - own / k, 0.0)
+        noise = np.sqrt(2 * squared / n * (1 + 1 / (k - 1))) / k  # the scatter is known from k draws an example, too
         return Units(_descending(variance), variance, np.sqrt(variance + own), None, noise)
     if "log_var" not in codes:
         variance = z.var(axis=0)
-        return Units(_descending(variance), variance, np.sqrt(variance), None)
+        return Units(_descending(variance), variance, np.sqrt(variance), None, largest=float(np.abs(z).max()))
     mean, log_var = (codes[name].astype(np.float64) for name in ("mean", "log_var"))
     variance = mean.var(axis=0)
     with np.errstate(over="ignore"):  # an infinite variance is one

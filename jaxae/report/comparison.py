@@ -80,10 +80,16 @@ def _left_out(frame: pandas.DataFrame, outcomes: Sequence[str]) -> list[dict[str
 
 
 def _measured(frame: pandas.DataFrame, measure: str) -> dict[str, Any]:
-    """How all evaluated runs were measured; `images`: how many, which for some measures are not all of the split."""
+    """How all evaluated runs were measured, and of which images: for some measures these are not all of the split."""
     said = _first(frame, ("split", "examples", "samples", *(f"{group}_examples" for group in measures.OF_FEWER)))
     own = [said[f"{group}_examples"] for group, names in measures.OF_FEWER.items() if measure in names]
-    return said | {"images": next(iter(own), None) or said["examples"]}
+    count = next(iter(own), None) or said["examples"]
+    images = f"{int(count):,} images" if count else "images"
+    if measure == "bdmc_gap":
+        return said | {"images": f"{images} each, which it drew itself"}
+    if measure in measures.OF_FACTORS:
+        return said | {"images": "the same images, those of every combination of the factors"}
+    return said | {"images": f"the same {images} of the {said['split'] or 'test'} split"}
 
 
 def fewer(frame: pandas.DataFrame) -> list[tuple[str, int]]:

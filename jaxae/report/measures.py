@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from jaxae import own
-from jaxae.evaluate.measures import MEASURES, OF_FEWER, Measure, shown
+from jaxae.evaluate.measures import MEASURES, OF_FACTORS, OF_FEWER, Measure, shown
 from jaxae.names import OF_NETWORKS
 from jaxae.run import Trained, final_digest
 
@@ -44,6 +44,8 @@ def _note(e: Mapping[str, Any], name: str) -> str:
     group = next((group for group, names in OF_FEWER.items() if name in names), "")
     count = e.get("settings", {}).get(group, {}).get("examples")
     fewer = f"{count:,} images" if count is not None and count < e.get("examples", 0) and name != "ais_nll" else ""
+    if name in OF_FACTORS or (name == "bdmc_gap" and count is not None):
+        fewer = "every combination of the factors" if name in OF_FACTORS else f"{count:,} images of its own drawing"
     return "; ".join(filter(None, [fewer, _depends(e, name)]))
 
 

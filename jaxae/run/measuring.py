@@ -12,7 +12,7 @@ from jaxtyping import Shaped
 from jaxae import files, methods
 from jaxae.errors import InputError
 from jaxae.evaluate.bench import USUAL, Bench, Model, Settings
-from jaxae.evaluate.measures import GREY, REPRODUCED
+from jaxae.evaluate.measures import BITS, GREY, REPRODUCED
 from jaxae.folder import RunFolder
 from jaxae.plan import structure
 from jaxae.progress import Progress
@@ -70,16 +70,22 @@ def evaluator(on: Bench, names: Sequence[str] = ("likelihood",)) -> Callable[[Se
 
     def evaluate(runs: Sequence[Trained]) -> list[dict[str, Any]]:
         found = measure([Model(of.setup.numbers(), of.variables, of.step) for of in runs])
-        grey = runs[0].setup.likelihood.name == "bernoulli" and not _binary(on)
+        seen = np.asarray(next(on.view(on.split).batches()).x)
+        cross_entropy = runs[0].setup.likelihood.name == "bernoulli" and not _bits(seen)
+        bits = _bits(seen) and _bits(_grey(on.source.split(on.split).rows[: len(seen)], on.source.decode))
         of_what = methods.entry(runs[0].setup.config.method).reconstruction
         for measures, of in zip(found, runs):
             if of_what and "reconstruction" in measures:
                 measures["notes"]["likelihood"].append(REPRODUCED + of_what)
             for group, name in (("likelihood", "nll"), ("ais", "ais_nll")):
-                if measures.get(name) is not None and grey:
+                if measures.get(name) is not None and cross_entropy:
                     measures["notes"][group].append(GREY)
-            if measures.get("nll") is not None and of.setup.likelihood.discrete and not grey:
-                measures["bits_per_dim"] = measures["nll"] / int(np.prod(of.setup.source.shape)) / float(np.log(2))
+            if measures.get("nll") is not None and of.setup.likelihood.discrete and not cross_entropy:
+                scale = int(np.prod(of.setup.source.shape)) * float(np.log(2))
+                of_nll = {name: measures.get(f"nll{name}") for name in ("", "_mc_se", "_data_se")}
+                measures |= {f"bits_per_dim{k}": v if v is None else v / scale for k, v in of_nll.items()}
+            if bits and "likelihood" in measures["settings"]:
+                measures["settings"]["likelihood"]["pixels"] = BITS
             examples = len(of.setup.source.split(on.split))
             measures |= {"step": of.step, "split": on.split, "examples": examples, "evaluation_seed": on.settings.seed}
             measures["digest"] = final_digest(of)
@@ -88,9 +94,14 @@ def evaluator(on: Bench, names: Sequence[str] = ("likelihood",)) -> Callable[[Se
     return evaluate
 
 
-def _binary(on: Bench) -> bool:
-    """Whether pixels, by a batch of them, are bits."""
-    return bool(np.isin(np.asarray(next(on.view(on.split).batches()).x), (0.0, 1.0)).all())
+def _bits(x: np.ndarray) -> bool:
+    return bool(np.isin(x, (0.0, 1.0)).all())
+
+
+def _grey(rows: np.ndarray, decode: Callable | None) -> np.ndarray:
+    """The images as they are, whatever becomes of their pixels."""
+    raw = np.asarray(rows if decode is None else decode(rows))
+    return raw / 255 if raw.dtype == np.uint8 else raw
 
 
 def evaluate_run(trained: Trained, split: str = "test", samples: int = USUAL.samples, seed: int = 0) -> dict[str, Any]:

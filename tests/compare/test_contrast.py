@@ -395,3 +395,11 @@ def test_a_p_value_is_not_rounded_over_the_level():
     assert [words.p_value(p) for p in (0.0499, 0.0501, 0.05, 0.012, 0.4, 3e-5)] == [
         "0.0499", "0.05", "0.05", "0.012", "0.40", "< 0.0001",
     ]  # fmt: skip
+
+
+def test_what_the_code_tells_beside_a_label_is_said_to_be_that(tmp_path):
+    told = compared.measures(19.0, settings={"likelihood": {"density_of": "p(x | label)"}})
+    paths = [compared.run(tmp_path / "told", 0, told, method="cvae"), compared.run(tmp_path / "plain", 0, 20.0)]
+    said = "of conditional methods, this is of what the code tells beside the label"
+    assert said in compare(table(paths), "kl").caveats
+    assert said not in compare(table(paths), "mse").caveats and said not in compare(table(paths[1:]), "kl").caveats

@@ -6,13 +6,14 @@ import numpy as np
 import pandas
 import pytest
 
-from jaxae import compare, run, sweep
+from jaxae import compare, data, run, sweep
+from jaxae.config import Config
 from jaxae.errors import InputError
 from jaxae.evaluate.bench import Settings
 from jaxae.files import read_json
 from jaxae.samplers import draw
 from tests import made
-from tests.runs import configured, say
+from tests.runs import SMALL, configured, say
 
 WANTED = (
     "elbo", "nll", "ais", "active_units", "mutual_information", "linear_probe", "frechet", "precision", "recall",
@@ -98,6 +99,35 @@ def test_what_cannot_be_is_one_line(swept, capsys, words, said):
 
 
 @pytest.mark.slow
+def test_so_few_draws_are_refused_by_their_number(swept):
+    trained = run.load(swept.member("seed=0").path)
+    with pytest.raises(InputError, match=r"^drawn 29: expected at least 30"):
+        run.evaluate_runs([trained], "samples", settings=run.Settings(drawn=29, features="pixels"))
+
+
+def test_a_dimension_has_its_share_of_the_errors_too(swept):
+    (found,) = run.evaluate_runs([run.load(swept.member("seed=0").path)], settings=run.Settings(samples=4))
+    assert found["bits_per_dim"] / found["nll"] == pytest.approx(1 / (64 * np.log(2)))
+    for error in ("mc_se", "data_se"):
+        share = found[f"bits_per_dim_{error}"] / found[f"nll_{error}"]
+        assert share == pytest.approx(found["bits_per_dim"] / found["nll"])
+
+
+def test_bits_stay_bits_however_they_are_binarised(tmp_path):
+    x = (np.random.default_rng(0).random((60, 4, 4)) < 0.3).astype(np.uint8) * 255
+    source = data.arrays(x, test=20, validation=10)
+    small = {**SMALL, "steps": 2, "batch_size": 20}
+    ways = {"vae": {}, "wae_mmd": {}, "ae": {"binarize": "threshold", "network": "mlp"}}
+    for seed, (method, changes) in enumerate(ways.items()):
+        of = run.train(Config(method=method, seed=seed, **small, **changes), tmp_path / method, source=source)
+        run.store(of, run.evaluate_run(of, samples=2))
+    frame = compare.table([tmp_path / method for method in ways])
+    assert set(frame["binarize"]) == {"dynamic", "none", "threshold"} and set(frame["pixels"]) == {"bits"}
+    assert len(compare.compare(frame, "mse").settings) == 3
+    grey = run.train(Config(**small), tmp_path / "grey", source=data.arrays(x // 2, test=20, validation=10))
+    assert "pixels" not in run.evaluate_run(grey, samples=2)["settings"]["likelihood"]
+
+
 def test_grey_pixels_have_no_bits_under_a_bernoulli(tmp_path):
     grey, bits = (run.train(configured(steps=2, binarize=b), tmp_path / b) for b in ("none", "dynamic"))
     found = run.evaluate_run(grey, samples=2)

@@ -122,10 +122,15 @@ def test_examples_without_a_label_are_left_out(brief):
     assert bits(features.classifier(part)) == bits(features.classifier(dataclasses.replace(source, train=kept)))
 
 
-@pytest.mark.parametrize("classes", [0, 1])
-def test_no_labels_is_one_line(classes):
-    with pytest.raises(InputError, match="made: its train split has no labels to learn: give --features FILE:FUNCTION"):
-        features.classifier(made.source(classes=classes))
+@pytest.mark.parametrize("label", [None, 0, 1])
+def test_no_two_labels_are_one_line(label):
+    source = made.source(classes=0)
+    if label is not None:
+        one = Split(source.train.rows, np.full(len(source.train), label, np.int32))
+        source = dataclasses.replace(source, train=one)
+    said = "no labels to learn" if label is None else "one class alone"
+    with pytest.raises(InputError, match=f"made: its train split has {said}: give --features FILE:FUNCTION"):
+        features.classifier(source)
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (64, 64, 3), (5, 9, 2)])

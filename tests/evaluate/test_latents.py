@@ -42,7 +42,8 @@ def test_a_unit_that_costs_nats_and_hardly_moves_is_named():
     [
         (np.zeros((COUNT, 3)), "collapsed: the code of 3 latent units is the same for every example"),
         (RNG.normal(size=(COUNT, 3)) * [1, 1, 0.01], "1 of 3 latent units vary less than a hundredth"),
-        (RNG.normal(size=(COUNT, 3)) * 1e-3, "no collapse: all 3 latent units vary"),
+        (RNG.normal(size=(COUNT, 3)) * 1e-5, "no collapse: all 3 latent units vary"),
+        (1000 + RNG.normal(size=(COUNT, 3)) * 1e-5, "collapsed: the code of 3 latent units is the same"),
     ],
 )
 def test_the_diagnosis_of_codes_without_a_prior_is_one_of_scale_alone(z, said):
@@ -68,6 +69,17 @@ def test_draws_of_a_posterior_that_tells_nothing_make_no_unit_active(sd):
     assert of.variance.std() > (0.004 if sd == 1 else 0.1) and of.active <= 1
     told = units({"z": np.ones((60, 400)), "draws": draws + 3 * sd * RNG.normal(size=(60, 1, 400))})
     assert told.active == 400
+
+
+def test_chance_is_that_of_examples_of_all_widths():
+    """Var_x(E_q[z]) is 0 for every unit; widths of q(z|x) differ, and the wide ones decide how well that is known."""
+    wide = np.exp(RNG.normal(size=(2000, 1, 300)))
+    of = units({"z": np.ones((2000, 300)), "draws": wide * RNG.normal(size=(2000, 16, 300))})
+    assert np.mean(of.variance > 0.01) > 0.1 and of.active <= 6
+    often = RNG.normal(size=(400, 50, 16, 30)) * np.exp(0.5 * RNG.normal(size=(400, 50, 1, 30)))
+    every = [units({"z": np.ones((50, 30)), "draws": draws}) for draws in often]
+    mean_of_16 = often.mean(axis=2).var(axis=1) - often.var(axis=2, ddof=1).mean(axis=1) / 16
+    assert np.mean([of.noise for of in every]) == pytest.approx(mean_of_16.std(), rel=0.1)
 
 
 @pytest.mark.parametrize(
@@ -115,6 +127,8 @@ def test_use_and_perplexity_of_a_codebook():
     found = latents.codebook_use(codes, 8)
     assert found["codebook_use"] == 3 / 8 and found["position_use"] == (2 / 8 + 1 / 8) / 2
     assert found["codebook_use_expected"] == pytest.approx(1, abs=1e-9)
+    large = latents.codebook_use(codes, 2**31 - 1)  # the codes decide what it takes
+    assert large["codebook_use"] == 3 / (2**31 - 1) and large["codebook_perplexity"] == found["codebook_perplexity"]
     assert latents.codebook_use(codes[:2], 8)["codebook_use_expected"] == pytest.approx(1 - (7 / 8) ** 4)
     assert found["codebook_perplexity"] == pytest.approx(np.exp(0.5 * np.log(4) + 0.5 * np.log(2)))
     assert found["position_perplexity"] == pytest.approx((2 + 1) / 2)

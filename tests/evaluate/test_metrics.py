@@ -258,6 +258,9 @@ def test_a_probe_reads_no_label_that_the_encoder_was_told(monkeypatch):
     untold = of.view("test").map(lambda batch: of.method.embed(model.variables, batch._replace(label=none)))
     np.testing.assert_allclose(seen[0], untold, rtol=1e-5, atol=1e-6)
     assert found["notes"]["probes"] == ["codes of the encoder at no label"]
+    broken = Model({}, jax.tree.map(lambda leaf: leaf * jnp.nan, model.variables), 5)
+    nothing, untold_of = metrics.measures(["probes"], of)([broken])[0]["notes"]["probes"]
+    assert "not finite" in nothing and untold_of == "codes of the encoder at no label"
     likely = metrics.measures(["likelihood"], of)([model])[0]
     assert likely["settings"]["likelihood"] == {"density_of": "p(x | label)"}
 
@@ -314,3 +317,4 @@ def test_codes_that_are_the_factors_are_scored_as_such():
     (found,) = metrics.measures(["disentanglement"], of)([Model({}, Variables({}, ()), 5)])
     for name in ("beta_vae_score", "factor_vae_score", "mig", "dci_disentanglement", "modularity", "irs"):
         assert found[name] == pytest.approx(1.0, abs=0.03), name
+    assert found["notes"]["disentanglement"][0].startswith("disentanglement is of every combination of the factors")
