@@ -17,16 +17,16 @@ from jaxae.home import keep_compiled
 
 if TYPE_CHECKING:
     from jaxae import (  # isort: skip
-        artifacts, axis, bounds, build, codebooks, compare, data, densities, digest, divergences, flows, gaussian, join,
-        likelihoods, methods, networks, optim, parallel, parts, progress, quantize, random, report, run, samplers,
-        schedules, sphere, sweep, train, types,
+        artifacts, axis, bounds, build, codebooks, compare, data, densities, digest, divergences, evaluate,
+        flows, gaussian, hyperbolic, join, likelihoods, methods, networks, optim, parallel, parts, progress,
+        quantize, random, report, run, samplers, schedules, similarity, sphere, sweep, train, types,
     )  # fmt: skip
 
 __all__ = [
-    "Config", "Diverged", "InputError", "Interrupted", "artifacts", "axis", "bounds", "build", "codebooks", "compare",
-    "data", "densities", "digest", "divergences", "flows", "gaussian", "join", "keep_compiled", "likelihoods",
-    "methods", "networks", "optim", "parallel", "parts", "progress", "quantize", "random", "report", "run", "samplers",
-    "schedules", "sphere", "sweep", "train", "types",
+    "Config", "Diverged", "InputError", "Interrupted", "artifacts", "axis", "bounds", "build", "codebooks",
+    "compare", "data", "densities", "digest", "divergences", "evaluate", "flows", "gaussian", "hyperbolic", "join",
+    "keep_compiled", "likelihoods", "methods", "networks", "optim", "parallel", "parts", "progress", "quantize",
+    "random", "report", "run", "samplers", "schedules", "similarity", "sphere", "sweep", "train", "types",
 ]  # fmt: skip
 
 gpu.prepare()

@@ -23,10 +23,9 @@ MEAN_EXAMPLES = 10_000  # of the training split, evenly spread, for the decoder'
 def build(config: Config, net: Net | None = None, source: Source | None = None) -> Setup:
     """Reads the data and makes the network. `net` takes the place of the config's: your own linen modules; `source` is
     the data where it has been read before."""
-    if net is not None:
-        fits.check_net(net)
     config = of_net(config, net).resolved()
     code = config.code()  # before any of it runs
+    fits.check_source(source)
     source = source or data.load(*config.reading())
     fits.check_data(config, source)
     epoch = len(source.train) / config.batch_size
@@ -62,6 +61,7 @@ def of_net(config: Config, net: Net | None) -> Config:
     of the pixels. Raises InputError for what only a network of jaxae's would heed."""
     if net is None:
         return config
+    fits.check_net(net)
     usual = Config()
     if config.latent not in (usual.latent, net.latent):
         raise InputError(f"latent {config.latent}: the net's is {net.latent}: leave it out")
@@ -76,7 +76,10 @@ def of_net(config: Config, net: Net | None) -> Config:
 
 def of_source(config: Config, source: Source | None) -> Config:
     """The config of a run on a `source` that has been read, which decides the data where it is of arrays."""
-    if source is None or Path(config.data).name == source.name:
+    if source is None:
+        return config
+    fits.check_source(source)
+    if Path(config.data).name == source.name:
         return config
     if not source.name.startswith(IN_MEMORY) or config.reading() != Config().reading():
         given = {name: getattr(config, name) for name in ("validation", "size", "test")}

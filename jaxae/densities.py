@@ -3,6 +3,7 @@
 Every decoder speaks logits or natural parameters, so nothing here needs a clip or an epsilon to stay finite.
 """
 
+import math
 from functools import partial
 
 import jax
@@ -13,6 +14,7 @@ from jaxtyping import Array, Float
 from jaxae.types import Normal
 
 LOG_2PI = float(np.log(2 * np.pi))
+MOST = 80.0  # whose exponential is below float32's largest
 LOG_1P = (
     0.0052534578, -0.029588507, 0.078361668, -0.1367477, 0.19111431, -0.2484437, 0.33319271, -0.49999502, 1.0,
 )  # fmt: skip
@@ -66,12 +68,12 @@ def kl_to_standard(q: Normal) -> Float[Array, "*shape latent"]:
 def kl(q: Normal, p: Normal) -> Float[Array, "*shape latent"]:
     """KL(q || p) of each latent unit of two diagonal Gaussians."""
     log_ratio = q.log_var - p.log_var
-    return 0.5 * (jnp.square(q.mean - p.mean) * jnp.exp(-p.log_var) + jnp.expm1(log_ratio) - log_ratio)
+    return 0.5 * (jnp.square((q.mean - p.mean) * jnp.exp(-p.log_var / 2)) + jnp.expm1(log_ratio) - log_ratio)
 
 
 def bernoulli(logits: Float[Array, "batch ..."], x: Float[Array, "batch ..."]) -> Float[Array, " batch"]:
     """log p(x) of independent Bernoulli pixels, x l - softplus(l): finite, with its gradient, at every logit."""
-    logits = logits.reshape(len(logits), -1)
+    logits = logits.reshape(len(logits), math.prod(logits.shape[1:]))
     if jax.default_backend() == "cpu":  # where XLA's loops over [28, 28, 1] are scalar
         logits = jax.lax.optimization_barrier(logits)
     return event_sum(x.reshape(logits.shape) * logits - softplus(logits))
@@ -98,7 +100,7 @@ def gaussian(
     mean: Float[Array, "batch ..."], log_var: Float[Array, "..."], x: Float[Array, "batch ..."]
 ) -> Float[Array, " batch"]:
     """log p(x) of independent Gaussian pixels; `log_var` broadcasts: a scalar is one variance for all pixels."""
-    return -0.5 * event_sum(LOG_2PI + log_var + jnp.square(x - mean) * jnp.exp(-log_var))
+    return -0.5 * event_sum(LOG_2PI + log_var + jnp.square((x - mean) * jnp.exp(-log_var / 2)))
 
 
 def discretised_logistic(
@@ -110,8 +112,8 @@ def discretised_logistic(
     to one. With a and b the bin's edges in units of the scale, sigmoid(b) - sigmoid(a) =
     sigmoid(b) sigmoid(-a) (1 - exp(a - b)): each factor has a stable logarithm.
     """
-    width = jnp.exp(-log_scale) / 255
-    centre = (x - mean) * jnp.exp(-log_scale)
+    sharpness = jnp.exp(jnp.minimum(-log_scale, MOST))
+    width, centre = sharpness / 255, (x - mean) * sharpness
     low, high = centre - width / 2, centre + width / 2
     log_low = jnp.where(x < 0.5 / 255, 0.0, jax.nn.log_sigmoid(-low))  # P(above the lower edge)
     log_high = jnp.where(x > 1 - 0.5 / 255, 0.0, jax.nn.log_sigmoid(high))  # P(below the upper edge)

@@ -1,6 +1,7 @@
 """What a user did that cannot work, said in one line."""
 
 import difflib
+import numbers
 from collections.abc import Collection, Iterable
 
 
@@ -46,6 +47,8 @@ def known(what: str, choice: object, allowed: Collection[str]) -> None:
 
 def a_seed(seed: int) -> None:
     """Raises InputError where no key can be made of it."""
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
+        raise InputError(f"seed {seed!r}: expected a whole number")
     if not 0 <= seed < 2**32:
         raise InputError(f"seed {seed}: expected 0 to {2**32 - 1}")
 

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from flax.errors import FlaxError
 
 from jaxae import own
 from jaxae.config import Config
@@ -18,6 +17,7 @@ from jaxae.names import SPLITS
 from jaxae.schedules import at_step
 from jaxae.setup import Setup
 from jaxae.types import Batch, Keys, Likelihood, LogWeight, Net, Normal, Objective, PyTree, Variables
+from jaxae.values import said
 
 LOOKED_AT = 33  # steps of all schedules together, from the first to the last
 SEARCHED = 10_000  # steps of each, for its least and its greatest value
@@ -131,6 +131,11 @@ def check_labels(setup: Setup) -> None:
             )
 
 
+def check_source(source: Source | None) -> None:
+    if source is not None and not isinstance(source, Source):
+        raise InputError(f"source: a {type(source).__name__}: expected data that was read, or data.arrays(x, y)")
+
+
 def check_net(net: Net, name: str = "net") -> None:
     """It is a Net of linen modules and a likelihood; `name`: what a refusal calls it."""
     if not isinstance(net, Net):
@@ -149,16 +154,6 @@ def check_net(net: Net, name: str = "net") -> None:
 
 def check_parts(setup: Setup) -> None:
     """Modules or a method of the user's own make what training and its closing evaluation take."""
-    try:
-        _check_parts(setup)
-    except (FlaxError, TypeError) as error:
-        if isinstance(error, TypeError) and "__call__()" not in str(error):
-            raise
-        said = " ".join(str(error).split("\n")[0].split(" (https")[0].split())
-        raise InputError(f"the networks: {said}: expected modules that take one array, and nothing random") from error
-
-
-def _check_parts(setup: Setup) -> None:
     variables = setup.shapes().variables
     batch, method, name = next(setup.view("train").batches()), setup.method, own.short(setup.config.method)
     keys = setup.view("train").keys(batch, "noise")
@@ -169,21 +164,51 @@ def _check_parts(setup: Setup) -> None:
             f"the decoder makes images of shape {made.shape[1:]} of codes {z.shape[1:]}: expected {batch.x.shape[1:]}, "
             "the data's"
         )
-    objective = jax.eval_shape(method.loss, variables, keys, batch, jnp.asarray(0))
+    objective = _traced_loss(setup, variables, keys, batch)
     if not isinstance(objective, Objective):
         raise InputError(f"{name}: its loss is a {type(objective).__name__}: expected a jaxae.types.Objective")
-    for metric, value in {"loss": objective.loss, **objective.metrics}.items():
-        if value.shape != (len(batch.x),):
+    if not isinstance(objective.metrics, dict) or not all(isinstance(metric, str) for metric in objective.metrics):
+        raise InputError(f"{name}: metrics {said(objective.metrics)}: expected a dict, of arrays by name")
+    adversary = {} if objective.adversary is None else {"adversary": objective.adversary}
+    for metric, value in {"loss": objective.loss, **adversary, **objective.metrics}.items():
+        if getattr(value, "shape", None) != (len(batch.x),) or not jnp.issubdtype(value.dtype, jnp.floating):
             raise InputError(
-                f"{name}: {metric} has shape {list(value.shape)}: expected one number an example, [{len(batch.x)}] here"
+                f"{name}: {metric} is {_form(value)}: expected one real number an example, float32[{len(batch.x)}] here"
             )
     if (kept := _form(objective.state)) != (was := _form(variables.state)):
         raise InputError(f"{name}: its loss leaves the state {kept}: expected the form that `init` gave it, {was}")
     _check_functions(setup, variables, keys, batch)
     check_rule(setup)
     taken = LOGGED | set(setup.weights) | (MEASURED if method.log_weight is None else set())
-    if own.is_own(setup.config.method) and (clash := taken & set(objective.metrics)):
+    clash = [metric for metric in objective.metrics if metric in taken or metric.startswith("validation_")]
+    if own.is_own(setup.config.method) and clash:
         raise InputError(f"{name}: a metric {min(clash)}: jaxae has a number of that name: rename it")
+    _no_keys(name, variables)
+
+
+def _traced_loss(setup: Setup, variables: Variables, keys: Keys, batch: Batch) -> Any:
+    """The form of the loss, its weights being arguments of the program, as in training."""
+
+    def loss(numbers, *arguments):
+        return setup.make(numbers)[0].loss(*arguments)
+
+    try:
+        return jax.eval_shape(loss, setup.numbers(), variables, keys, batch, jnp.asarray(0))
+    except jax.errors.ConcretizationTypeError as error:
+        said = str(error).split("\n")[0].rstrip(".")
+        raise InputError(
+            f"{own.short(setup.config.method)}: {said}: in training a Weight is an argument of the compiled program, "
+            "and the step another: expected jnp.where in place of if"
+        ) from error
+
+
+def _no_keys(name: str, tree: PyTree) -> None:
+    """A checkpoint holds numbers."""
+    if any(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in jax.tree.leaves(tree)):
+        raise InputError(
+            f"{name}: its state has a random key, which no checkpoint holds: expected noise from the keys that a loss "
+            "is given, or jax.random.key_data(key) to keep one"
+        )
 
 
 def check_rule(setup: Setup) -> None:
@@ -200,11 +225,12 @@ def check_rule(setup: Setup) -> None:
     for what, made, was in (("updates", updates, params), ("a state", after, state.opt_state)):
         if _form(made) != _form(was):
             raise InputError(f"{rule}: it makes {what} {_form(made)}: expected the form of before, {_form(was)}")
+    _no_keys(rule, state.opt_state)
 
 
 def _form(tree: PyTree) -> PyTree:
     """Its shapes and types."""
-    return jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", tree)
+    return jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}" if hasattr(leaf, "dtype") else said(leaf), tree)
 
 
 def _check_functions(setup: Setup, variables: Variables, keys: Keys, batch: Batch) -> None:
@@ -215,7 +241,7 @@ def _check_functions(setup: Setup, variables: Variables, keys: Keys, batch: Batc
         raise InputError(f"{name}: embed gives shape {list(z.shape)}: expected codes, [{n}, ...] here")
     given: dict[str, tuple] = {
         "decode": (variables, z), "sample": (variables, keys), "log_weight": (variables, keys, batch),
-        "posterior": (variables, batch),
+        "posterior": (variables, batch), "draw": (variables, keys, batch),
     }  # fmt: skip
     kinds: dict[str, type] = {"log_weight": LogWeight, "posterior": Normal}
     for what, arguments in given.items():
@@ -224,5 +250,8 @@ def _check_functions(setup: Setup, variables: Variables, keys: Keys, batch: Batc
         made: Any = jax.eval_shape(function, *arguments)
         if what in kinds and not isinstance(made, kinds[what]):
             raise InputError(f"{name}: {what} gives a {type(made).__name__}: expected a {kinds[what].__name__}")
-        if what not in kinds and getattr(made, "shape", None) != batch.x.shape:
+        if what in ("decode", "sample") and getattr(made, "shape", None) != batch.x.shape:
             raise InputError(f"{name}: {what} gives {_form(made)}: expected images of shape {list(batch.x.shape)}")
+        shape = {"log_weight": (n,), "posterior": z.shape, "draw": z.shape}.get(what)
+        if shape and any(getattr(leaf, "shape", None) != shape for leaf in (made if what in kinds else [made])):
+            raise InputError(f"{name}: {what} gives {_form(made)}: expected arrays of shape {list(shape)} here")

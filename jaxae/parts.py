@@ -1,6 +1,10 @@
 """A Net as pure functions of Variables: what every method's file would otherwise repeat."""
 
-from collections.abc import Callable
+import contextlib
+import re
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +15,7 @@ from jaxae import random
 from jaxae.errors import InputError
 from jaxae.types import Batch, Codes, Generative, Images, Keys, Net, PyTree, Variables
 
+HERE = str(Path(__file__).parent)
 Init = Callable[[Array, Batch], Variables]
 Latents = Float[Array, "*samples batch latent"]
 """Any number of codes an example: the axes of samples come before the batch's."""
@@ -40,24 +45,32 @@ def bind(net: Net, outputs: int, *, code: int | None = None, channels: int = 0) 
         for_encoder, for_decoder = jax.random.split(key)
         own = likelihood.init()
         x = jnp.pad(batch.x[:1], ((0, 0), (0, 0), (0, 0), (0, channels)))
-        given, of_encoder = encoder.init_with_output(for_encoder, x)
-        if given.shape[-1] != outputs:
-            raise InputError(f"the encoder gives {given.shape[-1]} outputs: expected {outputs}, which it was made for")
+        with told("encoder"):
+            given, of_encoder = encoder.init_with_output(for_encoder, x)
+        if getattr(given, "shape", (None,))[-1:] != (outputs,):
+            found = given.shape[-1] if getattr(given, "shape", ()) else f"a {type(given).__name__} in place of"
+            raise InputError(f"the encoder gives {found} outputs: expected {outputs}, which it was made for")
+        with told("decoder"):
+            made, of_decoder = decoder.init_with_output(for_decoder, jnp.zeros((1, code or net.latent)))
+        if not hasattr(made, "shape"):
+            raise InputError(f"the decoder gives a {type(made).__name__}: expected an array of images")
         params = {
             "encoder": only_params(of_encoder),
-            "decoder": only_params(decoder.init(for_decoder, jnp.zeros((1, code or net.latent)))),
+            "decoder": only_params(of_decoder),
             "likelihood": own.params,
         }
         return Variables(params, {"likelihood": own.state})
 
     def encode(variables, batch):
-        return encoder.apply({"params": variables.params["encoder"]}, batch.x)
+        with told("encoder"):
+            return encoder.apply({"params": variables.params["encoder"]}, batch.x)
 
     def own(variables):
         return Variables(variables.params["likelihood"], variables.state["likelihood"])
 
     def out(variables, z):
-        return decoder.apply({"params": variables.params["decoder"]}, z.reshape(-1, z.shape[-1]))
+        with told("decoder"):
+            return decoder.apply({"params": variables.params["decoder"]}, z.reshape(-1, z.shape[-1]))
 
     def repeated(batch, z):
         """The images [samples * batch, ...] that go with the flattened codes."""
@@ -134,6 +147,23 @@ def of_likelihood(parts: Parts, variables: Variables, z: Latents, batch: Batch) 
     density, which decodes with them frozen."""
     reconstruction, _ = parts.reconstruction(frozen(variables, "encoder", "decoder"), jax.lax.stop_gradient(z), batch)
     return reconstruction - jax.lax.stop_gradient(reconstruction)
+
+
+@contextlib.contextmanager
+def told(part: str) -> Iterator[None]:
+    """What a module cannot do, in one line, with the place where it is said: it may be the user's own."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # whatever a module raises
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if not re.search(f"site-packages|{re.escape(HERE)}", frame.filename)]
+        where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+        said = " ".join(str(error).split("\n")[0].split(" (https")[0].split()) or type(error).__name__
+        raise InputError(
+            f"the {part}{where}: {said}: expected a module that takes one array, and nothing random"
+        ) from error
 
 
 def only_params(collections: Any) -> PyTree:

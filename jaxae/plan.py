@@ -49,6 +49,8 @@ class Plan:
             raise InputError(f'grid {said(self.grid)}: expected values by name, such as {{"beta": (1.0, 4.0)}}')
         if not isinstance(self.base, Config):
             raise InputError(f"base {said(self.base)}: expected a Config")
+        if not isinstance(self.shared_batches, bool):
+            raise InputError(f"shared_batches {said(self.shared_batches)}: expected true or false")
         axes = {axis: _several(f"grid {axis}", values) for axis, values in self.grid.items()}
         used = [plain(method) for method in axes.get("method", (self.base.method,))]
         checked = {axis: _values(axis, values, used) for axis, values in axes.items()}
@@ -118,6 +120,8 @@ class How:
         known("lanes", self.lanes, LANES)
         at_least = (("block", self.block, 2), ("wave", self.wave, 1), ("seed_devices", self.seed_devices, 1))
         for name, number, least in at_least:
+            if number is not None and (isinstance(number, bool) or not isinstance(number, int)):
+                raise InputError(f"{name} {said(number)}: expected a whole number")
             if number is not None and number < least:
                 raise InputError(f"{name} {number}: expected at least {least}")
 

@@ -23,6 +23,7 @@ from jaxae.errors import InputError, known
 Number = Any  # float or array
 MOST = 2**31  # steps are counted in 32 bits
 ROUNDING = 1e-6  # of a step: 0.1 * 1000 is not above 100
+LARGEST, LEAST = 3.4e38, 1e-45  # numbers that a device holds
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?(?:[eE]\+?\d+)?)\s*(e|%)?\s*$")
 _CALL = re.compile(r"^\s*(\w+)\s*\((.*)\)\s*$")
 
@@ -133,6 +134,8 @@ def _number(text: str, part: str) -> float:
         raise InputError(f"{text!r}: {part!r} is not a number") from None
     if not 0 <= value < math.inf:
         raise InputError(f"{text!r}: {part!r}: expected a finite number, at least 0")
+    if value > LARGEST or 0 < value < LEAST:
+        raise InputError(f"{text!r}: {part!r}: expected a number of single precision, 1e-45 to 3e38")
     return value
 
 

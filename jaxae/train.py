@@ -17,8 +17,14 @@ Step = Callable[[Array, TrainState, Batch], tuple[TrainState, dict[str, Array]]]
 
 def init_state(method: Method, tx: optax.GradientTransformation, key: Array, batch: Batch) -> TrainState:
     """The state before the first step; `batch` gives the shapes (and, to some methods, data to start from)."""
-    variables = jax.tree.map(lambda x: jnp.asarray(x, x.dtype), method.init(key, batch))  # weak types compile twice
+    variables = jax.tree.map(_strong, method.init(key, batch))
     return TrainState(jnp.zeros((), jnp.int32), variables, tx.init(variables.params))
+
+
+def _strong(x: Any) -> Array:
+    """A number or an array, of a type that no other changes: weak ones compile twice."""
+    x = jnp.asarray(x)
+    return jnp.asarray(x, x.dtype)
 
 
 def make_train_step(

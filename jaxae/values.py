@@ -4,6 +4,7 @@ import dataclasses
 import math
 import os
 import struct
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,7 +36,7 @@ def field(spec: dataclasses.Field, value: Any) -> Any:
             own.definition(*own.split(value), form)
             return own.absolute(value)
     if choices := rules.get("choices"):
-        if value not in choices:
+        if not isinstance(value, str) or value not in choices:
             raise unknown(spec.name, value, choices)
     elif rules.get("duration"):
         value = _duration(spec.name, value)
@@ -62,7 +63,10 @@ class Frozen(dict[str, Any]):
 
 
 def plain(value: Any) -> Any:
-    """A NumPy number as Python's: of single precision the shortest that is rounded to it."""
+    """A NumPy number as Python's: of single precision the shortest that is rounded to it. One of hundreds of digits is
+    infinite."""
+    if isinstance(value, int) and abs(value) > sys.float_info.max:
+        return math.inf
     if getattr(value, "ndim", None) != 0 or not hasattr(value, "item"):
         return value
     return float(str(value)) if value.dtype in ("float32", "float16") else value.item()
@@ -145,7 +149,7 @@ def _number(value: Any) -> Any:
     """Text that is a number, as that number: "500" and 500 are the same config."""
     for kind in (int, float):
         try:
-            return kind(value) if isinstance(value, str) else value
+            return plain(kind(value)) if isinstance(value, str) else value
         except ValueError:
             continue
     return value.strip()

@@ -140,8 +140,8 @@ def test_a_decoder_of_another_shape_is_refused(digits, shape, likelihood):
 
 MINE = """
 from jax import numpy as jnp
-from jaxae.parts import bind
-from jaxae.types import Method, Net, Objective
+from jaxae.parts import bind, with_state
+from jaxae.types import LogWeight, Method, Net, Normal, Objective
 
 def mine(net: Net) -> Method:
     '''Mine.'''
@@ -158,8 +158,39 @@ GOOD = {"RESULT": "Objective(value, state, {'reconstruction': value})",
 SLIPS = {
     ("METHOD", "None"): "mine.py:mine: it returns a NoneType: expected a jaxae.types.Method",
     ("RESULT", "(value, state, {})"): "mine.py:mine: its loss is a tuple: expected a jaxae.types.Objective",
-    ("RESULT", "Objective(value.mean(), state, {})"): r"mine.py:mine: loss has shape \[\]: expected one number an",
-    ("RESULT", "Objective(value, state, {'beta_now': step})"): r"mine.py:mine: beta_now has shape \[\]: expected one",
+    ("RESULT", "Objective(value.mean(), state, {})"): r"mine.py:mine: loss is float32\[\]: expected one real",
+    (
+        "RESULT",
+        "Objective(value, state, {'beta_now': step})",
+    ): r"mine.py:mine: beta_now is int32\[\]: expected one real",
+    ("RESULT", "Objective(value.astype(int), state, {})"): r"loss is int32\[500\]: expected one real number an example",
+    ("RESULT", "Objective(value, state, {'a': None})"): "a is None: expected one real number",
+    ("RESULT", "Objective(value, state, [value])"): r"metrics \[.*\]: expected a dict, of arrays by name",
+    ("RESULT", "Objective(value, state, {}, value[:1])"): r"adversary is float32\[1\]: expected one real number",
+    (
+        "RESULT",
+        "Objective(value, state, {'validation_loss': value})",
+    ): "a metric validation_loss: jaxae has a number of",
+    (
+        "RESULT",
+        "Objective(value if step > 0 else -value, state, {})",
+    ): "Attempted boolean conversion.*jnp.where in place of",
+    (
+        "METHOD",
+        "Method(with_state(parts.init, key=lambda key, batch: key), loss, parts.encode, reconstruct, parts.decode)",
+    ): "its state has a random key, which no checkpoint holds",
+    (
+        "METHOD",
+        GOOD["METHOD"].replace(")", ", posterior=lambda v, b: Normal(parts.encode(v, b), jnp.zeros(16)))"),
+    ): r"posterior gives Normal\(.*float32\[16\]'\): expected arrays of shape \[500, 16\]",
+    (
+        "METHOD",
+        GOOD["METHOD"].replace(")", ", draw=lambda v, k, b: parts.encode(v, b)[:, :2])"),
+    ): r"draw gives float32\[500, 2\]: expected arrays of shape \[500, 16\]",
+    (
+        "METHOD",
+        GOOD["METHOD"].replace(")", ", log_weight=lambda v, k, b: LogWeight(jnp.zeros(500), 0.0, jnp.zeros(500)))"),
+    ): r"log_weight gives LogWeight\(.*\): expected arrays of shape \[500\]",
     ("RESULT", "Objective(value, state, {'loss': value})"): "mine.py:mine: a metric loss: jaxae has a number of that",
     ("RESULT", "Objective(value, {}, {})"): r"mine.py:mine: its loss leaves the state \{\}: expected the form that",
     (
@@ -188,6 +219,45 @@ def test_slips_of_ones_own_method_are_told_before_training(digits, tmp_path, mon
     else:
         with pytest.raises(InputError, match=SLIPS[what, slip]):
             build(config, source=digits)
+
+
+def test_a_number_is_a_state_and_floats_and_weights_are_what_they_are_called(digits, tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXAE_CACHE", str(tmp_path / "cache"))
+    code = MINE.replace("(net: Net)", "(net: Net, *, gamma: float = 1, beta: 'Weight' = 3.0, weigh: types.Weight = 2)")
+    code = code.replace("RESULT", GOOD["RESULT"]).replace(
+        "from jaxae.parts", "from jaxae import types\nfrom jaxae.parts"
+    )
+    code = code.replace("METHOD", GOOD["METHOD"].replace("parts.init", "with_state(parts.init, lam=lambda k, b: 1.0)"))
+    (tmp_path / "mine.py").write_text(code)
+    given = {"gamma": 0.5, "beta": "linear(0, 1, 20e)", "weigh": 3}
+    config = Config(method=f"{tmp_path / 'mine.py'}:mine", hyperparameters=given)
+    assert config.hyperparameters == {"gamma": 0.5, "beta": "linear(0, 1, 20e)", "weigh": 3.0}
+    setup = build(config, source=digits)
+    assert setup.init().variables.state["lam"].dtype == jnp.float32 and set(setup.numbers()) == {
+        "weigh",
+        "learning_rate",
+    }
+
+
+def test_a_rule_that_keeps_a_random_key_is_told_before_training(digits, tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXAE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "rules.py").write_text(
+        "import optax\ndef mine(learning_rate):\n    return optax.noisy_sgd(learning_rate)\n"
+    )
+    with pytest.raises(InputError, match=r"rules\.py:mine: its state has a random key, which no checkpoint holds"):
+        build(Config(optimizer=f"{tmp_path / 'rules.py'}:mine"), source=digits)
+
+
+@pytest.mark.parametrize("changes", [{"accumulate": 2}, {"exact": True, "shards": 4}])
+def test_a_loop_of_ones_own_is_told_what_the_step_is(tmp_path, changes):
+    config = Config(latent=2, width=8, steps=3, log_every=1, validate_every=3, checkpoint_every=3, **changes)
+    setup = build(config)
+    shards = setup.config.shards if config.exact else None
+    step = jax.jit(make_train_step(setup.method, setup.tx, microbatches=setup.config.accumulate, shards=shards))
+    state = setup.init()
+    for number in range(setup.total):
+        state, _ = step(random.stream(setup.key, "noise"), state, setup.batch_at(number))
+    small.assert_close(state.variables, run.train(config, tmp_path / "run").state.variables, rtol=1e-5, atol=1e-7)
 
 
 def test_a_loop_of_ones_own_over_the_batches_is_the_run(tmp_path):

@@ -509,3 +509,16 @@ def test_shards_and_devices_fit_each_other(values, words):
 @pytest.mark.parametrize(("batch_size", "shards"), [(128, 8), (100, 4), (6, 2), (7, 1)])
 def test_shards_depend_on_the_batch_alone(batch_size, shards):
     assert Config(exact=True, batch_size=batch_size).resolved().shards == shards
+
+
+@pytest.mark.parametrize("huge", [10**400, "1" + "0" * 400], ids=["number", "text"])
+def test_whole_numbers_of_hundreds_of_digits_are_refused_in_a_line(huge):
+    for given in ({"scale": huge}, {"learning_rate": huge}, {"steps": huge}, {"hyperparameters": {"beta": huge}}):
+        with pytest.raises(InputError) as refused:
+            Config(**given)
+        assert "\n" not in str(refused.value) and len(str(refused.value)) < 1000
+
+
+def test_a_choice_is_text():
+    with pytest.raises(InputError, match="unknown dtype"):
+        Config(dtype=np.dtype("float32"))

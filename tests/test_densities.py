@@ -224,3 +224,31 @@ def test_a_mixture_of_normals_and_its_slopes(log_var, spread, shape):
     )
     for found, value in zip(jax.tree.leaves(slopes), jax.tree.leaves(wanted)):
         np.testing.assert_allclose(found, value, rtol=1e-3, atol=1e-4 * np.abs(value).max())
+
+
+@pytest.mark.parametrize("log_var", [-100.0, -60.0, 0.0])
+def test_what_is_met_exactly_has_a_density_and_a_slope_however_narrow(log_var):
+    x, narrow = jnp.asarray([[0.3, 0.7]]), jnp.full((1, 2), log_var)
+
+    def gaussian(log_var):
+        return densities.gaussian(x, log_var, x)[0]
+
+    np.testing.assert_allclose(gaussian(narrow), -densities.LOG_2PI - log_var, rtol=1e-6)
+    np.testing.assert_allclose(jax.grad(gaussian)(narrow), -0.5, rtol=1e-6)
+    q = Normal(x, narrow)
+    assert np.abs(densities.kl(q, q)).max() == 0
+    assert np.isfinite(jax.tree.leaves(jax.grad(lambda q: densities.kl(q, Normal(x, narrow)).sum())(q))).all()
+
+
+def test_a_batch_of_none_has_no_densities():
+    assert densities.bernoulli(jnp.zeros((0, 4, 4, 1)), jnp.zeros((0, 4, 4, 1))).shape == (0,)
+
+
+def test_a_logistic_at_its_own_mean_has_all_its_mass_there_however_narrow():
+    x = jnp.asarray([[0.0, 51 / 255, 1.0]])
+
+    def mass(log_scale):
+        return densities.discretised_logistic(x, jnp.full((1, 3), log_scale), x)[0]
+
+    for log_scale in (-10.0, -85.0, -100.0):
+        assert abs(mass(log_scale)) < 1e-12 and abs(jax.grad(mass)(log_scale)) < 1e-12

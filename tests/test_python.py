@@ -1,6 +1,7 @@
 """jaxae from Python, as a notebook uses it: what is one's own, and what does not fit together."""
 
 import dataclasses
+import re
 
 import jax
 import jax.numpy as jnp
@@ -9,14 +10,14 @@ import pandas
 import pytest
 from flax import linen as nn
 
-from jaxae import artifacts, cli, data, likelihoods, log, optim, run, sweep
+from jaxae import artifacts, cli, data, likelihoods, log, optim, report, run, sweep
 from jaxae.build import build
 from jaxae.config import Config
 from jaxae.data import in_memory
 from jaxae.data.source import Split
 from jaxae.digest import digest
 from jaxae.errors import InputError
-from jaxae.evaluate import features, latents
+from jaxae.evaluate import features, latents, settings
 from jaxae.types import Net
 from tests.runs import configured
 
@@ -423,14 +424,120 @@ class Normed(nn.Module):
         return nn.BatchNorm(use_running_average=False)(nn.Dense(self.outputs)(x.reshape(len(x), -1)))
 
 
+class Undecided(nn.Module):
+    outputs: int
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.BatchNorm()(nn.Dense(self.outputs)(x.reshape(len(x), -1)))
+
+
+class Pair(nn.Module):
+    outputs: int
+
+    @nn.compact
+    def __call__(self, x):
+        return tuple(jnp.split(nn.Dense(self.outputs)(x.reshape(len(x), -1)), 2, axis=-1))
+
+
+class Reshaping(nn.Module):
+    @nn.compact
+    def __call__(self, z):
+        return nn.Dense(64)(z).reshape(-1, 28, 28, 1)
+
+
+class Several(nn.Module):
+    @nn.compact
+    def __call__(self, z):
+        return nn.Dense(64)(z), z
+
+
+@pytest.mark.parametrize(
+    ("decoder", "message"),
+    [
+        (Reshaping(), r"the decoder \(test_python.py, line \d+\): cannot reshape"),
+        (Several(), "the decoder gives a tuple: expected an array of images"),
+    ],
+)
+def test_decoders_that_make_no_images_are_told_in_a_line(digits, decoder, message):
+    with pytest.raises(InputError, match=message):
+        build(Config(), net()._replace(decoder=decoder), digits)
+
+
+def test_what_is_no_net_and_no_source_is_told_before_anything_is_asked_of_it(tmp_path, images):
+    plan = sweep.Plan(Config(**SIZE), (0,))
+    for wrong, said in (({"net": Decoder()}, "net: a Decoder"), ({"source": images[0]}, "source: a ndarray: expected")):
+        with pytest.raises(InputError, match=said):
+            run.train(Config(**SIZE), tmp_path / "r", **wrong)
+        with pytest.raises(InputError, match=said):
+            sweep.sweep(plan, tmp_path / "s", **wrong)
+    with pytest.raises(InputError, match="source: a tuple: expected data that was read"):
+        build(Config(**SIZE), source=images)
+
+
+def test_settings_of_an_evaluation_are_whole_numbers(trained):
+    for name, wrong, said in (
+        ("samples", 50.5, "samples 50.5: expected a whole number"),
+        ("samples", 50.0, "samples 50.0: expected a whole number"),
+        ("samples", 1, "samples 1: expected 2 to"),
+        ("ais_steps", 2.5, "ais-steps 2.5: expected a whole number"),
+        ("drawn", 100.5, "drawn 100.5: expected a whole number"),
+        ("seed", 1.5, "seed 1.5: expected a whole number"),
+    ):
+        with pytest.raises(InputError, match=f"^{re.escape(said)}"):
+            run.evaluate_runs([trained], settings=run.Settings(**{name: wrong}))
+    with pytest.raises(InputError, match=r"settings \{'samples': 3\}: expected run.Settings"):
+        settings.checked({"samples": 3})
+    assert run.evaluate_runs([trained], settings=run.Settings(np.int64(4))) == [run.evaluate_run(trained, samples=4)]
+
+
+def test_what_a_loop_of_ones_own_trained_has_a_report_of_its_own(tmp_path):
+    setup = build(Config(**SIZE))
+    first = run.of(setup, setup.init(), tmp_path / "new" / "by-hand")
+    assert report.write_report(first).is_file()
+    kept = run.store(first, run.evaluate_run(first, samples=4))
+    assert "has not been evaluated yet" not in report.write_report(first).read_text()
+    other = build(dataclasses.replace(setup.config, seed=1))
+    text = report.write_report(run.of(other, other.init(), tmp_path / "new" / "by-hand")).read_text()
+    assert "has not been evaluated yet" in text and f"{kept['nll']:.3f}" not in text
+    stacked = jax.tree.map(lambda leaf: np.stack([leaf, leaf]), setup.init())
+    for wrong in ((setup, stacked), (setup.config, setup.init())):
+        with pytest.raises(InputError, match="of several stacked, one at a time"):
+            run.of(*wrong)
+
+
+def test_one_net_has_one_name_whatever_the_method_asks_of_it(tmp_path, digits):
+    whole = sweep.sweep(
+        sweep.Plan(Config(steps=2, batch_size=64, samples=2), (0,), {"method": ("vae", "ae")}),
+        tmp_path / "s",
+        net=net(),
+    )
+    assert "network" not in whole.table and set(whole.table["method"]) == {"vae", "ae"}
+
+
+def test_masks_flags_and_stacks_of_channels_are_no_images(images):
+    x, _ = images
+    for wrong, said in (
+        ({"x": np.ma.masked_array(x, x > 3)}, "train: a masked array"),
+        ({"x": x, "test": True}, "test True: expected arrays, or how many"),
+        ({"x": x, "test": [x[:4], np.zeros(4)]}, "test: a list of arrays of other shapes"),
+        ({"x": np.zeros((30, 5, 16, 16))}, "channels come last here"),
+    ):
+        with pytest.raises(InputError, match=said):
+            data.arrays(**wrong)
+    assert data.arrays(np.zeros((100, 8, 8, 64)) + 0.5).shape == (8, 8, 64)
+
+
 @pytest.mark.parametrize(
     ("encoder", "message"),
     [
         (
             Dropping,
-            'the networks: Dropout_0 needs PRNG for "dropout": expected modules that take one array, and nothing',
+            r'the encoder \(test_python.py, line \d+\): Dropout_0 needs PRNG for "dropout": expected a module that',
         ),
-        (Training, "the networks: .*missing 1 required positional argument: 'train': expected modules"),
+        (Training, "the encoder.*missing 1 required positional argument: 'train': expected a module that takes one"),
+        (Undecided, r"the encoder \(test_python.py, line \d+\): .*use_running_average"),
+        (Pair, "the encoder gives a tuple in place of outputs: expected 4, which it was made for"),
         (Normed, "the network keeps batch_stats: expected params alone, as LayerNorm and GroupNorm have"),
     ],
 )

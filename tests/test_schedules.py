@@ -46,6 +46,8 @@ MISTAKES = {
     "linear(0, x, 20)": "'x' is not a number",
     "linear(0, nan, 20)": "'nan': expected a finite number, at least 0",
     "linear(inf, 0, 20)": "'inf': expected a finite number, at least 0",
+    "linear(0, 1e39, 10)": "'1e39': expected a number of single precision",
+    "linear(1e-46, 1, 10)": "'1e-46': expected a number of single precision",
     "linear(0, -1, 20)": "'-1': expected a finite number, at least 0",
     "exponential(0, 1, 20)": "expected a start and an end above 0",
     "exponential(1, 0, 20)": "expected a start and an end above 0",

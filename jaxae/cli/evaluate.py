@@ -9,7 +9,7 @@ from jaxae import names, samplers
 from jaxae.cli.member import checkpoint_option, is_sweep, must_be_there, run_argument, seed_option, split_option, usual
 from jaxae.errors import InputError, known
 from jaxae.evaluate.measures import shown
-from jaxae.evaluate.settings import USUAL, Settings
+from jaxae.evaluate.settings import USUAL, Settings, checked
 
 
 @click.command(short_help="ELBO, NLL with its error, codes, samples, ...")
@@ -42,13 +42,14 @@ def evaluate(
     groups = [name.strip() for name in metrics.split(",")]
     for name in groups:
         known("metrics", name, ["all", *names.METRICS])
-    _check(settings, groups, sampler)
+    wanted = Settings(**settings)
+    _check(wanted, groups, sampler)
     must_be_there(run_dir)
     if not is_sweep(run_dir):
-        found = _run(run_dir, groups, split, checkpoint, sampler, Settings(**settings))
+        found = _run(run_dir, groups, split, checkpoint, sampler, wanted)
         click.echo(json_module.dumps(found)) if json else _show(found)
         return
-    members, unread = _sweep(run_dir, groups, split, checkpoint, sampler, Settings(**settings))
+    members, unread = _sweep(run_dir, groups, split, checkpoint, sampler, wanted)
     if json:
         click.echo(json_module.dumps({"members": members}))
     else:
@@ -131,18 +132,14 @@ def _sweep(
     return found, unread
 
 
-def _check(settings: dict[str, Any], groups: list[str], sampler: str) -> None:
+def _check(settings: Settings, groups: list[str], sampler: str) -> None:
     samplers.entry(sampler)
     if not {"all", "samples"} & set(groups):
         usual = {"sampler": "prior", "drawn": USUAL.drawn, "features": USUAL.features}
-        for name, value in ({"sampler": sampler} | settings).items():
+        for name, value in ({"sampler": sampler} | settings._asdict()).items():
             if name in usual and value != usual[name]:
                 raise InputError(f"{name} {value!r}: it is of --metrics samples: ask for these, or leave it out")
-    if settings["drawn"] is not None and not 1 <= settings["drawn"] < 2**31:
-        raise InputError(f"drawn {settings['drawn']}: expected 1 to {2**31 - 1}")
-    for name, least in (("samples", 2), ("ais_examples", 1), ("ais_chains", 2), ("ais_steps", 1)):
-        if not least <= settings[name] < 2**31:
-            raise InputError(f"{name.replace('_', '-')} {settings[name]}: expected {least} to {2**31 - 1}")
+    checked(settings)
 
 
 def _show(measures: dict[str, Any]) -> None:

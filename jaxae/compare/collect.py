@@ -66,6 +66,8 @@ def read(paths: str | os.PathLike | Iterable[str | os.PathLike], split: str = "t
     """Every run in `paths`, in the order given; a sweep's members in its own order."""
     known("split", split, SPLITS)
     each = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    if strange := [path for path in each if not isinstance(path, str | os.PathLike)]:
+        raise InputError(f"a {type(strange[0]).__name__} among the paths: expected folders of runs or sweeps")
     if not each:
         raise InputError("no runs given: expected folders of runs or sweeps")
     runs = [run for path in each for run in _found(path, split)]
@@ -168,7 +170,8 @@ def _deciding(config: Config, record: dict[str, Any], modules: dict[str, Any] | 
     if modules is None:
         return found
     names = " and ".join(modules[part].partition("(")[0] for part in ("encoder", "decoder"))
-    digest = hashlib.sha256(json.dumps(modules, sort_keys=True).encode()).hexdigest()
+    own = {name: value for name, value in modules.items() if name != "parameters"}  # of which the method decides some
+    digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
     kept = {name: value for name, value in found.items() if name not in OF_NETWORKS}
     return kept | {"network": f"{names} {digest[:SHOWN]}", "likelihood": modules["likelihood"]}
 

@@ -43,6 +43,8 @@ def arrays(
     splits = {"train": (x, y), "test": test, "validation": validation}
     counts = {split: int(of) for split, of in splits.items() if isinstance(of, int | np.integer)}
     for split, of in splits.items():
+        if isinstance(of, bool):
+            raise InputError(f"{split} {of}: expected arrays, or how many examples")
         if isinstance(of, float | np.floating):
             raise InputError(f"{split} {of}: expected how many examples, such as {max(1, round(of * len(x)))}")
     raw = {split: _raw(of, split) for split, of in splits.items() if not isinstance(of, int | np.integer | None)}
@@ -78,5 +80,9 @@ def split(source: Source, x: np.ndarray, y: np.ndarray | None = None) -> Split:
 def _raw(of: np.ndarray | tuple, split: str) -> Raw:
     if isinstance(of, tuple) and len(of) != 2:
         raise InputError(f"{split}: a tuple of {len(of)}: expected x or (x, y)")
+    if isinstance(of, list) and len({np.shape(each) for each in of}) > 1:
+        raise InputError(f"{split}: a list of arrays of other shapes: expected x or (x, y)")
     x, y = of if isinstance(of, tuple) else (of, None)
+    if isinstance(x, np.ma.MaskedArray) or isinstance(y, np.ma.MaskedArray):
+        raise InputError(f"{split}: a masked array: expected every value to stand, such as x.filled(0); y.filled(-1)")
     return Raw(np.asarray(x), None if y is None else np.asarray(y), split)

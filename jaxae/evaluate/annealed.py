@@ -118,8 +118,6 @@ def annealing(bench: Bench) -> Group:
     if bench.method.generative is None:
         raise InputError(f"{bench.name} has no density p(x|z) p(z) over real vectors z: nothing to anneal")
     s = bench.settings
-    if s.ais_chains < 2:
-        raise InputError(f"ais_chains {s.ais_chains}: expected at least 2, for one has no Monte Carlo error")
 
     def anneal(method, variables, keys, batch, step):
         return annealed(method.generative, s.ais_steps, s.ais_chains, LEAPFROG)(variables, keys, batch)

@@ -13,7 +13,7 @@ from jaxae import random
 from jaxae.compiler import products
 from jaxae.data.source import Source
 from jaxae.data.view import View
-from jaxae.evaluate.settings import USUAL, Settings
+from jaxae.evaluate.settings import USUAL, Settings, checked
 from jaxae.types import Method, PyTree, Variables
 
 
@@ -47,6 +47,9 @@ class Bench:
     lanes: str = "map"
     """How models share the device: "map", one after the other, or "vmap", `block` of them side by side."""
     block: int = 8
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "settings", checked(self.settings))
 
     @property
     def method(self) -> Method:

@@ -77,6 +77,8 @@ def _checked(out: Any, images: Images, title: str) -> Float[Array, "batch featur
     if isinstance(out, jax.core.Tracer):
         return out.astype(jnp.float32)
     array = np.asarray(out, np.float32)
+    if np.iscomplexobj(out):
+        raise InputError(f"features {title}: complex numbers: expected real ones")
     if wrong := np.count_nonzero(~np.isfinite(array).all(axis=1)):
         raise InputError(f"features {title}: not finite for {wrong} of {len(array)} images: expected finite numbers")
     return jnp.asarray(array)

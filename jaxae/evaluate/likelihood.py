@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxae import random
-from jaxae.errors import InputError
 from jaxae.evaluate.bench import Bench, Group, Model
 from jaxae.evaluate.means import mean, standard_error
 from jaxae.evaluate.measures import TOO_HIGH
@@ -160,8 +159,6 @@ def examples(bench: Bench) -> Callable[[Sequence[Model]], list[dict[str, Float[n
 def weighing(bench: Bench, chunk: int) -> Callable[..., list[dict[str, Float[np.ndarray, " n"]]]]:
     """(models, view) -> what `importance` estimates of each example of a view of that chunk."""
     samples = bench.settings.samples
-    if not 2 <= samples < 2**31:
-        raise InputError(f"samples {samples}: expected 2 to {2**31 - 1}, for one has no Monte Carlo error")
     block = max(1, min(samples, BLOCK.get(jax.default_backend(), WIDE) // chunk))
 
     def weigh(method, variables, keys, batch, step):

@@ -2,7 +2,11 @@
 
 from typing import NamedTuple
 
+import numpy as np
+
 from jaxae.config import Config
+from jaxae.errors import InputError, a_seed
+from jaxae.values import plain, said
 
 
 class Settings(NamedTuple):
@@ -23,3 +27,20 @@ class Settings(NamedTuple):
 
 
 USUAL = Settings()
+LEAST = {"samples": 2, "ais_examples": 1, "ais_chains": 2, "ais_steps": 1, "drawn": 1}
+
+
+def checked(settings: Settings) -> Settings:
+    """The settings, their numbers Python's. Raises InputError for one that no evaluation can use."""
+    if not isinstance(settings, Settings):
+        raise InputError(f"settings {said(settings)}: expected run.Settings(samples=5000, ...)")
+    for name, least in LEAST.items():
+        value, flag = getattr(settings, name), name.replace("_", "-")
+        if name == "drawn" and value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise InputError(f"{flag} {said(value)}: expected a whole number")
+        if not least <= value < 2**31:
+            raise InputError(f"{flag} {value}: expected {least} to {2**31 - 1}")
+    a_seed(settings.seed)
+    return settings._replace(**{name: plain(getattr(settings, name)) for name in (*LEAST, "seed")})

@@ -95,6 +95,8 @@ def _default(arg: ast.arg, default: ast.expr | None, file: Path) -> int | float 
         value = None if default is None else ast.literal_eval(default)
     except ValueError:
         value = None
+    if isinstance(value, int) and not isinstance(value, bool) and ast.unparse(arg.annotation or arg) == "float":
+        value = float(value)
     if not isinstance(value, int | float | str):
         said = "no default" if default is None else f"the default {ast.unparse(default)}"
         raise InputError(f"{file.name}: hyperparameter {arg.arg} has {said}: expected a literal number or text")
@@ -102,7 +104,8 @@ def _default(arg: ast.arg, default: ast.expr | None, file: Path) -> int | float 
 
 
 def _is_weight(arg: ast.arg) -> bool:
-    return "Weight" in (getattr(arg.annotation, "id", None), getattr(arg.annotation, "attr", None))
+    """Also of an annotation in quotes, or behind a module."""
+    return arg.annotation is not None and ast.unparse(arg.annotation).strip("'\"").rpartition(".")[2] == "Weight"
 
 
 def _line(doc: str, name: str) -> str:

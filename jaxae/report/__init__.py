@@ -7,7 +7,7 @@ from typing import Any
 
 from jaxae import files
 from jaxae.errors import InputError
-from jaxae.run import Trained, is_of_its_data
+from jaxae.run import Trained, final_digest, is_of_its_data
 
 
 def write_report(trained: Trained, evaluation: Mapping[str, Any] | None = None, out: str | Path | None = None) -> Path:
@@ -21,12 +21,21 @@ def write_report(trained: Trained, evaluation: Mapping[str, Any] | None = None, 
     from jaxae.report.page import render
 
     if is_of_its_data(trained):
-        evaluation = evaluation or trained.folder.evaluation() or trained.folder.evaluation("validation") or None
+        evaluation = evaluation or _kept(trained)
     elif out is None:
         raise InputError(f"a report of other images than those of {trained.folder.path}: say where it goes, out=")
     path = Path(out) if out else trained.folder.report
+    path.parent.mkdir(parents=True, exist_ok=True)
     files.write(path, render(trained, evaluation).encode())
     return path
+
+
+def _kept(trained: Trained) -> dict[str, Any] | None:
+    """What the folder holds: of a run also what was measured of another step of it, which the page says."""
+    there = [trained.folder.evaluation(split) for split in ("test", "validation")]
+    if not trained.folder.config_file.is_file():  # of what a loop of one's own has trained
+        there = [of for of in there if of.get("digest") == final_digest(trained)]
+    return next(filter(None, there), None)
 
 
 def write_comparison(

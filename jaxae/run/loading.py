@@ -110,6 +110,10 @@ def of(setup: Setup, state: TrainState, path: str | Path = "by-hand") -> Trained
     """What a loop of your own has trained of a setup (`jaxae.build.build`), as `load` would give it: to measure, sample
     and draw. `path`: of a folder that need not be there; nothing is read from it, and a report or a sampler's fit go to
     it."""
+    if not isinstance(setup, Setup) or not isinstance(state, TrainState) or np.ndim(state.step):
+        raise InputError(
+            "expected what build(config) gives, and the state of one run: of several stacked, one at a time"
+        )
     return Trained(setup, RunFolder(path), int(state.step), state, optim.evaluated(state))
 
 

@@ -18,6 +18,7 @@ from jaxae.plan import structure
 from jaxae.progress import Progress
 from jaxae.run.loading import Trained, final_digest, is_of_its_data
 from jaxae.setup import Setup
+from jaxae.values import said
 
 
 def bench(setup: Setup, split: str = "test", settings: Settings = USUAL, lanes: str = "map", block: int = 8) -> Bench:
@@ -43,6 +44,8 @@ def evaluate_runs(
     """
     if isinstance(runs, Trained) or not runs:
         raise InputError("runs: expected a list of at least one: [trained]")
+    if strange := [of for of in runs if not isinstance(of, Trained)]:
+        raise InputError(f"runs: {said(strange[0])}: expected what run.load gives")
     alike: dict[str, list[int]] = {}
     for n, of in enumerate(runs):
         alike.setdefault(_kind(of), []).append(n)
@@ -165,6 +168,7 @@ def store(trained: Trained, measures: dict[str, Any]) -> dict[str, Any]:
         by_group["notes"][group] = there["notes"].get(group, [])
     whole = there | measures | by_group
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         files.write_json(file, whole)
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):

@@ -2,7 +2,8 @@
 
 `samplers/NAME.py` defines `NAME(trained, seed, *, settings) -> Fitted`, whose docstring is laid out as a method's, and
 a literal `NEEDS`: the field of `Method` that the sampler draws on, without which it cannot work. A file without NEEDS
-is no sampler. The files are parsed and not run, so that `--help` and a wrong name answer at once, without jax.
+is no sampler. The files are parsed and not run, so that `--help` and a wrong name answer at once, without jax. From
+Python: `jaxae.samplers.sample(trained, "mixture", 64)`.
 """
 
 import ast
@@ -60,6 +61,14 @@ def check(name: str, count: int, seed: int, label: int | str | None) -> None:
     a_seed(seed)
     if re.fullmatch(r"-\d+", str(label)):
         raise InputError(f"label {label}: expected at least 0")
+
+
+def __getattr__(name: str) -> Any:
+    """`sample(trained, sampler, count, seed, label)` and `evaluate(trained, sampler, split, settings)`, of
+    `jaxae.samplers.draw`, which starts jax."""
+    if name in ("sample", "evaluate"):
+        return getattr(importlib.import_module("jaxae.samplers.draw"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _read(file: Path) -> Entry | None:

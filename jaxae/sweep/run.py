@@ -117,7 +117,7 @@ def _saved(folder: SweepFolder) -> list[str]:
 def _own(plan: Plan, net: Net | None, source: Source | None) -> Plan:
     """The plan of a sweep with the user's own modules or arrays, which decide what no axis may vary then."""
     decided = {"network", "latent", "dtype", *OF_NETWORKS} if net else set()
-    decided |= {"data", "validation", "size", "test"} if source else set()
+    decided |= {"data", "validation", "size", "test"} if source is not None else set()
     if axes := [axis for axis in plan.grid if axis in decided]:
         raise InputError(f"grid {axes[0]}: net= or source= decides it: leave it out")
     return dataclasses.replace(plan, base=of_source(of_net(plan.base, net), source))

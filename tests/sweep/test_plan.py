@@ -13,8 +13,7 @@ from jaxae import plan as plans
 from jaxae.cli import status
 from jaxae.config import Config
 from jaxae.errors import InputError
-from jaxae.plan import Plan, find, grid, seeds, shown
-from jaxae.sweep import How
+from jaxae.plan import How, Plan, find, grid, seeds, shown
 
 BASE = Config(steps=10)
 WIDE = Config(
@@ -244,3 +243,11 @@ def test_values_from_python_are_held_as_a_config_holds_them(tmp_path, monkeypatc
             Plan(Config(), (0,), wrong)
     with pytest.raises(InputError, match="expected a Config"):
         Plan({"latent": 2}, (0,))
+
+
+@pytest.mark.parametrize("how", [{"wave": "3"}, {"block": 2.5}, {"seed_devices": True}])
+def test_how_is_told_in_whole_numbers(how):
+    with pytest.raises(InputError, match="expected a whole number"):
+        How(**how)
+    with pytest.raises(InputError, match="shared_batches 'no': expected true or false"):
+        Plan(Config(), (0,), {}, shared_batches="no")
