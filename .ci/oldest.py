@@ -1,4 +1,4 @@
-"""Prints pip's constraints for the oldest versions that pyproject.toml allows: "pandas==2.2.*" for "pandas>=2.2"."""
+"""Prints pip's constraints for the oldest series that pyproject.toml allows: "pandas==2.2.*" for "pandas>=2.2"."""
 
 import re
 import tomllib

@@ -16,7 +16,8 @@ peer's, for `--rounds` rounds; of each round the ratio of the two counts, and of
 extremes beside it. A program imports, compiles and takes its first steps (3 in 10 of the seconds, 10 at least) before
 its `--seconds` begin. With `--in-turns` all programs of a work are started at once and stay, and take turns, one at a
 time: for an accelerator, where compilation takes far longer than what is timed; there the seed is 0 in all rounds. All
-train on the 60,000 images of MNIST, binarised once and handed over in memory, with Adam at 1e-3 in float32, from the
+train on the 60,000 images of MNIST, binarised once and handed over in memory, with Adam at 1e-3 in float32 (products in
+TF32 on an NVIDIA GPU, for all of them, the machine's own rate too), from the
 same initial parameters; the seed of noise and order is the round's number.
 
 That nobody is fast by computing less, the loss curves tell: the mean over every 5,120 examples, of all rounds, may

@@ -4,8 +4,9 @@
     python -m experiments.latent_continuity --data mnist
 
 Digits: 860 s on 2 busy cores (465 s of computing); MNIST, five epochs of it: 1,924 s (1,312 s). It writes one page and
-one JSON file; latent_continuity.json beside this file has every seed's values, of both. Expected, as means over 10
-seeds with 95 % t intervals, the AE then the VAE:
+one JSON file; latent_continuity.json beside this file holds both, {"digits": ..., "mnist": ...}, with every seed's
+values, made by commit bd527b8: a seed's order of the data has changed since, and so have its values. Expected, as means
+over 10 seeds with 95 % t intervals, the AE then the VAE:
 
                                                    digits                          MNIST
     2 latent units

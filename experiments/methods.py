@@ -11,6 +11,7 @@ tuned for it, and not how good it can be. The sweep goes on where it was stopped
 
 import argparse
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,15 @@ def measure(folder: Path, names: list[str]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def made_by(commits: dict[str, str]) -> str:
+    """Which commit made which method's row."""
+    usual, *others = (commit for commit, _ in Counter(commits.values()).most_common())
+    of = [f"{', '.join(name for name in commits if commits[name] == other)} by {other}" for other in others]
+    return (
+        f"Made by commit {usual}{'; ' if of else ''}{', '.join(of)} (--methods)." if of else f"Made by commit {usual}."
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, default=Path("runs/family"), help="the sweep's folder [runs/family]")
@@ -68,8 +78,7 @@ def main() -> None:
     except InputError as error:
         parser.error(str(error))
     ordered = {name: measured[name] for name in methods.entries() if name in measured}
-    commits = ", ".join(dict.fromkeys(of.get("commit", "unknown") for of in ordered.values()))
-    about = f"{ABOUT} Made by commit {commits}."
+    about = f"{ABOUT} {made_by({name: of.get('commit', 'unknown') for name, of in ordered.items()})}"
     found = {"about": about, "command": "python -m experiments.methods", "methods": ordered}
     file.write_text(json.dumps(found, indent=1) + "\n")
     text = page(list(methods.entries()), file)

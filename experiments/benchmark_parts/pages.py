@@ -68,13 +68,14 @@ def _title(group: str) -> str:
 
 def legend() -> str:
     return (
-        "A ratio is our throughput over theirs, above 1 where jaxae is faster: the median of the rounds, and their "
-        "range. Rows in seconds or in shares say so, and there less is better. **Bold** is behind: slower than a "
-        "peer, or a target missed. *Of matrix products*: our rate of floating-point operations over the machine's "
-        "own rate of 2048 x 2048 products (8192 x 8192 on an accelerator). *Losses agree*: the largest relative "
-        "difference of the loss curves' windows; what is beyond the tolerance is marked with !, and is no fair "
-        "comparison. *Memory*: our peak over theirs, of whole processes. *Others' share*: of the machine, taken by "
-        f"other programs meanwhile; above {NOISY:.0%} marked with !, and not to be believed."
+        "A ratio is our throughput over theirs, above 1 where jaxae is faster: the median of the rounds, and "
+        "their range (*one round*: a lone measurement). Rows in seconds or in shares say so, and there less is "
+        "better. **Bold** is behind: slower than a peer, or a target missed. *Of matrix products*: our rate of "
+        "floating-point operations over the machine's own rate of 2048 x 2048 products (8192 x 8192 on an "
+        "accelerator). *Losses agree*: the largest relative difference of the loss curves' windows; what is "
+        "beyond the tolerance is marked with !, and is no fair comparison. *Memory*: our peak over theirs, of "
+        f"whole processes. *Others' share*: of the machine, taken by other programs meanwhile; above {NOISY:.0%} "
+        "marked with !, and not to be believed. A commit with a + had changes that were not committed yet."
     )
 
 
@@ -105,7 +106,8 @@ def ratio(row: dict[str, Any]) -> str:
     low, high = row["range"]
     unit = LESS.get(row["unit"], "")
     said = f"{number(row['ratio'])}{unit}"
-    return f"{f'**{said}**' if behind(row) else said} ({number(low)} to {number(high)})"
+    of = "one round" if row["rounds"] == 1 else f"{number(low)} to {number(high)}"
+    return f"{f'**{said}**' if behind(row) else said} ({of})"
 
 
 def target(row: dict[str, Any]) -> str:
