@@ -15,7 +15,7 @@ own
 schedules densities random axis exact hosts join bounds
 flows sphere divergences quantize similarity
 likelihoods parts networks
-hyperbolic
+hyperbolic leapfrog riemannian
 gaussian codebooks
 methods optim values config
 plan

@@ -1,10 +1,7 @@
-import math
-
 import jax
 import jax.numpy as jnp
 
-from jaxae import densities, gaussian, random
-from jaxae.errors import InputError, at_least_one
+from jaxae import densities, gaussian, leapfrog, random
 from jaxae.gaussian import reparameterise
 from jaxae.parts import with_params
 from jaxae.types import Method, Net, Weight
@@ -28,24 +25,11 @@ def hamiltonian_vae(
     tempering: b_0, the inverse temperature of the first momentum, where training starts; at 1 it stays untempered
     beta: weight of the KL divergence; at 1 the loss is minus the ELBO
     """
-    at_least_one(leaps=leaps)
-    if not (math.isfinite(step_size) and step_size > 0):
-        raise InputError(f"step_size {step_size}: expected a number above 0")
-    if not 0 < tempering <= 1:
-        raise InputError(f"tempering {tempering}: expected a number above 0, at most 1")
-    base = gaussian.bind(net)
-
-    def learned(key, batch):
-        hot = {"tempering": jnp.zeros((), batch.x.dtype)} if tempering < 1 else {}
-        return {"step_size": jnp.full(net.latent, -math.log(4), batch.x.dtype), **hot}
+    base, course = gaussian.bind(net), leapfrog.learned(net.latent, leaps, step_size, tempering)
 
     def move(variables, batch, z, g):
         """(z_K, r_K) from z_0 and g."""
-        own = variables.params["leaps"]
-        size = 5 * step_size * jax.nn.sigmoid(own["step_size"])[None]
-        more = jnp.exp(own["tempering"]) if tempering < 1 else jnp.zeros((), z.dtype)
-        hot = 1 + (1 / math.sqrt(tempering) - 1) * more  # 1 / sqrt(b_0)
-        roots = hot + (1 - hot) * jnp.square(jnp.arange(leaps + 1, dtype=z.dtype) / leaps)  # 1 / sqrt(b_k)
+        size, hot, coolings = course.of(variables)
 
         def slope(z):
             return jax.grad(lambda z: jnp.sum(base.parts.log_prob(variables, z, batch)))(z) - z
@@ -57,7 +41,7 @@ def hamiltonian_vae(
             force = slope(z)
             return (z, cooling * (halfway + size / 2 * force), force), None
 
-        return jax.lax.scan(leap, (z, hot * g, slope(z)), roots[1:] / roots[:-1])[0][:2]
+        return jax.lax.scan(leap, (z, hot * g, slope(z)), coolings)[0][:2]
 
     def draw(variables, keys, batch):
         for_z, for_r = random.split(keys)
@@ -70,5 +54,5 @@ def hamiltonian_vae(
         mean = base.posterior(variables, batch).mean
         return move(variables, batch, mean, jnp.zeros_like(mean))[0]
 
-    parts = base.parts._replace(init=with_params(base.parts.init, leaps=learned))
+    parts = base.parts._replace(init=with_params(base.parts.init, leaps=course.init))
     return gaussian.drawn(net, parts, draw, embed, beta)

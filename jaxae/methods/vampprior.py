@@ -1,11 +1,14 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from jaxae import gaussian
 from jaxae.errors import at_least_one
 from jaxae.methods.mog_prior import learned, mixture
 from jaxae.parts import bind
-from jaxae.types import Batch, Method, Net, Normal, Weight
+from jaxae.types import Batch, Images, Method, Net, Normal, Weight
 
 EDGE = 0.05  # a pseudo-input starts this far from black and white: nearer, the sigmoid lets little gradient through
 NOISE = 0.1  # of the start, in logits: where there are more pseudo-inputs than images, it tells the copies apart
@@ -32,15 +35,21 @@ def prior(net: Net, pseudo: int) -> gaussian.Prior:
     """The mean of q(z | u_k): `params["prior"]` are the logits of the u_k, beside the encoder's own parameters."""
     encode = bind(net, outputs=2 * net.latent).encode
 
-    def init(key, batch):
-        for_order, for_noise = jax.random.split(key)
-        order = jax.random.permutation(for_order, len(batch.x))[jnp.arange(pseudo) % len(batch.x)]
-        x = jnp.clip(batch.x[order], EDGE, 1 - EDGE)
-        return jax.scipy.special.logit(x) + NOISE * jax.random.normal(for_noise, x.shape, x.dtype)
-
     def posteriors(variables):
-        u = jax.nn.sigmoid(variables.params["prior"])
-        mean, log_var = jnp.split(encode(variables, Batch(u, jnp.full(pseudo, -1), jnp.arange(pseudo))), 2, axis=-1)
+        mean, log_var = jnp.split(encode(variables, inputs(variables.params["prior"])), 2, axis=-1)
         return Normal(mean, log_var), jnp.zeros(pseudo)
 
-    return mixture(posteriors, init)
+    return mixture(posteriors, partial(near_images, pseudo))
+
+
+def near_images(pseudo: int, key: Array, batch: Batch) -> Images:
+    """Where the pseudo-inputs start, in logits."""
+    for_order, for_noise = jax.random.split(key)
+    order = jax.random.permutation(for_order, len(batch.x))[jnp.arange(pseudo) % len(batch.x)]
+    x = jnp.clip(batch.x[order], EDGE, 1 - EDGE)
+    return jax.scipy.special.logit(x) + NOISE * jax.random.normal(for_noise, x.shape, x.dtype)
+
+
+def inputs(logits: Images) -> Batch:
+    """The pseudo-inputs, to be encoded."""
+    return Batch(jax.nn.sigmoid(logits), jnp.full(len(logits), -1), jnp.arange(len(logits)))

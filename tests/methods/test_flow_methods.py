@@ -25,14 +25,22 @@ SMALLER = {
     "planar_vae": {"length": 3},
     "svae": {},
     "hamiltonian_vae": {"leaps": 3, "step_size": 0.2, "tempering": 0.3},
+    "riemannian_vae": {
+        "leaps": 2,
+        "step_size": 0.1,
+        "tempering": 0.5,
+        "centroids": 5,
+        "regularisation": 0.3,
+        "rounds": 2,
+    },
     "poincare_vae": {"curvature": 0.8, "planes": 7},
     "flow_prior": {"couplings": 3, "hidden": 10},
     "vae": {},
 }
 pushed = pytest.mark.parametrize("name", ["iaf_vae", "planar_vae"])
-drawn = pytest.mark.parametrize("name", ["iaf_vae", "planar_vae", "hamiltonian_vae", "poincare_vae"])
+drawn = pytest.mark.parametrize("name", ["iaf_vae", "planar_vae", "hamiltonian_vae", "riemannian_vae", "poincare_vae"])
 every = pytest.mark.parametrize(
-    "name", ["iaf_vae", "planar_vae", "svae", "hamiltonian_vae", "poincare_vae", "flow_prior"]
+    "name", ["iaf_vae", "planar_vae", "svae", "hamiltonian_vae", "riemannian_vae", "poincare_vae", "flow_prior"]
 )
 PRIOR = small.programs(flow_prior.prior(LATENT, **SMALLER["flow_prior"]))
 
@@ -259,6 +267,40 @@ def test_without_a_step_or_a_curvature_the_posterior_is_the_vae_s(name, still):
     np.testing.assert_allclose(log_w.prior, expected.prior, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(log_w.posterior, expected.posterior, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(ours.embed(v, BATCH), theirs.embed(plain, BATCH), rtol=1e-4, atol=1e-5)
+
+
+def test_riemannian_vae_in_a_flat_space_is_the_hamiltonian_one():
+    """Centroids that reach nowhere, and lambda 1: G is the identity."""
+    plain = variables("hamiltonian_vae")
+    flat = made("riemannian_vae", temperature=1e-3, regularisation=1.0, **SMALLER["hamiltonian_vae"])
+    own = small.variables(flat, BATCH, size=0.5).params
+    v = with_entry(plain, inputs=own["inputs"], metric=own["metric"])
+    ours, theirs = (small.jit(of.log_weight)(v, keys(), BATCH) for of in (flat, made("hamiltonian_vae")))
+    small.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(flat.embed(v, BATCH), made("hamiltonian_vae").embed(v, BATCH), rtol=1e-4, atol=1e-4)
+    curved = small.jit(made("riemannian_vae", regularisation=1.0, **SMALLER["hamiltonian_vae"]).log_weight)(
+        v, keys(), BATCH
+    )
+    assert np.abs(curved.posterior - theirs.posterior).max() > 0.1
+
+
+def test_riemannian_vae_is_shaped_by_its_pseudo_inputs():
+    """All that is trained has a slope, and the centroids are the encoder's means of them."""
+    method = made("riemannian_vae")
+    v = method.init(jax.random.key(0), BATCH)
+    assert v.params["inputs"].shape == (5, *BATCH.x.shape[1:])
+
+    def mean(params):
+        return method.loss(v._replace(params=params), keys(), BATCH, jnp.asarray(0)).loss.mean()
+
+    slopes = small.jit(jax.grad(mean))(v.params)
+    assert all(
+        np.abs(leaf).max() > 1e-7 for leaf in jax.tree.leaves((slopes["inputs"], slopes["metric"], slopes["leaps"]))
+    )
+    at, h = (0, 1, 2, 0), 1e-2
+    moved = [{**v.params, "inputs": v.params["inputs"].at[at].add(by)} for by in (h, -h)]
+    slope = (float(mean(moved[0])) - float(mean(moved[1]))) / (2 * h)
+    np.testing.assert_allclose(slopes["inputs"][at], slope, rtol=0.1, atol=3e-4)
 
 
 # --- the hyperbolic space
@@ -511,6 +553,7 @@ def test_a_direction_and_its_slope_are_those_of_the_formula(size):
         *(("flow_prior", wrong) for wrong in ("couplings", "hidden")),
         ("planar_vae", "length"),
         ("hamiltonian_vae", "leaps"),
+        *(("riemannian_vae", wrong) for wrong in ("leaps", "centroids", "rounds")),
         ("poincare_vae", "planes"),
     ],
 )
@@ -524,6 +567,8 @@ def test_none_is_refused(name, wrong):
     [
         ("hamiltonian_vae", {"step_size": 0.0}, r"^step_size 0.0: expected a number above 0$"),
         ("hamiltonian_vae", {"step_size": float("inf")}, r"^step_size inf: expected a number above 0$"),
+        ("riemannian_vae", {"temperature": 0.0}, r"^temperature 0.0: expected a number from 1e-6 to 1e6$"),
+        ("riemannian_vae", {"regularisation": -1.0}, r"^regularisation -1.0: expected a number from 1e-6 to 1e6$"),
         ("hamiltonian_vae", {"tempering": 0.0}, r"^tempering 0.0: expected a number above 0, at most 1$"),
         ("hamiltonian_vae", {"tempering": 1.5}, r"^tempering 1.5: expected a number above 0, at most 1$"),
         ("poincare_vae", {"curvature": -1.0}, r"^curvature -1.0: expected a number above 0; the space has minus that"),
