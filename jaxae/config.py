@@ -137,9 +137,10 @@ class Config:
             object.__setattr__(self, spec.name, values.field(spec, getattr(self, spec.name)))
         entry = methods.entry(self.method)
         known = {h.name: h for h in entry.hyperparameters}
-        if taken := sorted(known.keys() & ({f.name for f in fields(self)} | names.OF_TABLES)):
-            what = "table of runs has a column" if taken[0] in names.OF_TABLES else "run has a field"
-            raise InputError(f"hyperparameter {taken[0]} of {entry.name}: every {what} of that name: rename it")
+        if taken := sorted(known.keys() & {f.name for f in fields(self)}):
+            raise InputError(
+                f"hyperparameter {taken[0]} of {entry.name}: every run has a field of that name: rename it"
+            )
         for name in self.hyperparameters:
             if name not in known:
                 raise unknown(f"hyperparameter of {entry.name}", name, known)
@@ -258,7 +259,12 @@ class Config:
         return {f"{field}_sha256": own.sha256(name) for field, name in self.own_functions().items()}
 
     def allow_own(self) -> None:
-        """Its user has named it: the files of their own may run from now on, also where a folder names them."""
+        """Its user has named it: the files of their own may run from now on, also where a folder names them. Raises
+        InputError for a hyperparameter that no table of runs could tell from its own columns."""
+        entry = methods.entry(self.method)
+        if taken := sorted({h.name for h in entry.hyperparameters} & names.OF_TABLES):
+            name = f"hyperparameter {taken[0]} of {entry.name}"
+            raise InputError(f"{name}: every table of runs has a column of that name: rename it")
         for name in self.own_functions().values():
             own.allow(own.split(name)[0])
 

@@ -14,11 +14,17 @@ from jaxae.config import Config
 from jaxae.data.source import Source
 from jaxae.errors import InputError
 from jaxae.names import SPLITS
+from jaxae.parts import told
 from jaxae.schedules import at_step
 from jaxae.setup import Setup
 from jaxae.types import Batch, Keys, Likelihood, LogWeight, Net, Normal, Objective, PyTree, Variables
 from jaxae.values import said
 
+_OF_TRACERS = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
 LOOKED_AT = 33  # steps of all schedules together, from the first to the last
 SEARCHED = 10_000  # steps of each, for its least and its greatest value
 LOGGED = {"loss", "grad_norm", "step", "epoch", "learning_rate", "examples_per_second"}
@@ -148,12 +154,25 @@ def check_net(net: Net, name: str = "net") -> None:
         raise InputError(
             f"{name}: its encoder is made already: expected what makes it, outputs -> module, such as Encoder"
         )
-    if not isinstance(net.encoder(net.latent), nn.Module):
+    with told("encoder"):
+        made = net.encoder(net.latent)
+    if not isinstance(made, nn.Module):
         raise InputError(f"{name}: its encoder makes no linen module: expected outputs -> module")
 
 
 def check_parts(setup: Setup) -> None:
     """Modules or a method of the user's own make what training and its closing evaluation take."""
+    try:
+        _check_parts(setup)
+    except _OF_TRACERS as error:
+        said = str(error).split("\n")[0].rstrip(".")
+        raise InputError(
+            f"{own.short(setup.config.method)}: {said}: weights, the step and the images are arguments of the compiled "
+            "program: expected jnp.where in place of if, and jnp in place of np"
+        ) from error
+
+
+def _check_parts(setup: Setup) -> None:
     variables = setup.shapes().variables
     batch, method, name = next(setup.view("train").batches()), setup.method, own.short(setup.config.method)
     keys = setup.view("train").keys(batch, "noise")
@@ -192,14 +211,7 @@ def _traced_loss(setup: Setup, variables: Variables, keys: Keys, batch: Batch) -
     def loss(numbers, *arguments):
         return setup.make(numbers)[0].loss(*arguments)
 
-    try:
-        return jax.eval_shape(loss, setup.numbers(), variables, keys, batch, jnp.asarray(0))
-    except jax.errors.ConcretizationTypeError as error:
-        said = str(error).split("\n")[0].rstrip(".")
-        raise InputError(
-            f"{own.short(setup.config.method)}: {said}: in training a Weight is an argument of the compiled program, "
-            "and the step another: expected jnp.where in place of if"
-        ) from error
+    return jax.eval_shape(loss, setup.numbers(), variables, keys, batch, jnp.asarray(0))
 
 
 def _no_keys(name: str, tree: PyTree) -> None:

@@ -6,6 +6,7 @@ evaluation.json, report.html; samplers/ once something was fitted to its codes. 
 """
 
 import contextlib
+import dataclasses
 import errno
 import fcntl
 import hashlib
@@ -21,7 +22,7 @@ from jaxae import home, own
 from jaxae.config import Config, from_dict, named_in
 from jaxae.errors import InputError
 from jaxae.files import read_json, write_json
-from jaxae.plan import Member, Plan, find
+from jaxae.plan import Member, Plan, find, shown
 
 LOCK = ".lock"
 LEFTOVER = re.compile(r"\.lock|\.(config|record|sweep)\.json\w{8}")
@@ -33,7 +34,7 @@ SWEEP = {
     "base": dict, "seeds": list, "grid": dict, "members": list, "shared_batches": bool, "lanes": str, "block": int,
     "exact": bool,
 }  # fmt: skip
-"""Of sweep.json, all of which must be there."""
+"""Of sweep.json, all of which must be there; beside "words", which older ones lack."""
 CONFIG = {"method": str, "hyperparameters": dict}
 RECORD = {
     "command": str, "network": str, "versions": dict, "device": str, "data": {"sha256": str, "sizes": {"train": int}},
@@ -223,9 +224,15 @@ class SweepFolder:
     def plan(self) -> Plan:
         """What the sweep here was asked to be."""
         kept = self.read()
-        where = str(self.sweep_file)
+        where, told = str(self.sweep_file), kept.get("words", {})
         grid = {name: tuple(named_in(where, name, value) for value in values) for name, values in kept["grid"].items()}
-        return Plan(self.base(), tuple(kept["seeds"]), grid, kept["shared_batches"])
+        spelled = {name: told.get(name) or map(shown, values) for name, values in kept["grid"].items()}  # once, whole
+        words = {name: dict(zip(grid[name], spelled[name])) for name in grid}
+        return Plan(self.base(), tuple(kept["seeds"]), grid, kept["shared_batches"], words)
+
+    def named_as_before(self, plan: Plan) -> Plan:
+        """The plan, its members named as those that are here."""
+        return dataclasses.replace(plan, words=self.plan().words) if self.exists() else plan
 
     def listed(self) -> list[Member]:
         """The members, in the order of sweep.json, each with the config that it has or will be trained with."""
@@ -245,15 +252,17 @@ class SweepFolder:
 
     def find(self, text: str) -> RunFolder:
         """The folder of the member that `text` names, such as "seed=2,beta=4"."""
-        name = find(text, self.read()["members"])
-        folder, planned = self.member(name), {member.name: member for member in self.listed()}
+        planned, whole = {member.name: member for member in self.listed()}, self.plan().whole_names
+        name = find(text, {name: whole[name] for name in planned})
+        folder = self.member(name)
         folder.check_member(planned[name].config)
         return folder
 
     def measured_split(self) -> str:
-        """The split that its page and its table are of: test, once a member has been measured there."""
-        on_test = any(self.member(name).evaluation_file().is_file() for name in self.read()["members"])
-        return "validation" if self.base().evaluate == "validation" and not on_test else "test"
+        """The split that its page and its table are of: that which closes training, or else the first with measures."""
+        names, order = self.read()["members"], splits_of(self.base())
+        there = (split for split in order if any(self.member(name).evaluation_file(split).is_file() for name in names))
+        return next(there, order[0])
 
     def check(self, plan: Plan, how: dict[str, Any]) -> None:
         """Raises InputError unless this folder may hold the sweep `plan`, made as `how` tells: it is new, or what it
@@ -336,9 +345,15 @@ def member_path(path: str | os.PathLike, member: str | None) -> Path:
 def member_folder(sweep: Path, name: str) -> Path:
     """Where the member of that name of a sweep lies: in its name, or in what file systems take of it."""
     safe = re.sub(r"[^\w.,=+()%-]", "_", name)
-    if safe != name or len(safe) > 200:
-        safe = f"{safe[:180]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    if safe != name or len(safe.encode()) > 200:
+        safe = f"{safe.encode()[:180].decode(errors='ignore')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
     return sweep / "members" / safe
+
+
+def splits_of(config: Config) -> list[str]:
+    """Where the measures of a run may be: first of the split that closes its training."""
+    asked = [] if config.evaluate == "none" else [config.evaluate]
+    return list(dict.fromkeys([*asked, "test", "validation"]))
 
 
 def occupied(path: Path) -> bool:

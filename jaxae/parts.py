@@ -1,7 +1,8 @@
 """A Net as pure functions of Variables: what every method's file would otherwise repeat."""
 
 import contextlib
-import re
+import os
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,8 @@ from jaxae import random
 from jaxae.errors import InputError
 from jaxae.types import Batch, Codes, Generative, Images, Keys, Net, PyTree, Variables
 
-HERE = str(Path(__file__).parent)
+_LIBRARIES = (str(Path(__file__).parent), *map(sysconfig.get_path, ("stdlib", "purelib", "platlib")))
+NOT_THE_USERS = tuple(f"{folder}{os.sep}" for folder in _LIBRARIES)
 Init = Callable[[Array, Batch], Variables]
 Latents = Float[Array, "*samples batch latent"]
 """Any number of codes an example: the axes of samples come before the batch's."""
@@ -158,9 +160,10 @@ def told(part: str) -> Iterator[None]:
         raise
     except Exception as error:  # whatever a module raises
         frames = traceback.extract_tb(error.__traceback__)
-        own = [frame for frame in frames if not re.search(f"site-packages|{re.escape(HERE)}", frame.filename)]
+        own = [frame for frame in frames if not frame.filename.startswith(NOT_THE_USERS)]
         where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
-        said = " ".join(str(error).split("\n")[0].split(" (https")[0].split()) or type(error).__name__
+        first = next(filter(str.strip, str(error).split("\n")), type(error).__name__)
+        said = " ".join(first.split(" (https")[0].split())
         raise InputError(
             f"the {part}{where}: {said}: expected a module that takes one array, and nothing random"
         ) from error

@@ -20,6 +20,7 @@ from jaxae.config import OWN, Config
 from jaxae.errors import InputError, known, unknown
 from jaxae.values import Frozen, plain, said
 
+OF_FILES = (*OWN, "data", "start")  # axes whose values may be files and folders
 MOST = 100_000  # members: more are a slip of the keyboard
 LANES = ("auto", "map", "vmap")
 
@@ -37,18 +38,21 @@ class Plan:
     """Every combination of `seeds` and the values of `grid`, on top of `base`.
 
     With `shared_batches` all members read the data in the order of the base's seed; else each in its own seed's.
+    `words`: how members are named by values of an axis, where a sweep has named them before.
     """
 
     base: Config
     seeds: Sequence[int]
     grid: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     shared_batches: bool = False
+    words: Mapping[str, Mapping[Any, str]] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.grid, Mapping):
             raise InputError(f'grid {said(self.grid)}: expected values by name, such as {{"beta": (1.0, 4.0)}}')
         if not isinstance(self.base, Config):
             raise InputError(f"base {said(self.base)}: expected a Config")
+        object.__setattr__(self, "shared_batches", plain(self.shared_batches))
         if not isinstance(self.shared_batches, bool):
             raise InputError(f"shared_batches {said(self.shared_batches)}: expected true or false")
         axes = {axis: _several(f"grid {axis}", values) for axis, values in self.grid.items()}
@@ -56,6 +60,9 @@ class Plan:
         checked = {axis: _values(axis, values, used) for axis, values in axes.items()}
         object.__setattr__(self, "seeds", _several("seeds", self.seeds))
         object.__setattr__(self, "grid", Frozen(checked))
+        named_now = {axis: dict(zip(values, named(axis, values))) for axis, values in checked.items()}
+        kept = {axis: {v: w for v, w in self.words.get(axis, {}).items() if v in of} for axis, of in named_now.items()}
+        object.__setattr__(self, "words", Frozen({axis: named_now[axis] | kept[axis] for axis in named_now}))
         count = math.prod([len(self.seeds), *map(len, checked.values())])
         if count > MOST:
             raise InputError(f"{count:,} members: expected at most {MOST:,}: fewer seeds, or a smaller grid")
@@ -71,15 +78,19 @@ class Plan:
     def members(self) -> tuple[Member, ...]:
         """In the order of the grid, the seeds of a setting side by side."""
         names, settings = list(self.grid), itertools.product(*self.grid.values())
-        words = {axis: dict(zip(values, named(axis, values))) for axis, values in self.grid.items()}
         return tuple(
-            self._member(seed, dict(zip(names, values)), words)
-            for values, seed in itertools.product(settings, self.seeds)
+            self._member(seed, dict(zip(names, values))) for values, seed in itertools.product(settings, self.seeds)
         )
 
-    def _member(self, seed: int, values: dict[str, Any], words: Mapping[str, Mapping[Any, str]]) -> Member:
+    @cached_property
+    def whole_names(self) -> dict[str, str]:
+        """By each member's name the same with whole paths."""
+        values = ({axis: getattr(m.config, axis, None) for axis in self.grid if axis in OF_FILES} for m in self.members)
+        return {m.name: _renamed(m.name, of) for m, of in zip(self.members, values)}
+
+    def _member(self, seed: int, values: dict[str, Any]) -> Member:
         order = self.base.seed if self.shared_batches and self.base.order_seed is None else self.base.order_seed
-        name = ",".join([f"seed={seed}", *(f"{axis}={words[axis][value]}" for axis, value in values.items())])
+        name = ",".join([f"seed={seed}", *(f"{axis}={self.words[axis][value]}" for axis, value in values.items())])
         of_run = {k: v for k, v in values.items() if k in _FIELDS}
         own = {**self.base.hyperparameters, **{k: v for k, v in values.items() if k not in _FIELDS}}
         config = dataclasses.replace(self.base, seed=seed, order_seed=order, **of_run, hyperparameters=own)
@@ -100,6 +111,7 @@ class Plan:
             "shared_batches": self.shared_batches,
             "base": self.base.to_dict(),
             "members": [member.name for member in self.members],
+            "words": {axis: [self.words[axis][value] for value in self.grid[axis]] for axis in self.grid},
         }
 
 
@@ -118,8 +130,9 @@ class How:
 
     def __post_init__(self) -> None:
         known("lanes", self.lanes, LANES)
-        at_least = (("block", self.block, 2), ("wave", self.wave, 1), ("seed_devices", self.seed_devices, 1))
-        for name, number, least in at_least:
+        for name, least in (("block", 2), ("wave", 1), ("seed_devices", 1)):
+            number = plain(getattr(self, name))
+            object.__setattr__(self, name, number)
             if number is not None and (isinstance(number, bool) or not isinstance(number, int)):
                 raise InputError(f"{name} {said(number)}: expected a whole number")
             if number is not None and number < least:
@@ -277,7 +290,7 @@ def shown(value: Any) -> str:
 def named(axis: str, values: Sequence[Any]) -> list[str]:
     """The values in members' names: files and folders by the ends of their paths, as short as tells them apart, so that
     a project may be moved."""
-    if axis not in (*OWN, "data", "start"):
+    if axis not in OF_FILES:
         return list(map(shown, values))
     whole = [Path(value).parts if os.path.isabs(str(value)) else (str(value),) for value in values]
     lengths = range(1, max(map(len, whole), default=0) + 1)
@@ -285,28 +298,36 @@ def named(axis: str, values: Sequence[Any]) -> list[str]:
     return next((each for each in ends if len(set(each)) == len(each)), list(map(shown, values)))
 
 
-def find(text: str, names: Iterable[str]) -> str:
-    """The member that `text` names, such as "beta=4,seed=2": in any order, "4.0" is "4", and of files the whole path is
-    their end."""
+def find(text: str, names: Iterable[str] | Mapping[str, str]) -> str:
+    """The member that `text` names, such as "beta=4,seed=2": in any order, and "4.0" is "4". `names` may tell of each
+    the same with whole paths, by which it is found too."""
     known, wanted = list(names), _parsed(text)
-    for name in known:
-        parts = _parsed(name)
-        if parts.keys() == wanted.keys() and all(_is(wanted[axis], value) for axis, value in parts.items()):
-            return name
+    whole = names if isinstance(names, Mapping) else {}
+    for matches in (lambda name: name == text, lambda name: _parsed(name) == wanted):
+        for name in known:
+            if matches(name) or matches(whole.get(name, name)):
+                return name
     near = (difflib.get_close_matches(text, known, n=1, cutoff=0) or known)[0]
     raise InputError(f"no member {text!r}: expected one of the sweep's {len(known):,}, such as {near!r}")
 
 
+_PARTS = re.compile(r",(?=\s*[A-Za-z_][\w-]*=)")
+"""Between the axes of a name: values may hold commas."""
+
+
 def _parsed(name: str) -> dict[str, Any]:
-    def number(part: str) -> Any:
+    def number(axis: str, part: str) -> Any:
         try:
-            return float(part)
+            return part if axis in OF_FILES or math.isnan(float(part)) else float(part)
         except ValueError:
             return part
 
-    pairs = (part.partition("=") for part in re.split(r",(?![^()]*\))", name))
-    return {axis.strip().replace("-", "_"): number(value.strip()) for axis, _, value in pairs}
+    pairs = (part.partition("=") for part in _PARTS.split(name))
+    axes = ((axis.strip().replace("-", "_"), value.strip()) for axis, _, value in pairs)
+    return {axis: number(axis, value) for axis, value in axes}
 
 
-def _is(asked: Any, value: Any) -> bool:
-    return asked == value or (isinstance(asked, str) and asked.endswith(f"/{value}"))
+def _renamed(name: str, values: Mapping[str, Any]) -> str:
+    """A member's name, with other values of some axes."""
+    pairs = (part.partition("=") for part in _PARTS.split(name))
+    return ",".join(f"{axis}={shown(values[axis]) if axis in values else value}" for axis, _, value in pairs)

@@ -223,7 +223,9 @@ def test_slips_of_ones_own_method_are_told_before_training(digits, tmp_path, mon
 
 def test_a_number_is_a_state_and_floats_and_weights_are_what_they_are_called(digits, tmp_path, monkeypatch):
     monkeypatch.setenv("JAXAE_CACHE", str(tmp_path / "cache"))
-    code = MINE.replace("(net: Net)", "(net: Net, *, gamma: float = 1, beta: 'Weight' = 3.0, weigh: types.Weight = 2)")
+    code = MINE.replace(
+        "(net: Net)", "(net: Net, *, gamma: 'float' = 1, beta: 'Weight' = 3.0, weigh: types.Weight = 2)"
+    )
     code = code.replace("RESULT", GOOD["RESULT"]).replace(
         "from jaxae.parts", "from jaxae import types\nfrom jaxae.parts"
     )
@@ -237,6 +239,27 @@ def test_a_number_is_a_state_and_floats_and_weights_are_what_they_are_called(dig
         "weigh",
         "learning_rate",
     }
+
+
+@pytest.mark.parametrize(
+    "branch",
+    ["if beta > 3: raise ValueError", "k = float(beta)", "k = np.log1p(beta)", "k = list(range(5))[beta.astype(int)]"],
+)
+@pytest.mark.parametrize("place", ["mine", "loss"])
+def test_a_branch_on_a_weight_is_told_before_training(digits, tmp_path, monkeypatch, branch, place):
+    monkeypatch.setenv("JAXAE_CACHE", str(tmp_path / "cache"))
+    code = MINE.replace("(net: Net)", "(net: Net, *, beta: Weight = 1.0)").replace(
+        "Objective\n", "Objective, Weight\n", 1
+    )
+    code = code.replace("RESULT", GOOD["RESULT"]).replace("METHOD", GOOD["METHOD"])
+    before = {"mine": "    parts = bind(", "loss": "        value, state = "}[place]
+    indent = " " * (len(before) - len(before.lstrip()))
+    guarded = f"{indent}import numpy as np\n{indent}if hasattr(beta, 'astype'):\n{indent}    {branch}\n"
+    (tmp_path / "mine.py").write_text(code.replace(before, f"{guarded}{before}", 1))
+    with pytest.raises(
+        InputError, match=r"mine\.py:mine: .*expected jnp\.where in place of if, and jnp in place of np"
+    ):
+        build(Config(method=f"{tmp_path / 'mine.py'}:mine"), source=digits)
 
 
 def test_a_rule_that_keeps_a_random_key_is_told_before_training(digits, tmp_path, monkeypatch):

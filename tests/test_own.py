@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jaxae import artifacts, cli, own, run
-from jaxae.config import Config
+from jaxae.config import Config, from_dict
 from jaxae.errors import InputError
 from tests.runs import SMALL, digest_of, flags, say
 
@@ -117,7 +117,7 @@ BAD = {
     "none.py:mine": "none.py: hyperparameter k has the default None: expected a literal",
     "taken.py:mine": "hyperparameter steps of mine: every run has a field of that name",
     "flag.py:mine": "hyperparameter quiet of flag.py:mine: this command has a flag of that name: rename it",
-    "option.py:mine": "hyperparameter run of mine: every table of runs has a column of that name: rename it",
+    "option.py:mine": "hyperparameter run of option.py:mine: this command has a flag of that name: rename it",
     "column.py:mine": "hyperparameter split of mine: every table of runs has a column of that name: rename it",
     "plain.py:mine": "plain.py: mine: expected mine(net, *, ...) -> Method",
     "empty.py:mine": "empty.py: mine: expected mine(net, *, ...) -> Method",
@@ -151,6 +151,17 @@ def test_a_wrong_name_is_one_line(name, tmp_path, capsys):
     code, _, err = say(capsys, "train", "--method", name, "--run", "r")
     assert code == 2 and BAD[name] in err and err.count("\n") == 1
     assert not (tmp_path / "r").exists()
+
+
+def test_an_older_run_whose_hyperparameter_has_a_columns_name_is_read(tmp_path):
+    (tmp_path / "mine.py").write_text(MINE.replace("beta", "annealing"))
+    config = Config(method="mine.py:mine")
+    with pytest.raises(InputError, match="hyperparameter annealing of mine: every table of runs has a column"):
+        config.allow_own()
+    with pytest.raises(InputError, match="every table of runs has a column"):
+        run.train(config, tmp_path / "r")
+    own.allow(tmp_path / "mine.py")
+    assert from_dict(config.to_dict()) == config
 
 
 def test_a_default_that_is_stretched_over_the_run_ties_the_run_to_its_length(tmp_path):

@@ -16,7 +16,7 @@ from jaxae import cli, compare, optim, own, run, sweep
 from jaxae.build import build
 from jaxae.config import Config
 from jaxae.errors import InputError
-from jaxae.files import read_json
+from jaxae.files import read_json, write_json
 from jaxae.plan import Plan, find
 from tests.runs import SMALL, digest_of, flags, say
 
@@ -156,14 +156,54 @@ def test_members_are_named_by_the_end_of_a_path_and_found_by_the_whole_one(tmp_p
     names = [member.name for member in plan.members]
     assert names[-1] == "seed=1,network=nets.py:mine,optimizer=rules.py:mine"
     whole = f"network={tmp_path}/nets.py:mine,optimizer={tmp_path}/rules.py:mine,seed=1"
-    assert find(whole, names) == find("optimizer=rules.py:mine,network=nets.py:mine,seed=1", names) == names[-1]
-    with pytest.raises(InputError, match="no member"):
-        find(whole.replace("nets.py", "other_nets.py").replace("/other", "other"), names)
-    (tmp_path / "mnist").mkdir()
-    data = Plan(Config(**SMALL), (0,), {"data": ("mnist", "./mnist", "digits")})
-    assert [member.name for member in data.members] == [
-        "seed=0,data=mnist", f"seed=0,data={tmp_path.name}/mnist", "seed=0,data=digits",
-    ]  # fmt: skip
+    ways = plan.whole_names
+    assert find(whole, ways) == find("optimizer=rules.py:mine,network=nets.py:mine,seed=1", ways) == names[-1]
+    for other in (whole.replace(f"{tmp_path}/nets.py", "/elsewhere/nets.py"), "seed=1"):
+        with pytest.raises(InputError, match="no member"):
+            find(other, ways)
+
+
+def test_paths_in_names_are_what_they_are(tmp_path):
+    """One that ends as a built-in name, numbers, commas, dashes: each member is found by its name and by its path."""
+    for name in ("mnist", "1", "1.0", "nan", "p,q-1", "p,q_1", "a=b"):
+        (tmp_path / name).mkdir()
+    paths = tuple(f"./{name}" for name in ("mnist", "1", "1.0", "nan", "p,q-1", "p,q_1", "a=b"))
+    plan = Plan(Config(**SMALL), (0,), {"data": ("mnist", *paths), "beta": (1.0, 4.0)})
+    names = [member.name for member in plan.members]
+    assert names[:3:2] == ["seed=0,data=mnist,beta=1", f"seed=0,data={tmp_path.name}/mnist,beta=1"]
+    assert len(set(names)) == 16
+    for member in plan.members:
+        assert find(member.name, plan.whole_names) == member.name
+        assert find(
+            f"beta={member.config.hyperparameters['beta']},seed=0,data={member.config.data}", plan.whole_names
+        ) == (member.name)
+
+
+@pytest.mark.slow
+def test_a_sweep_over_files_grows_by_one_of_the_same_name_and_older_ones_are_read(tmp_path):
+    x = np.random.default_rng(0).random((40, 4, 4))
+    for folder in ("da", "db"):
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "x.npy", x)
+    few = {**SMALL, "steps": 2, "batch_size": 10}
+    first = sweep.sweep(Plan(Config(**few), (0,), {"data": ("da/x.npy", "digits")}), tmp_path / "s")
+    grown = sweep.sweep(Plan(Config(**few), (0,), {"data": ("db/x.npy", "da/x.npy", "digits")}), tmp_path / "s")
+    assert list(first.table["member"]) == ["seed=0,data=x.npy", "seed=0,data=digits"]
+    assert list(grown.table["member"]) == ["seed=0,data=db/x.npy", "seed=0,data=x.npy", "seed=0,data=digits"]
+    whole = f"seed=0,data={tmp_path}/da/x.npy"
+    assert grown.folder.find(whole).path == grown.folder.member("seed=0,data=x.npy").path
+    kept = read_json(first.folder.sweep_file)  # as it was written before, with whole paths
+    for short in ("x.npy", "db/x.npy"):
+        old = f"seed=0,data={tmp_path}/{'da/' * (short == 'x.npy')}{short}"
+        grown.folder.member(f"seed=0,data={short}").path.rename(grown.folder.member(old).path)
+        kept["members"] = [old if name == f"seed=0,data={short}" else name for name in kept["members"]]
+    kept.pop("words")
+    write_json(first.folder.sweep_file, kept)
+    again = sweep.load(tmp_path / "s")
+    assert list(again.table["outcome"]) == ["finished"] * 3 and len(again.groups()) == 3
+    assert run.load(tmp_path / "s", member=whole).step == 2
+    seeds = sweep.sweep(Plan(Config(**few), (0, 1), {"data": ("db/x.npy", "da/x.npy", "digits")}), tmp_path / "s")
+    assert len(seeds.table) == 6 and f"seed=1,data={tmp_path}/da/x.npy" in set(seeds.table["member"])
 
 
 def test_own_rules_take_the_step_of_the_optax_they_return(tmp_path):

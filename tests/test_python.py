@@ -10,7 +10,7 @@ import pandas
 import pytest
 from flax import linen as nn
 
-from jaxae import artifacts, cli, data, likelihoods, log, optim, report, run, sweep
+from jaxae import artifacts, cli, compare, data, likelihoods, log, optim, report, run, sweep
 from jaxae.build import build
 from jaxae.config import Config
 from jaxae.data import in_memory
@@ -515,17 +515,46 @@ def test_one_net_has_one_name_whatever_the_method_asks_of_it(tmp_path, digits):
     assert "network" not in whole.table and set(whole.table["method"]) == {"vae", "ae"}
 
 
-def test_masks_flags_and_stacks_of_channels_are_no_images(images):
+class Reading(nn.Module):
+    """Of codes and labels alone: no code of the latent's size is one."""
+
+    width: int = 8
+
+    @nn.compact
+    def __call__(self, z):
+        return nn.Dense(64)(nn.tanh(nn.Dense(self.width)(z.reshape(-1, 12)))).reshape(-1, 8, 8, 1)
+
+
+def test_nets_of_other_sizes_have_other_names_also_where_they_cannot_be_asked(tmp_path):
+    for seed, width in enumerate((8, 32)):
+
+        class Hidden(nn.Module):
+            @nn.compact
+            def __call__(self, z, width=width):
+                return Reading(width)(z)
+
+        of = run.train(
+            Config(method="cvae", steps=2, batch_size=64, seed=seed),
+            tmp_path / str(seed),
+            net=net()._replace(decoder=Hidden()),
+        )
+        run.store(of, run.evaluate_run(of, samples=2))
+    assert len(compare.compare(compare.table([tmp_path / "0", tmp_path / "1"])).settings) == 2
+
+
+def test_masks_flags_and_stacks_of_channels_are_no_images(images, caplog):
     x, _ = images
     for wrong, said in (
         ({"x": np.ma.masked_array(x, x > 3)}, "train: a masked array"),
         ({"x": x, "test": True}, "test True: expected arrays, or how many"),
         ({"x": x, "test": [x[:4], np.zeros(4)]}, "test: a list of arrays of other shapes"),
-        ({"x": np.zeros((30, 5, 16, 16))}, "channels come last here"),
+        ({"x": [np.ma.masked_array(each, each > 3) for each in x]}, "train: a masked array"),
     ):
         with pytest.raises(InputError, match=said):
             data.arrays(**wrong)
-    assert data.arrays(np.zeros((100, 8, 8, 64)) + 0.5).shape == (8, 8, 64)
+    assert data.arrays(np.zeros((100, 8, 8, 64)) + 0.5).shape == (8, 8, 64) and not caplog.text
+    assert data.arrays(np.zeros((100, 5, 16, 16)) + 0.5).shape == (5, 16, 16)
+    assert "read as images of 5 x 16 with 16 channels, which come last: transpose(0, 2, 3, 1) where" in caplog.text
 
 
 @pytest.mark.parametrize(

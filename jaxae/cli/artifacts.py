@@ -17,8 +17,9 @@ from jaxae.cli.member import (
     split_option,
     usual,
 )
-from jaxae.errors import InputError
+from jaxae.errors import InputError, known
 from jaxae.home import expanded
+from jaxae.names import SPLITS
 
 PICTURE = (".png", ".npz")
 
@@ -243,9 +244,12 @@ def decode(run_dir: str, codes: str, label: str | None, checkpoint: str, out: st
 @click.command(short_help="write report.html again")
 @run_argument(whole=True)
 @checkpoint_option
+@click.option("--split", default=None, help=f"whose measures, {', '.join(SPLITS)} [that which closed training]")
 @file_option("--out", "a .html [RUN/report.html]")
-def report(run_dir: str, checkpoint: str, out: str | None) -> None:
+def report(run_dir: str, checkpoint: str, split: str | None, out: str | None) -> None:
     """Write the report of a run or a whole sweep again: one page, for which no network is needed."""
+    if split is not None:
+        known("split", split, SPLITS)
     if is_sweep(run_dir):
         if checkpoint != "auto":
             raise InputError(f"--checkpoint {checkpoint}: the page of a sweep is of what was measured: name a --member")
@@ -256,9 +260,9 @@ def report(run_dir: str, checkpoint: str, out: str | None) -> None:
         folder = SweepFolder(run_dir)
         path = Path(out) if out else folder.report
         files.check_out(path, (".html",))
-        click.echo(write_comparison([run_dir], path, split=folder.measured_split()))
+        click.echo(write_comparison([run_dir], path, split=split or folder.measured_split()))
         return
     trained, path = _load(run_dir, checkpoint, out, "report.html", (".html",))
     from jaxae.report import write_report
 
-    click.echo(write_report(trained, out=path))
+    click.echo(write_report(trained, trained.folder.evaluation(split) if split else None, out=path))

@@ -171,6 +171,7 @@ def _deciding(config: Config, record: dict[str, Any], modules: dict[str, Any] | 
         return found
     names = " and ".join(modules[part].partition("(")[0] for part in ("encoder", "decoder"))
     own = {name: value for name, value in modules.items() if name != "parameters"}  # of which the method decides some
+    own = own if modules.get("what they compute") else modules
     digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
     kept = {name: value for name, value in found.items() if name not in OF_NETWORKS}
     return kept | {"network": f"{names} {digest[:SHOWN]}", "likelihood": modules["likelihood"]}

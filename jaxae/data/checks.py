@@ -158,9 +158,12 @@ def check_form(rows: np.ndarray, where: str) -> None:
         raise InputError(f"{where}: its shape is {shape}: expected [n, height, width] or [n, height, width, channels]")
     if 0 in rows.shape:
         raise InputError(f"{where}: its shape is {shape}: there is no pixel in it")
-    square = rows.ndim == 4 and rows.shape[1] < rows.shape[2] == rows.shape[3] and rows.shape[1] <= CHANNELS
-    if rows.ndim == 4 and (square or rows.shape[1] <= 4 < min(rows.shape[2:])):
+    if rows.ndim == 4 and rows.shape[1] <= 4 < min(rows.shape[2:]):
         raise InputError(f"{where}: its shape is {shape}: channels come last here: transpose(0, 2, 3, 1)")
+    if rows.ndim == 4 and 4 < rows.shape[1] < rows.shape[2] == rows.shape[3] and rows.shape[1] <= CHANNELS:
+        height, width, channels = rows.shape[1:]
+        read = f"read as images of {height} x {width} with {channels} channels, which come last"
+        log.warning("%s: its shape is %s, %s: transpose(0, 2, 3, 1) where they come first", where, shape, read)
     if rows.ndim == 4 and rows.shape[3] > max(CHANNELS, *rows.shape[:3]):
         raise InputError(f"{where}: its shape is {shape}: images come first here: transpose(3, 0, 1, 2)")
     if rows.ndim == 3 and rows.shape[2] > CHANNELS * max(rows.shape[:2]):

@@ -83,6 +83,7 @@ def _raw(of: np.ndarray | tuple, split: str) -> Raw:
     if isinstance(of, list) and len({np.shape(each) for each in of}) > 1:
         raise InputError(f"{split}: a list of arrays of other shapes: expected x or (x, y)")
     x, y = of if isinstance(of, tuple) else (of, None)
-    if isinstance(x, np.ma.MaskedArray) or isinstance(y, np.ma.MaskedArray):
+    each = [one for of in (x, y) for one in (of if isinstance(of, list) else [of])]
+    if any(isinstance(one, np.ma.MaskedArray) for one in each):
         raise InputError(f"{split}: a masked array: expected every value to stand, such as x.filled(0); y.filled(-1)")
     return Raw(np.asarray(x), None if y is None else np.asarray(y), split)

@@ -132,7 +132,7 @@ def _labelled(source: Source, name: str) -> Split:
     """The examples of a split that have labels."""
     split = source.split(name)
     index = np.flatnonzero(split.labels >= 0)
-    if len(np.unique(split.labels[index])) == 1:
+    if name == "train" and len(np.unique(split.labels[index])) == 1:
         raise InputError(f"{source.name}: its {name} split has one class alone: give --features FILE:FUNCTION")
     if not len(index):
         raise InputError(f"{source.name}: its {name} split has no labels to learn: give --features FILE:FUNCTION")

@@ -21,7 +21,7 @@ TELLS = 0.01  # nats: a unit whose KL is below has gone back to the prior
 SILENT = 0.1  # the same of a whole code
 NEIGHBOURS = 10
 PROBED = 10_000  # examples of a split that probes are fitted to and tried on, at most, evenly spread
-SAME = 1e-6  # of the largest code: less of a difference is rounding
+SAME = 1e-6  # of the largest code of a unit: less of a difference is rounding
 ENOUGH = 10  # codes for each number of a codebook, with which its use is known
 DRAWS = 16  # codes an example, of a posterior whose mean is not known
 ROUNDS = 300  # of the linear probe's optimiser, at most
@@ -40,7 +40,7 @@ def diagnosis(units: Units, told: float | None = None) -> str:
         return f"no collapse: the code of {_units(count)} tells {told:.2f} nats an example"
     if units.kl is None:
         still = int(np.sum(units.variance < ACTIVE * units.variance.max()))
-        if units.sd.max() <= SAME * units.largest:
+        if np.all(np.sqrt(units.variance) <= SAME * units.largest):
             return f"collapsed: the code of {_units(count)} is the same for every example"
         if still:
             return f"{still} of {_units(count)} vary less than a hundredth of what the busiest does"

@@ -27,8 +27,8 @@ class Units(NamedTuple):
     """Mean KL(q(z|x) || N(0, 1)), nats."""
     noise: Float[np.ndarray, " latent"] | None = None
     """Standard deviation of `variance` where the unit is the same for every example, if it is estimated from draws."""
-    largest: float = 0.0
-    """Of the codes that are deterministic, the largest absolute value."""
+    largest: Float[np.ndarray, " latent"] | float = 0.0
+    """The largest absolute value of the codes, or of their means."""
 
     @property
     def active(self) -> int:
@@ -54,13 +54,13 @@ def units(codes: Mapping[str, np.ndarray], standard_prior: bool = True) -> Units
         return Units(_descending(variance), variance, np.sqrt(variance + own), None, noise)
     if "log_var" not in codes:
         variance = z.var(axis=0)
-        return Units(_descending(variance), variance, np.sqrt(variance), None, largest=float(np.abs(z).max()))
+        return Units(_descending(variance), variance, np.sqrt(variance), None, largest=np.abs(z).max(axis=0))
     mean, log_var = (codes[name].astype(np.float64) for name in ("mean", "log_var"))
     variance = mean.var(axis=0)
     with np.errstate(over="ignore"):  # an infinite variance is one
         sd = np.sqrt(variance + np.exp(log_var).mean(axis=0))
     if not standard_prior:
-        return Units(_descending(variance), variance, sd, None)
+        return Units(_descending(variance), variance, sd, None, largest=np.abs(mean).max(axis=0))
     kl = np.asarray(kl_to_standard(Normal(jnp.asarray(mean), jnp.asarray(log_var))), np.float64).mean(axis=0)
     return Units(_descending(kl), variance, sd, kl)
 

@@ -95,7 +95,7 @@ def _default(arg: ast.arg, default: ast.expr | None, file: Path) -> int | float 
         value = None if default is None else ast.literal_eval(default)
     except ValueError:
         value = None
-    if isinstance(value, int) and not isinstance(value, bool) and ast.unparse(arg.annotation or arg) == "float":
+    if isinstance(value, int) and not isinstance(value, bool) and _annotation(arg) == "float":
         value = float(value)
     if not isinstance(value, int | float | str):
         said = "no default" if default is None else f"the default {ast.unparse(default)}"
@@ -104,8 +104,12 @@ def _default(arg: ast.arg, default: ast.expr | None, file: Path) -> int | float 
 
 
 def _is_weight(arg: ast.arg) -> bool:
-    """Also of an annotation in quotes, or behind a module."""
-    return arg.annotation is not None and ast.unparse(arg.annotation).strip("'\"").rpartition(".")[2] == "Weight"
+    return _annotation(arg).rpartition(".")[2] == "Weight"
+
+
+def _annotation(arg: ast.arg) -> str:
+    """As text, also where it stands in quotes."""
+    return "" if arg.annotation is None else ast.unparse(arg.annotation).strip("'\"")
 
 
 def _line(doc: str, name: str) -> str:

@@ -7,15 +7,16 @@ from typing import Any
 
 from jaxae import files
 from jaxae.errors import InputError
+from jaxae.folder import splits_of
 from jaxae.run import Trained, final_digest, is_of_its_data
 
 
 def write_report(trained: Trained, evaluation: Mapping[str, Any] | None = None, out: str | Path | None = None) -> Path:
     """Writes the run's report (to report.html in its folder) and returns its path.
 
-    evaluation: what `evaluate_run` returned; by default what the folder holds of the test split, else of the validation
-    split, if anything. Of a run `on` other images the folder holds none, and `out` says where the page goes: the run's
-    own is not written over.
+    evaluation: what `evaluate_run` returned; by default what the folder holds, of the split that closes the run, else
+    of another, if anything. Of a run `on` other images the folder holds none, and `out` says where the page goes: the
+    run's own is not written over.
     The page is a function of the run alone: it holds no date, and written twice it is the same to the byte.
     """
     from jaxae.report.page import render
@@ -32,7 +33,7 @@ def write_report(trained: Trained, evaluation: Mapping[str, Any] | None = None, 
 
 def _kept(trained: Trained) -> dict[str, Any] | None:
     """What the folder holds: of a run also what was measured of another step of it, which the page says."""
-    there = [trained.folder.evaluation(split) for split in ("test", "validation")]
+    there = [trained.folder.evaluation(split) for split in splits_of(trained.setup.config)]
     if not trained.folder.config_file.is_file():  # of what a loop of one's own has trained
         there = [of for of in there if of.get("digest") == final_digest(trained)]
     return next(filter(None, there), None)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from jaxae import files, methods
+from jaxae.data.view import evenly
 from jaxae.errors import InputError
 from jaxae.evaluate.bench import USUAL, Bench, Model, Settings
 from jaxae.evaluate.measures import BITS, GREY, REPRODUCED
@@ -19,6 +20,8 @@ from jaxae.progress import Progress
 from jaxae.run.loading import Trained, final_digest, is_of_its_data
 from jaxae.setup import Setup
 from jaxae.values import said
+
+LOOKED_AT = 2000  # images, by which they are found to be of bits
 
 
 def bench(setup: Setup, split: str = "test", settings: Settings = USUAL, lanes: str = "map", block: int = 8) -> Bench:
@@ -75,7 +78,8 @@ def evaluator(on: Bench, names: Sequence[str] = ("likelihood",)) -> Callable[[Se
         found = measure([Model(of.setup.numbers(), of.variables, of.step) for of in runs])
         seen = np.asarray(next(on.view(on.split).batches()).x)
         cross_entropy = runs[0].setup.likelihood.name == "bernoulli" and not _bits(seen)
-        bits = _bits(seen) and _bits(_grey(on.source.split(on.split).rows[: len(seen)], on.source.decode))
+        rows = on.source.split(on.split).rows
+        bits = _bits(seen) and _bits(_grey(rows[evenly(len(rows), LOOKED_AT)], on.source.decode))
         of_what = methods.entry(runs[0].setup.config.method).reconstruction
         for measures, of in zip(found, runs):
             if of_what and "reconstruction" in measures:

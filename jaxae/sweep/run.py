@@ -145,11 +145,12 @@ def sweep(
     plan = _own(plan, net, source)
     how.check(plan.base)
     folder, progress = SweepFolder(path), progress or Progress(quiet=True)
+    for config in {repr(member.config.own_functions()): member.config for member in plan.members}.values():
+        config.allow_own()
+    plan = folder.named_as_before(plan)
     wanted: dict[str, Any] = {"lanes": None if how.lanes == "auto" else how.lanes}
     lanes = folder.read()["lanes"] if folder.exists() and how.lanes == "auto" else how.lanes
     wanted["block"] = how.block if lanes == "vmap" else None
-    for name in {name for member in plan.members for name in member.config.own_functions().values()}:
-        own.allow(own.split(name)[0])
     folder.check(plan, {**wanted, "exact": plan.base.exact})
     with folders.locked(folder.path), signals.collected() as asked:
         folder.check(plan, {**wanted, "exact": plan.base.exact})  # another process may have made it meanwhile

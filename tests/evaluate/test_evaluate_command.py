@@ -98,7 +98,6 @@ def test_what_cannot_be_is_one_line(swept, capsys, words, said):
     assert said in err and err.strip().count("\n") == 0 and "Traceback" not in err
 
 
-@pytest.mark.slow
 def test_so_few_draws_are_refused_by_their_number(swept):
     trained = run.load(swept.member("seed=0").path)
     with pytest.raises(InputError, match=r"^drawn 29: expected at least 30"):
@@ -128,6 +127,7 @@ def test_bits_stay_bits_however_they_are_binarised(tmp_path):
     assert "pixels" not in run.evaluate_run(grey, samples=2)["settings"]["likelihood"]
 
 
+@pytest.mark.slow
 def test_grey_pixels_have_no_bits_under_a_bernoulli(tmp_path):
     grey, bits = (run.train(configured(steps=2, binarize=b), tmp_path / b) for b in ("none", "dynamic"))
     found = run.evaluate_run(grey, samples=2)

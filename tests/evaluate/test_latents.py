@@ -43,11 +43,17 @@ def test_a_unit_that_costs_nats_and_hardly_moves_is_named():
         (np.zeros((COUNT, 3)), "collapsed: the code of 3 latent units is the same for every example"),
         (RNG.normal(size=(COUNT, 3)) * [1, 1, 0.01], "1 of 3 latent units vary less than a hundredth"),
         (RNG.normal(size=(COUNT, 3)) * 1e-5, "no collapse: all 3 latent units vary"),
+        (np.array([1000, 0, 0]) + RNG.normal(size=(COUNT, 3)) * [0, 1e-4, 1e-4], "1 of 3 latent units vary less than"),
         (1000 + RNG.normal(size=(COUNT, 3)) * 1e-5, "collapsed: the code of 3 latent units is the same"),
     ],
 )
 def test_the_diagnosis_of_codes_without_a_prior_is_one_of_scale_alone(z, said):
     assert latents.diagnosis(units({"z": z})).startswith(said)
+
+
+def test_means_that_are_equal_have_collapsed_under_any_prior():
+    still = {"z": np.ones((COUNT, 2)), "mean": np.ones((COUNT, 2)), "log_var": np.zeros((COUNT, 2))}
+    assert latents.diagnosis(units(still, standard_prior=False)).startswith("collapsed: the code of 2 latent units")
 
 
 def test_draws_of_a_posterior_tell_how_its_mean_moves():

@@ -4,14 +4,14 @@ import re
 
 import pytest
 
-from jaxae import cli, run
+from jaxae import cli, run, sweep
 from jaxae.cli.sweep import finish
 from jaxae.compare import table
 from jaxae.errors import Diverged
 from jaxae.folder import SweepFolder
 from jaxae.sweep import Swept
 from tests import compared
-from tests.runs import SMALL, Saying, flags, say
+from tests.runs import SMALL, Saying, flags, plan_of, say
 
 NOTHING = compared.measures(20.0, nll=None, elbo=None, mse=None)
 
@@ -79,8 +79,16 @@ def test_what_closes_a_sweep_is_the_split_that_is_asked_for(tmp_path, capsys):
     assert code == 2 and "no evaluated runs" in err and "or another --split" in err
     before = page.read_bytes()
     assert say(capsys, "report", validation)[0] == 0 and page.read_bytes() == before
-    assert say(capsys, "evaluate", validation, "--samples", 2)[0] == 0 and say(capsys, "report", validation)[0] == 0
+    chosen = say(capsys, "evaluate", validation, "--member", "seed=0,beta=4", "--samples", 2)
+    assert chosen[0] == 0 and say(capsys, "report", validation)[0] == 0 and page.read_bytes() == before
+    assert set(sweep.load(validation).table["split"]) == {"validation"}, "one that was chosen decides no page"
+    assert say(capsys, "report", validation, "--split", "test")[0] == 0
     assert "images of the test split" in page.read_text().replace("\n", " ")
+    none = tmp_path / "none"
+    assert say(capsys, "evaluate", none, "--samples", 2, "--split", "validation")[0] == 0
+    assert say(capsys, "report", none)[0] == 0 and set(sweep.load(none).table["split"]) == {"validation"}
+    later = sweep.sweep(plan_of((0,), {"beta": (1.0, 4.0)}, steps=4, evaluate="validation"), none)
+    assert set(later.table["split"]) == {"validation"} and later.table["nll"].notna().all()
 
 
 def test_what_closes_a_run_is_the_split_that_is_asked_for(tmp_path, capsys):

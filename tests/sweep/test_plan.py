@@ -249,5 +249,7 @@ def test_values_from_python_are_held_as_a_config_holds_them(tmp_path, monkeypatc
 def test_how_is_told_in_whole_numbers(how):
     with pytest.raises(InputError, match="expected a whole number"):
         How(**how)
+    assert How(block=np.int64(4), wave=np.int32(3)) == How(block=4, wave=3)
+    assert Plan(Config(), (0,), {}, shared_batches=np.True_).shared_batches is True
     with pytest.raises(InputError, match="shared_batches 'no': expected true or false"):
         Plan(Config(), (0,), {}, shared_batches="no")
