@@ -29,7 +29,7 @@ def check_out(out: Path, suffixes: tuple[str, ...]) -> None:
 
 def whole(path: Path, content: bytes) -> None:
     """Written beside, synced, renamed: a reader finds all of it or what was there before. Raises OSError."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}", delete=False) as file:
+    with tempfile.NamedTemporaryFile(dir=path.resolve().parent, prefix=f".{path.name}", delete=False) as file:
         try:
             file.write(content)
             file.flush()
@@ -37,8 +37,13 @@ def whole(path: Path, content: bytes) -> None:
         except BaseException:
             os.unlink(file.name)
             raise
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
+    os.chmod(file.name, 0o666 & ~_umask())
+    os.replace(file.name, path.resolve())  # where a link leads to
+
+
+def _umask() -> int:
+    os.umask(mask := os.umask(0o077))
+    return mask
 
 
 def write(out: Path, content: bytes) -> None:

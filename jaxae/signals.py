@@ -1,13 +1,19 @@
-"""SIGINT and SIGTERM, while a run takes them as requests."""
+"""SIGINT and SIGTERM, while a run takes them as requests; and SIGINT where nothing does."""
 
 import contextlib
+import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 AGAIN = 1.0
 """Seconds in which a signal that comes again is the same request: a scheduler may send it to parent and child."""
+GRACE = 2.0
+"""Seconds in which an interrupt ends the process by itself: files that are being written are taken away."""
+_taken: list[object] = []
+"""By whom signals are handled now."""
 
 
 @contextlib.contextmanager
@@ -17,9 +23,13 @@ def handled(handler: Callable[[int, Any], None]) -> Iterator[dict[int, Any]]:
     before: dict[int, Any] = {}
     with contextlib.suppress(ValueError):  # not the main thread: signals are somebody else's
         before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    if before:
+        _taken.append(before)
     try:
         yield before
     finally:
+        if before:
+            _taken.remove(before)
         for number, former in before.items():
             signal.signal(number, former)
 
@@ -40,3 +50,22 @@ def collected() -> Iterator[list[int]]:
 
     with handled(ask) as before:
         yield asked
+
+
+def watched() -> None:
+    """From here on SIGINT ends this process within GRACE seconds, where nobody takes it as a request: Python hears of
+    it only when XLA has computed what it was asked for, and some of JAX's own callbacks swallow it."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+
+    def watch() -> None:
+        while number := os.read(reading, 1):
+            if number[0] == signal.SIGINT and not _taken:
+                time.sleep(GRACE)
+                if not _taken:
+                    with contextlib.suppress(OSError):
+                        os.write(2, b"jaxae: interrupted\n")
+                    os._exit(128 + signal.SIGINT)
+
+    threading.Thread(target=watch, daemon=True, name="interrupts").start()

@@ -1,6 +1,8 @@
 """jaxae from Python, as a notebook uses it: what is one's own, and what does not fit together."""
 
 import dataclasses
+import errno
+import os
 import re
 
 import jax
@@ -10,7 +12,7 @@ import pandas
 import pytest
 from flax import linen as nn
 
-from jaxae import artifacts, cli, compare, data, likelihoods, log, optim, report, run, sweep
+from jaxae import artifacts, cli, compare, data, files, likelihoods, log, optim, report, run, sweep
 from jaxae.build import build
 from jaxae.config import Config
 from jaxae.data import in_memory
@@ -18,6 +20,7 @@ from jaxae.data.source import Split
 from jaxae.digest import digest
 from jaxae.errors import InputError
 from jaxae.evaluate import features, latents, settings
+from jaxae.folder import RunFolder
 from jaxae.types import Net
 from tests.runs import configured
 
@@ -253,6 +256,60 @@ def test_codes_are_decoded_at_the_labels_that_stand_beside_them(tmp_path):
     with np.load(tmp_path / "x.npz") as found:
         rebuilt = artifacts.reconstruct(made, index=np.arange(len(found["z"]))).reconstructions
         np.testing.assert_allclose(found["images"], rebuilt, rtol=1e-5, atol=1e-6)
+
+
+def test_codes_are_decoded_at_labels_by_their_names_and_a_page_says_what_its_pictures_are_of(tmp_path, images):
+    x, y = images
+    source = data.arrays(x, np.array(["ant", "bee", "cat"])[y])
+    made = run.train(Config(**SIZE, method="cvae"), tmp_path / "r", source=source)
+    z = np.zeros((4, 2), np.float32)
+    named = artifacts.decode(made, z, np.array(["cat", "ant", "-1", "bee"]))
+    np.testing.assert_array_equal(named, artifacts.decode(made, z, np.array([2, 0, -1, 1])))
+    np.testing.assert_array_equal(artifacts.decode(made, z, "cat"), artifacts.decode(made, z, 2))
+    with pytest.raises(InputError, match="label 'dog': expected one of ant, bee, cat"):
+        artifacts.decode(made, z, ["cat", "ant", "dog", "bee"])
+    said = " ".join(report.write_report(made).read_text().split())
+    for words in (
+        "turns an image and its label into its code", "after the encoder, but for its label, which the decoder is told",
+        "upwards; each the mean of what the decoder makes of every label.", "decoded at labels that are drawn evenly:",
+        "and each half is decoded at its end's label",
+    ):  # fmt: skip
+        assert words in said
+    plain = run.train(Config(**SIZE), tmp_path / "plain", source=source)
+    assert "label into its code" not in report.write_report(plain).read_text()
+
+
+def test_a_page_is_written_of_samples_that_were_judged(tmp_path, trained):
+    of = trained._replace(folder=RunFolder(tmp_path))
+    settings = run.Settings(4, features="pixels", drawn=40)
+    run.store(of, run.evaluate_runs([of], ("likelihood", "samples"), settings=settings)[0])
+    assert "scores are of 40 draws from the prior" in report.write_report(of).read_text()
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_measures_that_cannot_be_kept_are_given_all_the_same(tmp_path, trained, monkeypatch, capsys, error):
+    of = trained._replace(folder=RunFolder(tmp_path))
+
+    def full(*_):
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr("jaxae.files.write_json", full)
+    assert run.store(of, run.evaluate_run(of, samples=4))["nll"] > 0
+    assert "evaluation.json is not written" in capsys.readouterr().err
+
+
+def test_a_file_is_written_with_the_users_mask_and_through_a_link(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there" / "file")
+    before = os.umask(0o077)
+    try:
+        files.write(tmp_path / "link", b"one")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "there" / "file").read_bytes() == b"one"
+    assert (tmp_path / "there" / "file").stat().st_mode & 0o777 == 0o600
+    files.write(tmp_path / "plain", b"two")
+    assert (tmp_path / "plain").stat().st_mode & 0o777 == 0o666 & ~before
 
 
 def test_labels_may_be_words_or_floats(images):

@@ -1,6 +1,8 @@
 """Signals are requests while a run is trained, and what they were before and after it."""
 
 import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -36,3 +38,27 @@ def test_outside_the_main_thread_signals_are_somebody_elses(heard):
 
     asked, handler = ThreadPoolExecutor(1).submit(inside).result()
     assert asked == [] and handler is signal.getsignal(signal.SIGTERM)
+
+
+SWALLOWING = """
+import contextlib, signal, sys, time
+from jaxae import signals
+signals.GRACE = 0.3
+signals.watched()
+signal.signal(signal.SIGINT, lambda *_: print("swallowed", flush=True))
+print("ready", flush=True)
+with signals.handled(lambda *_: print("taken", flush=True)) if sys.argv[1] == "taken" else contextlib.nullcontext():
+    time.sleep(1.5)
+print("over", flush=True)
+"""
+
+
+@pytest.mark.parametrize(("how", "code", "said"), [("alone", 130, "swallowed\n"), ("taken", 0, "taken\nover\n")])
+def test_an_interrupt_that_is_swallowed_ends_the_process_unless_somebody_takes_it(how, code, said):
+    process = subprocess.Popen(
+        [sys.executable, "-c", SWALLOWING, how], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (code, said) and err == ("jaxae: interrupted\n" if code else "")

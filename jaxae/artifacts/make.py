@@ -182,10 +182,11 @@ def decode(trained: Trained, z: Any, label: Any = None) -> Pictures:
     labels = np.asarray(label)
     if labels.shape not in ((), (len(z),)):
         raise InputError(f"label of shape {list(labels.shape)}: expected one, or [{len(z)}] as there are codes")
+    number = {}
     for each in np.unique(labels).tolist():
-        if labels.ndim == 0 or each != -1:
-            checked_label(trained, each)
-    return _decoded(trained, z, np.broadcast_to(labels, len(z)))
+        number[each] = -1 if labels.ndim and str(each) == "-1" else checked_label(trained, each)
+    numbers = np.array([number[each] for each in labels.ravel().tolist()], np.int32)
+    return _decoded(trained, z, np.broadcast_to(numbers.reshape(labels.shape), len(z)))
 
 
 def latent_size(trained: Trained) -> int:

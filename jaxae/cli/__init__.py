@@ -3,13 +3,14 @@
 import contextlib
 import difflib
 import errno
+import io
 import logging
 import os
 import sys
 
 import click
 
-from jaxae import home
+from jaxae import home, signals
 from jaxae.errors import Diverged, InputError, Interrupted
 
 VERBS = {
@@ -55,15 +56,26 @@ def cli() -> None:
 def main(args: list[str] | None = None) -> None:
     """Runs the command line. Bad input is one line on standard error and exit code 2; divergence exits with 1, a signal
     with 128 and its number."""
-    sys.exit(status(args))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that knows no dash still gets its numbers
+    signals.watched()
+    code = status(args)
+    alone = "jax" not in sys.modules or not sys.modules["jax"].distributed.is_initialized()
+    if code >= 128 and alone:  # XLA's threads may be at work, and would crash where Python takes itself apart
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def status(args: list[str] | None = None) -> int:
     """The exit code of the command line `args`."""
-    _talk()
-    with contextlib.suppress(InputError):  # without a home folder nothing is kept
-        home.keep_compiled()
     try:
+        _talk()
+        with contextlib.suppress(InputError):  # without a home folder nothing is kept
+            home.keep_compiled()
         cli.main(args, prog_name="jaxae", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as help_text:
         print(help_text.format_message())

@@ -189,7 +189,7 @@ def traverse(
 @file_option("--out", "a .npz [RUN/codes.npz]")
 def encode(run_dir: str, count: int | None, split: str, seed: int, checkpoint: str, out: str | None) -> None:
     """The codes of a split as arrays: z, label, index in the split, row in the data as they were read; mean and log_var
-    where there is a posterior."""
+    where the posterior is a Gaussian."""
     trained, path = _load(run_dir, checkpoint, out, "codes.npz", (".npz",))
     from jaxae import artifacts, files
 
@@ -265,4 +265,7 @@ def report(run_dir: str, checkpoint: str, split: str | None, out: str | None) ->
     trained, path = _load(run_dir, checkpoint, out, "report.html", (".html",))
     from jaxae.report import write_report
 
-    click.echo(write_report(trained, trained.folder.evaluation(split) if split else None, out=path))
+    measures = trained.folder.evaluation(split) if split else None
+    if measures == {}:
+        raise InputError(f"{run_dir}: not evaluated on {split}: `jaxae evaluate {run_dir} --split {split}` does it")
+    click.echo(write_report(trained, measures, out=path))

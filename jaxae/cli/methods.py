@@ -22,6 +22,8 @@ def methods(names: tuple[str, ...], json: bool, table: bool, measured: str | Non
     """
     if measured and not table:
         raise InputError(f"--measured {measured}: it fills columns of --table: add --table")
+    if table and json:
+        raise InputError("--json and --table: expected one of them: the table is Markdown")
     entries = {name: registry.entry(name) for name in names or registry.entries()}
     if table:
         from jaxae.report.family import page

@@ -82,7 +82,8 @@ def choose_measure(frame: pandas.DataFrame, wanted: str | None) -> str:
         there_are = [name for name in measures.DEFAULTS if name in names]
         found = [name for name in there_are if not clashes(frame, name)] or there_are
         if not found:
-            raise InputError(f"no measure that the runs share: expected one of {', '.join(measures.DEFAULTS)}")
+            have = f": they have {', '.join(names)}: choose a --measure" if names else ""
+            raise InputError(f"the runs have none of {', '.join(measures.DEFAULTS)}{have}")
         return next((name for name in found if there[name].notna().all()), found[0])
     known("measure", wanted, names)
     return wanted

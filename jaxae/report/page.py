@@ -37,6 +37,7 @@ def render(trained: Trained, evaluation: Mapping[str, Any] | None) -> str:
         "posterior": method.posterior is not None,
         "prior": method.sample is not None,
         "discrete": method.discrete is not None,
+        "conditional": method.given is not None,
         "shape": source.shape,
         "sizes": source.sizes(),
         "likelihood": trained.setup.likelihood,

@@ -122,7 +122,7 @@ def scores(
     """Of each example of a split, in its order, in nats: nll and elbo, with their Monte Carlo variances nll_var and
     elbo_var, and effective_samples; reconstruction and kl, the same; mse, a number of the image; label; row, where the
     example stands in the data as they were read (splits are held out by a permutation). Of a method without a density:
-    its metrics in place of the first. What `evaluate_run` gives are their means."""
+    its metrics in place of the first. What `evaluate_run` gives are their means (of effective_samples, the median)."""
     from jaxae.evaluate.likelihood import examples
 
     on = bench(trained.setup, split, Settings(samples, seed=seed))
@@ -157,8 +157,9 @@ def kept(measures: dict[str, Any]) -> bool:
 
 def store(trained: Trained, measures: dict[str, Any]) -> dict[str, Any]:
     """Keeps measures in the run's folder, those of the test split in evaluation.json, of another in
-    evaluation.SPLIT.json: beside those that are there, where they are of the same parameters. All that there is now. A
-    file that cannot be written, in somebody else's run, costs a warning. Raises InputError for those by other noise."""
+    evaluation.SPLIT.json: beside those that are there, where they are of the same parameters. All that there is
+    now. A file that cannot be written, in somebody else's run or on a full disk, costs a warning. Raises InputError
+    for those by other noise."""
     if not kept(measures):
         raise InputError(f"measures by the noise of seed {measures['evaluation_seed']}: only those of seed 0 are kept")
     if not is_of_its_data(trained):
@@ -175,7 +176,7 @@ def store(trained: Trained, measures: dict[str, Any]) -> dict[str, Any]:
         file.parent.mkdir(parents=True, exist_ok=True)
         files.write_json(file, whole)
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
             raise
         Progress().warn(f"{file} is not written: {error.strerror}")
     return whole

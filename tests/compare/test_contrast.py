@@ -105,7 +105,7 @@ def test_a_run_without_the_measure_is_left_out_and_counted(tmp_path):
         assert [s.missing for s in found.settings] == [(), (1,), (0, 1)]
     with pytest.raises(InputError, match="unknown measure 'mig'"):
         compare(frame, "mig")
-    with pytest.raises(InputError, match="no measure that the runs share: expected one of nll, elbo, mse"):
+    with pytest.raises(InputError, match="the runs have none of nll, elbo, mse"):
         compare(frame[frame["nll"].isna()])
 
 

@@ -103,5 +103,8 @@ def test_what_closes_a_run_is_the_split_that_is_asked_for(tmp_path, capsys):
     measured = run.evaluate_run(run.load(tmp_path / "none"), "validation", 2)
     assert ends["validation"]["validation NLL"].startswith(f"{measured['nll']:.3f} ± ")
     assert "on the validation split" in (tmp_path / "validation" / "report.html").read_text()
+    code, _, err = say(capsys, "report", tmp_path / "none", "--split", "validation")
+    assert code == 2 and "not evaluated on validation: `jaxae evaluate" in err
+    assert say(capsys, "report", tmp_path / "validation", "--split", "validation")[0] == 0
     again = say(capsys, "train", "--run", tmp_path / "none", *words)[1]
     assert f"{'test NLL':<20}{ends['test']['test NLL']}" in again, "the same run, measured now"
