@@ -46,8 +46,8 @@ from jaxae import signals
 signals.GRACE = 0.3
 signals.watched()
 signal.signal(signal.SIGINT, lambda *_: print("swallowed", flush=True))
-print("ready", flush=True)
 with signals.handled(lambda *_: print("taken", flush=True)) if sys.argv[1] == "taken" else contextlib.nullcontext():
+    print("ready", flush=True)
     time.sleep(1.5)
 print("over", flush=True)
 """
