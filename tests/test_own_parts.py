@@ -41,6 +41,7 @@ def config(**changes):
     return Config(**{**SMALL, "width": None, "network": "nets.py:mine", **changes})
 
 
+@pytest.mark.slow
 def test_a_run_of_both_resumes_and_is_read_by_every_command(tmp_path, capsys):
     whole = config(network="nets.py:mine", width=24, optimizer="rules.py:mine", steps=20)
     run.train(whole, tmp_path / "whole")
@@ -257,6 +258,7 @@ def test_a_changed_file_does_not_go_on_and_changes_nothing_in_memory(tmp_path):
         run.load(tmp_path / "r")
 
 
+@pytest.mark.slow
 def test_a_file_that_is_edited_while_it_is_trained_is_the_one_that_was_read(tmp_path, capsys):
     """Here it edits itself, when its network is made."""
     edits = "    with open('nets.py', 'a') as file:\n        file.write('# edited\\n')\n"

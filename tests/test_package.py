@@ -64,6 +64,7 @@ def test_a_source_is_shown_on_one_line_without_its_pixels(digits):
     assert "\n" not in repr(digits) and "train=Split(rows=uint8[1257, 8, 8, 1]," in repr(digits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", ["", "import jax; "])
 def test_what_is_compiled_is_kept_where_a_notebook_asks_for_it(tmp_path, before):
     code = (

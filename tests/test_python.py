@@ -67,6 +67,7 @@ def trained(tmp_path_factory):
     return run.train(Config(**SIZE), tmp_path_factory.mktemp("python") / "run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "other", [net(Encoder), net(likelihood=likelihoods.gaussian(0.5))], ids=["activation", "likelihood"]
 )
@@ -87,6 +88,7 @@ def test_the_scale_of_a_fixed_likelihood_is_the_nets(tmp_path):
         run.load(tmp_path / "run", net=net(likelihood=likelihoods.gaussian(0.5)))
 
 
+@pytest.mark.slow
 def test_runs_of_several_kinds_are_measured_each_by_its_own(tmp_path, trained):
     other = run.train(Config(**{**SIZE, "likelihood": "gaussian", "scale": 0.3}), tmp_path / "a")
     seed = run.train(Config(**SIZE, seed=1), tmp_path / "b")
@@ -225,6 +227,7 @@ def test_images_of_another_scale_than_the_runs_are_refused(trained):
         run.on(trained, np.eye(8, dtype=np.uint8)[None])
 
 
+@pytest.mark.slow
 def test_conditional_methods_meet_no_label_that_they_do_not_know_and_say_what_has_none(tmp_path, images):
     x, y = images
     made = run.train(Config(**SIZE, method="cvae"), tmp_path / "r", source=data.arrays(x, y))
@@ -342,6 +345,7 @@ def test_labels_may_be_words_or_floats(images):
         data.arrays(x, np.eye(3)[y])
 
 
+@pytest.mark.slow
 def test_each_members_rows_are_told_and_what_the_listener_raises_ends_a_sweep_that_goes_on(tmp_path):
     class Pruned(Exception):
         pass
@@ -363,6 +367,7 @@ def test_each_members_rows_are_told_and_what_the_listener_raises_ends_a_sweep_th
     assert run.final_digest(run.load(tmp_path / "s", member="seed=1")) == run.final_digest(alone)
 
 
+@pytest.mark.slow
 def test_that_colours_are_drawn_as_bits_is_said_where_nobody_asked_for_it(tmp_path, capsys):
     x = np.random.default_rng(0).integers(0, 256, (40, 4, 4, 3), np.uint8)
     source = data.arrays(x)
@@ -380,6 +385,7 @@ def test_that_colours_are_drawn_as_bits_is_said_where_nobody_asked_for_it(tmp_pa
     )
 
 
+@pytest.mark.slow
 def test_a_few_labels_are_enough_for_probes_and_the_classifier(tmp_path, images, monkeypatch):
     monkeypatch.setenv("JAXAE_CACHE", str(tmp_path / "cache"))
     x, y = images
@@ -397,6 +403,7 @@ def test_a_few_labels_are_enough_for_probes_and_the_classifier(tmp_path, images,
     assert found["linear_probe"] == latents.linear_probe(fitted, tried)["linear_probe"]
 
 
+@pytest.mark.slow
 def test_a_digest_is_of_all_that_is_measured(tmp_path):
     """Averages, and what a loss updates, too; of a run that has neither it is that of the parameters."""
     plain = run.train(Config(**SIZE), tmp_path / "plain")
@@ -563,6 +570,7 @@ def test_what_a_loop_of_ones_own_trained_has_a_report_of_its_own(tmp_path):
             run.of(*wrong)
 
 
+@pytest.mark.slow
 def test_one_net_has_one_name_whatever_the_method_asks_of_it(tmp_path, digits):
     whole = sweep.sweep(
         sweep.Plan(Config(steps=2, batch_size=64, samples=2), (0,), {"method": ("vae", "ae")}),
@@ -582,6 +590,7 @@ class Reading(nn.Module):
         return nn.Dense(64)(nn.tanh(nn.Dense(self.width)(z.reshape(-1, 12)))).reshape(-1, 8, 8, 1)
 
 
+@pytest.mark.slow
 def test_nets_of_other_sizes_have_other_names_also_where_they_cannot_be_asked(tmp_path):
     for seed, width in enumerate((8, 32)):
 
@@ -660,6 +669,7 @@ def test_data_that_was_moved_is_named_and_may_be_named_anew(tmp_path, images):
     assert run.final_digest(run.load(tmp_path / "r")) == run.final_digest(made)
 
 
+@pytest.mark.slow
 def test_codes_and_scores_say_which_row_of_the_data_they_are_of(tmp_path, images):
     x, y = images
     made = run.train(Config(**SIZE), tmp_path / "r", source=data.arrays(x, y))
@@ -672,6 +682,7 @@ def test_codes_and_scores_say_which_row_of_the_data_they_are_of(tmp_path, images
     assert run.scores(run.on(made, x[:4]))["row"].tolist() == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_each_row_is_told_and_what_the_listener_raises_ends_a_run_that_goes_on(tmp_path):
     class Pruned(Exception):
         pass

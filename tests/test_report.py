@@ -141,6 +141,7 @@ def test_it_tells_what_identifies_and_repeats_the_run(vae, evaluated):
         assert expected in evaluated[0].text
 
 
+@pytest.mark.slow
 def test_of_modules_of_the_users_own_no_command_is_claimed(tmp_path):
     net = small.net(latent=2, shape=(8, 8, 1))
     trained = run.train(Config(latent=2, steps=2), tmp_path / "run", net=net)

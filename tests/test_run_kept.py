@@ -169,6 +169,7 @@ def test_a_folder_in_ones_home_and_a_step_by_its_number(tmp_path, monkeypatch):
     assert trained.folder.path == tmp_path / "runs" / "a" and run.load("~/runs/a", 1).step == 1
 
 
+@pytest.mark.slow
 def test_patience_waits_until_no_weight_moves(tmp_path):
     """Validations count beta as at the end: while it is small in training, they rise by construction."""
     told = Saying()

@@ -50,6 +50,7 @@ def test_the_average_and_the_optimiser_begin_anew_from_there(other, tmp_path):
     assert 0 < max(jax.tree.leaves(averaged)) < max(jax.tree.leaves(moved))
 
 
+@pytest.mark.slow
 def test_it_resumes_bitwise_and_without_the_other(other, tmp_path):
     shutil.copytree(other.folder.path, tmp_path / "a")
     config = configured(steps=30, start=str(tmp_path / "a"))
@@ -84,6 +85,7 @@ def test_another_that_has_changed_is_not_begun_with_again(other, tmp_path, monke
         run.train(config, tmp_path / "r")
 
 
+@pytest.mark.slow
 def test_what_only_one_has_is_its_own(other, tmp_path):
     config = configured(method="vampprior", **STILL, start=str(other.folder.path), seed=5)
     made = run.train(config, tmp_path / "r")
@@ -166,6 +168,7 @@ def test_runs_that_began_with_others_of_one_name_are_not_pooled(other, tmp_path)
     assert len(compare.compare(compare.table(places), "nll").settings) == 2
 
 
+@pytest.mark.slow
 def test_a_start_is_a_setting_beside_none(other, tmp_path):
     places = []
     for number, start in enumerate((None, None, str(other.folder.path), str(other.folder.path))):
@@ -196,6 +199,7 @@ def test_it_goes_on_where_the_other_has_been_trained_further(other, tmp_path):
     assert any("has other parameters than this run began with" in line for line in told.said)
 
 
+@pytest.mark.slow
 def test_another_start_of_the_same_name_is_another_run(other, tmp_path):
     config = configured(steps=2, start=str(other.folder.path))
     run.train(config, tmp_path / "r")
@@ -217,6 +221,7 @@ def test_a_wave_that_was_cut_off_goes_on_without_the_start(other, tmp_path):
     assert list(sweep.sweep(plan, tmp_path / "s").table["outcome"]) == ["finished"] * 2
 
 
+@pytest.mark.slow
 def test_other_data_another_likelihood_and_no_code_of_the_start_are_needed(other, tmp_path):
     rng = np.random.default_rng(0)
     first, second = (data.arrays(rng.integers(0, 256, (150, 8, 8), np.uint8)) for _ in range(2))

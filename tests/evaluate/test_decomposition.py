@@ -104,6 +104,7 @@ def test_posteriors_far_apart_tell_everything_which_is_log_n(log_var):
     assert all(np.isfinite(value) for value in found.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mix", [np.diag([0.9, 0.5]), np.array([[0.9, 0.0], [0.7, 0.4]])], ids=["apart", "together"])
 def test_an_aggregate_that_is_a_gaussian_has_the_closed_forms(mix):
     """Means at the quantiles of a Gaussian: q(z) is one of covariance mix mix' + v, very nearly."""

@@ -112,6 +112,7 @@ def test_a_dimension_has_its_share_of_the_errors_too(swept):
         assert share == pytest.approx(found["bits_per_dim"] / found["nll"])
 
 
+@pytest.mark.slow
 def test_bits_stay_bits_however_they_are_binarised(tmp_path):
     x = (np.random.default_rng(0).random((60, 4, 4)) < 0.3).astype(np.uint8) * 255
     source = data.arrays(x, test=20, validation=10)

@@ -55,6 +55,7 @@ def test_digits_are_told_apart_in_a_space_that_repeats(digits, tmp_path, monkeyp
     assert (kept.space, kept.accuracy, bits(kept, images)) == (one.space, one.accuracy, bits(one, images))
 
 
+@pytest.mark.slow
 def test_another_seed_or_other_data_is_another_space(brief, place):
     of = [features.classifier(made.source(seed=data), seed) for data, seed in [(0, 0), (0, 1), (1, 0)]]
     assert len(place()) == 3

@@ -284,6 +284,7 @@ def test_riemannian_vae_in_a_flat_space_is_the_hamiltonian_one():
     assert np.abs(curved.posterior - theirs.posterior).max() > 0.1
 
 
+@pytest.mark.slow
 def test_riemannian_vae_is_shaped_by_its_pseudo_inputs():
     """All that is trained has a slope, and the centroids are the encoder's means of them."""
     method = made("riemannian_vae")

@@ -91,6 +91,7 @@ def test_what_closes_a_sweep_is_the_split_that_is_asked_for(tmp_path, capsys):
     assert set(later.table["split"]) == {"validation"} and later.table["nll"].notna().all()
 
 
+@pytest.mark.slow
 def test_what_closes_a_run_is_the_split_that_is_asked_for(tmp_path, capsys):
     words, ends = flags({**SMALL, "steps": 4}), {}
     for split in ("none", "validation", "test"):

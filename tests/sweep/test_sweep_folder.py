@@ -241,6 +241,7 @@ def test_the_best_that_a_wave_remembers_is_on_disk_before_the_wave_is(tmp_path, 
     assert saved.index(("seed=1", 20)) < saved.index(("wave", 20))
 
 
+@pytest.mark.slow
 def test_measures_from_before_a_members_end_are_not_taken_for_its_own(tmp_path, capsys):
     plan = plan_of((0,), {}, patience=9)
     folder = SweepFolder(tmp_path / "s").member("seed=0")
@@ -264,6 +265,7 @@ def test_measures_from_before_a_members_end_are_not_taken_for_its_own(tmp_path, 
     assert sweep.sweep(plan, tmp_path / "s").table["samples"].item() == 8
 
 
+@pytest.mark.slow
 def test_a_folder_of_another_run_is_no_member(tmp_path, capsys):
     plan = plan_of((0, 1), {}, steps=2)
     folder = sweep.sweep(plan, tmp_path / "s").folder.member("seed=1")
