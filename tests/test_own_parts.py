@@ -173,10 +173,14 @@ def test_paths_in_names_are_what_they_are(tmp_path):
     names = [member.name for member in plan.members]
     assert names[:3:2] == ["seed=0,data=mnist,beta=1", f"seed=0,data={tmp_path.name}/mnist,beta=1"]
     assert len(set(names)) == 16
-    for member in plan.members:
-        assert find(member.name, plan.whole_names) == member.name
+    short = Plan(Config(**SMALL), (0,), {"data": ("./1", "./1.0", "./nan"), "beta": (1.0,)})
+    assert [member.name for member in short.members] == [f"seed=0,data={name},beta=1" for name in ("1", "1.0", "nan")]
+    for member, of in [*((each, plan) for each in plan.members), *((each, short) for each in short.members)]:
+        assert find(member.name, of.whole_names) == member.name
+        seed, place, beta = re.fullmatch("(.*?),(data=.*),(beta=.*)", member.name).groups()
+        assert find(f"{place},{seed},{beta}", of.whole_names) == member.name
         assert find(
-            f"beta={member.config.hyperparameters['beta']},seed=0,data={member.config.data}", plan.whole_names
+            f"beta={member.config.hyperparameters['beta']},seed=0,data={member.config.data}", of.whole_names
         ) == (member.name)
 
 

@@ -85,7 +85,8 @@ def test_chance_is_that_of_examples_of_all_widths():
     often = RNG.normal(size=(400, 50, 16, 30)) * np.exp(0.5 * RNG.normal(size=(400, 50, 1, 30)))
     every = [units({"z": np.ones((50, 30)), "draws": draws}) for draws in often]
     mean_of_16 = often.mean(axis=2).var(axis=1) - often.var(axis=2, ddof=1).mean(axis=1) / 16
-    assert np.mean([of.noise for of in every]) == pytest.approx(mean_of_16.std(), rel=0.1)
+    stated = np.sqrt(np.mean(np.square([of.noise for of in every])))
+    assert stated == pytest.approx(mean_of_16.std(), rel=0.04)  # of 50 examples 2 % less
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import scipy.special
 import scipy.stats
 import small
 
-from jaxae import gaussian, hyperbolic, random, sphere
+from jaxae import gaussian, hyperbolic, random, riemannian, sphere
 from jaxae.errors import InputError
 from jaxae.methods import flow_prior, svae
 from jaxae.types import Normal
@@ -282,6 +282,34 @@ def test_riemannian_vae_in_a_flat_space_is_the_hamiltonian_one():
         v, keys(), BATCH
     )
     assert np.abs(curved.posterior - theirs.posterior).max() > 0.1
+
+
+def test_riemannian_vae_counts_the_volume_that_unsolved_leaps_change():
+    method, v = made("riemannian_vae", rounds=1, tempering=1.0), variables("riemannian_vae", 0.5)
+    q, (for_z, for_v) = np.split(encoded(v), 2, axis=-1), random.split(keys())
+    z0 = gaussian.reparameterise(for_z, Normal(*(jnp.asarray(of, jnp.float32) for of in q)))
+    own, (kernel, bias) = v.params, dense(v, "decoder")
+    pseudo = scipy.special.expit(np.asarray(own["inputs"], np.float64))
+    at, offset = (np.asarray(own["metric"]["dense"][name], np.float64) for name in ("kernel", "bias"))
+    factors = np.asarray(riemannian.lower(jnp.asarray(pseudo.reshape(5, -1) @ at + offset, jnp.float32), LATENT))
+    centroids = encoded(v, pseudo)[:, :LATENT]
+    space = riemannian.Metric(*map(jnp.asarray, (np.float32(centroids), factors @ factors.mT)), LATENT**0.5, 0.3)
+
+    def slope(z):
+        off = jnp.asarray(BATCH.x).reshape(N, -1) - jax.nn.sigmoid(z @ jnp.float32(kernel) + jnp.float32(bias)[None])
+        return off @ jnp.float32(kernel).T - z
+
+    root = riemannian.root_of(riemannian.at(space, z0).inverse)
+    momentum = riemannian.momentum(root, random.normal(for_v, (LATENT,)))
+    sizes = 5 * 0.1 * jax.nn.sigmoid(own["leaps"]["step_size"])[None]
+    z, end, log_det = riemannian.move(space, slope, sizes, jnp.ones(2), 1, z0, momentum)
+    assert np.abs(log_det).max() > 1e-2
+    last = riemannian.log_momentum(riemannian.root_of(riemannian.at(space, z).inverse), end)
+    log_q = scipy.stats.norm.logpdf(np.asarray(z0), q[0], np.exp(q[1] / 2)).sum(-1)
+    log_q += np.asarray(riemannian.log_momentum(root, momentum) - last - log_det)
+    log_w = small.jit(method.log_weight)(v, keys(), BATCH)
+    np.testing.assert_allclose(log_w.posterior, log_q, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(method.draw(v, keys(), BATCH), z, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.slow
