@@ -156,7 +156,7 @@ def told(part: str) -> Iterator[None]:
     """What a module cannot do, in one line, with the place where it is said: it may be the user's own."""
     try:
         yield
-    except InputError:
+    except (InputError, jax.errors.JaxRuntimeError):  # the second kind: a device's, such as memory that is full
         raise
     except Exception as error:  # whatever a module raises
         frames = traceback.extract_tb(error.__traceback__)

@@ -64,6 +64,11 @@ def at(metric: Metric, z: Codes) -> Place:
     return Place(metric, z, weights, product("bk,kij->bij", weights, metric.squares) + metric.least * _eye(z))
 
 
+def root_at(metric: Metric, z: Codes) -> Matrices:
+    """Of G(z)^-1: lower triangular, C with C C^T the matrix."""
+    return root_of(at(metric, z).inverse)
+
+
 def momentum(root: Matrices, g: Codes) -> Codes:
     """v ~ N(0, G(z)), of g ~ N(0, 1) and the root of G(z)^-1."""
     return product("bji,bj->bi", _inverse_of(root), g)

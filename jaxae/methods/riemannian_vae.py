@@ -61,11 +61,11 @@ def riemannian_vae(
         def slope(z):
             return jax.grad(lambda z: jnp.sum(base.parts.log_prob(variables, z, batch)))(z) - z
 
-        root = riemannian.root_of(riemannian.at(space, z).inverse)
+        root = riemannian.root_at(space, z)
         v = riemannian.momentum(root, g)
         before = riemannian.log_momentum(root, v)
         z, v, log_det = riemannian.move(space, slope, sizes, coolings, rounds, z, hot * v)
-        return z, before - riemannian.log_momentum(riemannian.root_of(riemannian.at(space, z).inverse), v) - log_det
+        return z, before - riemannian.log_momentum(riemannian.root_at(space, z), v) - log_det
 
     def draw(variables, keys, batch):
         for_z, for_v = random.split(keys)
