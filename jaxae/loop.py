@@ -7,7 +7,7 @@ import math
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import jax
@@ -115,6 +115,7 @@ class Loop:
         self.known = 0  # of several processes: the signal that all have heard of
         self.ready: tuple[tuple[int, int], PyTree] = (-1, 0), None
         self.ranks = not methods.entry(config.method).moves
+        self.held: dict[int, tuple[TrainState, Watch, float]] = {}
 
     def own(self, of: Callable[[Setup], PyTree]) -> PyTree:
         """What differs between the lanes, stacked."""
@@ -132,8 +133,9 @@ class Loop:
             if self.due("log"):
                 self.write_logs()
             improved = self.validate() if self.due("validate") else {}
+            self.hold(improved)
             stop = self.stop()
-            if improved or self.due("checkpoint") or self.ended() or stop:
+            if (improved and self.alone) or self.due("checkpoint") or self.ended() or stop:
                 self.save(improved)
             if stop:
                 self.interrupt(stop)
@@ -254,21 +256,32 @@ class Loop:
             self.write_last(lane, self.step)
             self.progress.say(f"{lane.name}{': ' if lane.name else ''}stopped early at step {self.step:,}: {why}")
 
+    def hold(self, improved: dict[int, float]) -> None:
+        """Of lanes that keep their best, the state of the `improved`, until the next checkpoint: to write each at once
+        would take longer than the steps between two validations. What a kill loses, the steps made again find again."""
+        if self.alone or self.setup.config.patience is None or not improved:
+            return
+        state = self.host_state()
+        for number, loss in improved.items():
+            lane = self.lanes[number]
+            watch = replace(lane.watch, pending=lane.meter.pending())
+            self.held[number] = jax.tree.map(lambda x, n=number: x[n].copy(), state), watch, loss
+
     def save(self, improved: dict[int, float]) -> None:
-        """The state of all lanes together; and of those that keep their best, each of the `improved` by itself."""
+        """The state of a run alone, which is its best where it has `improved`; or of all lanes together, after what
+        they hold as their best."""
         for lane in self.lanes:
             lane.watch.pending = lane.meter.pending()
         meta = {"watch": [asdict(lane.watch) for lane in self.lanes], "data": self.setup.source.digest}
         if self.alone:
             self.checkpoints.save(self.step, self.layout.near(self.state), meta, improved.get(0))
             return
-        state = self.host_state()
-        if self.setup.config.patience is not None:
-            for number, loss in improved.items():
-                lane = self.lanes[number]
-                assert lane.keep is not None
-                lane.keep(jax.tree.map(lambda x, n=number: x[n], state), lane.watch, loss)
-        self.checkpoints.save(self.step, state, meta)  # last: it remembers a best that must be there
+        for number, best in self.held.items():
+            keep = self.lanes[number].keep
+            assert keep is not None
+            keep(*best)
+        self.held.clear()
+        self.checkpoints.save(self.step, self.host_state(), meta)  # last: it remembers a best that must be there
 
     def host_state(self) -> TrainState:
         """The lanes' states, without those that only fill the block."""

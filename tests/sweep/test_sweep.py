@@ -113,6 +113,30 @@ def test_early_stopping_is_each_members_own(tmp_path):
 
 
 @pytest.mark.slow
+def test_what_was_best_since_the_last_checkpoint_is_found_again(tmp_path):
+    """Members' bests are written with the wave's checkpoints: not at each validation, and never behind them."""
+    plan = plan_of((0, 1), {}, steps=60, validate_every=10, checkpoint_every=20, patience=5)
+    whole = sweep.sweep(plan, tmp_path / "whole")
+
+    def die(name, row):
+        if row["step"] == 30 and "validation_loss" in row:
+            raise SystemError(name)
+
+    with pytest.raises(SystemError):
+        sweep.sweep(plan, tmp_path / "cut", on_row=die)
+    with Checkpoints(SweepFolder(tmp_path / "cut").member("seed=0").checkpoints) as checkpoints:
+        assert checkpoints.best_step() == checkpoints.latest_step() == 20
+    sweep.sweep(plan, tmp_path / "cut")
+    for name in ("seed=0", "seed=1"):
+        ours, theirs = (
+            run.load(folder / "members" / name, "best") for folder in (tmp_path / "cut", tmp_path / "whole")
+        )
+        assert ours.step == theirs.step
+        chex.assert_trees_all_equal(ours.state, theirs.state)
+    assert set(whole.table["outcome"]) == {"finished"}
+
+
+@pytest.mark.slow
 def test_the_order_of_the_data_can_be_shared(tmp_path):
     swept = sweep.sweep(plan_of(seeds=(1, 2), grid={}, shared=True), tmp_path / "s")
     one = run.train(configured(seed=2, order_seed=0), tmp_path / "one")
