@@ -72,7 +72,13 @@ def start(*args: str) -> subprocess.Popen:
     """`jaxae ARGS` in a process of its own."""
     words = [sys.executable, "-m", "jaxae", *args]
     pipe = subprocess.PIPE
-    return subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True, env={**os.environ, "JAX_PLATFORMS": "cpu"})
+    return subprocess.Popen(
+        words,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        env={**os.environ, "JAX_PLATFORMS": os.environ.get("JAX_PLATFORMS", "cpu")},
+    )
 
 
 def kill_at(process: subprocess.Popen, folder: Path, step: int, number: int = signal.SIGKILL) -> tuple[str, str]:

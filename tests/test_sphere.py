@@ -276,6 +276,14 @@ def test_slopes_of_expectations_equal_the_closed_forms(m, kappa):
     assert_mean(turn, a * (c - mu * (mu @ c)), bias=1e-5)
 
 
+def test_a_program_that_is_called_again_goes_on_until_it_accepts():
+    """On a GPU whose loops ask the device whether to go on, every second call gave what the loop starts with."""
+    alone = jax.jit(jax.vmap(lambda key, kappa: sphere._rejection(key, kappa, 3)))
+    kappa = jnp.full(32, 6.0)
+    found = np.concatenate([alone(key[None], kappa[:1]) for key in keys(32)])
+    np.testing.assert_allclose(found, alone(keys(32), kappa), rtol=1e-5)
+
+
 def test_the_second_derivative_of_a_sample_is_that_of_its_slope():
     mu, kappa = directions(3, 1), 6.0
 
