@@ -6,8 +6,8 @@
 
 At `cpu` 21 to 39 minutes a setting on two cores, at `gpu` about 3 to 5 on an H100, at `paper` on static images under 8
 there. Expected, with 95 % intervals of 0.04 to 0.2: at `paper`, 5 seeds, 88.19 and 85.59 on static images; at `gpu`,
-5 seeds, 88.91 and 86.23 on static images, 85.05 and 82.78 on dynamic ones; at `cpu`, 3 seeds, 89.36 and 86.13, 87.75 and
-84.60.
+5 seeds, 88.91 and 86.23 on static images, 85.05 and 82.78 on dynamic ones; at `cpu`, 3 seeds, 89.36 and 86.13, 87.75
+and 84.60.
 
 Laid out as burda2015.py, whose closing measure it shares: 5,000 importance samples on the 10,000 test images.
 

@@ -127,8 +127,13 @@ def check_sizes(setup: Setup) -> None:
 
 
 def check_labels(setup: Setup) -> None:
-    """A method that is told the label meets none of which it has no training example."""
-    source = setup.source
+    """A method that is told the label meets none of which it has no training example, and has room for all."""
+    source, net = setup.source, setup.net
+    if net.seen and max(net.seen) >= (net.classes or 0):
+        raise InputError(
+            f"net: {net.classes} classes, but {source.name} has the label {max(net.seen)}: expected at least "
+            f"{max(net.seen) + 1}, or that nothing is said of them"
+        )
     for name in SPLITS:
         if new := sorted(set(source.split(name).labels.tolist()) - {*setup.net.seen, -1}):
             raise InputError(

@@ -10,13 +10,15 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxae.parts import Latents
 from jaxae.types import Codes
 
 _FEW = 1e-2  # of a squared angle: below it the terms of the series are exact to float32
 _LARGE = 1e6  # above it arcsinh(a) is log(2 a)
+_BACK = 1.0  # of a squared distance: where both ways are longer, one back along the other cancels most digits
+_FLAT = 2  # latent units up to which points lie so near a normal, or its opposite, that its cosine has not the digits
 
 
 def moved(v: Codes, by: Codes, c: float) -> Codes:
@@ -25,9 +27,24 @@ def moved(v: Codes, by: Codes, c: float) -> Codes:
     root = math.sqrt(c)
     v, by = root * v, root * by
     a, b = _squared(v), _squared(by)
+    far = jnp.minimum(a, b) > _BACK
     along = jnp.sum(by * v, axis=-1, keepdims=True) * _sinhc(a)
-    at = _sinhc(a) * v + (jnp.square(_sinhc(b / 4)) / 2 * along + _sinhc(b) * _cosh(a)) * by
+    near = _sinhc(a) * v + (jnp.square(_sinhc(b / 4)) / 2 * along + _sinhc(b) * _cosh(a)) * by
+    unit = jnp.zeros_like(v).at[..., 0].set(1.0)
+    at = jnp.where(far, _far(jnp.where(far, v, unit), jnp.where(far, by, unit)), near)
     return _shortened(at) / root
+
+
+def _far(v: Codes, by: Codes) -> Codes:
+    """`moved` on the hyperboloid, sinh of the distance times its direction, of two that are not short. With one way
+    back along the other cosh(b) sinh(a) cos + sinh(b) cosh(a) would cancel; the sine of what is between is small, and
+    sinh(b - a) has all its digits."""
+    a, b = (jnp.sqrt(_squared(each)) for each in (v, by))
+    v, by = v / a, by / b
+    side = jnp.where(jnp.sum(v * by, axis=-1, keepdims=True) < 0, 1.0, -1.0)
+    between = v + side * by
+    less = _squared(between) / 2  # 1 - |cos|
+    return jnp.sinh(a) * between + (jnp.sinh(b - side * a) + side * less * jnp.sinh(a) * (jnp.cosh(b) - 1)) * by
 
 
 def log_spread(u: Latents, c: float) -> Float[Array, "*samples batch"]:
@@ -49,8 +66,29 @@ def gyroplanes(
     shift = root * offsets[None]
     point = jnp.concatenate([_sinhc(squared) * root * u, _cosh(squared)], axis=-1)  # of the hyperboloid
     upright = jnp.concatenate([jnp.cosh(shift) * normals / lengths, -jnp.sinh(shift)])
-    distances = jnp.arcsinh(jnp.matmul(point, upright, precision="highest"))  # of large numbers, which cancel
+    at = jnp.matmul(point, upright, precision="highest")  # of large numbers, which cancel
+    if u.shape[-1] <= _FLAT:
+        at = jnp.where(squared > _BACK, _of_directions(root * u, normals / lengths, shift, squared > _BACK), at)
+    distances = jnp.arcsinh(at)
     return distances * jnp.broadcast_to(lengths[0] / root, distances.shape)
+
+
+def _of_directions(
+    u: Latents,
+    units: Float[Array, "latent planes"],
+    shift: Float[Array, "1 planes"],
+    far: Bool[Array, "*samples batch 1"],
+) -> Float[Array, "*samples batch planes"]:
+    """sinh(r) cosh(shift) cos - cosh(r) sinh(shift), where `far`, by the directions' difference: `_far` says why."""
+    u = jnp.where(far, u, 1.0)
+    r = jnp.sqrt(_squared(u))
+    axes = (1,) * (u.ndim - 1)
+    units, shift = units.reshape(*axes, *units.shape), shift.reshape(*axes, -1)
+    unit = (u / r)[..., None]
+    side = jnp.where(jnp.sum(unit * units, axis=-2, keepdims=True) < 0, -1.0, 1.0)
+    less = jnp.sum(jnp.square(unit - side * units), axis=-2) / 2  # 1 - |cos|
+    side = side[..., 0, :]
+    return side * (jnp.sinh(r - side * shift) - less * jnp.sinh(r) * jnp.cosh(shift))
 
 
 def _squared(u: Latents) -> Float[Array, "*samples batch 1"]:

@@ -49,7 +49,7 @@ def gaussian(scale: float) -> Likelihood:
 def gaussian_learned(scale: float) -> Likelihood:
     """Gaussian pixels that share one learned log-variance."""
 
-    start = 2 * jnp.log(_positive(scale))
+    start = jnp.asarray(2 * jnp.log(_positive(scale)), jnp.float32)
 
     def init():
         return Variables({"log_var": start})
@@ -64,10 +64,10 @@ def gaussian_optimal(scale: float) -> Likelihood:
     running mean of the optima, kept in the state, is what held-out data is scored with, so that p(x|z) stays a
     density.
     """
-    start = 2 * jnp.log(_positive(scale))
+    start = jnp.asarray(2 * jnp.log(_positive(scale)), jnp.float32)
 
     def init():
-        return Variables({}, {"variance": jnp.zeros(()), "weight": jnp.zeros(())})
+        return Variables({}, {"variance": jnp.float32(0), "weight": jnp.float32(0)})
 
     def fit(variables, out, x):
         optimum = jnp.maximum(jax.lax.stop_gradient(axis.mean(jnp.mean(jnp.square(x - out)))), LEAST)
@@ -89,7 +89,7 @@ def gaussian_optimal(scale: float) -> Likelihood:
 def discretised_logistic(scale: float) -> Likelihood:
     """256 grey levels under a logistic whose log-scale is learned and shared by the pixels; needs uint8 data."""
 
-    start = jnp.log(_positive(scale))
+    start = jnp.asarray(jnp.log(_positive(scale)), jnp.float32)
 
     def init():
         return Variables({"log_scale": start})

@@ -14,7 +14,7 @@ from jaxae.types import Images
 SIDE, SIGMA = 11, 1.5  # of the Gaussian window, 2004
 LUMINANCE, CONTRAST = 0.01**2, 0.03**2  # C_1 and C_2 of 2004
 EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # 2003, from the finest scale to the coarsest
-LEAST = 1e-4  # what a mean similarity below it counts as: a power of it must have a slope
+LEAST = 1e-4  # what a mean similarity below it counts as at several scales: a power of it must have a slope
 
 
 def scales(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -27,15 +27,15 @@ def scales(shape: tuple[int, ...]) -> tuple[int, int]:
 
 def multiscale(x: Images, y: Images) -> Float[Array, " batch"]:
     """MS-SSIM of pairs of images, 2003, eq. 7: 1 where they are equal. Of fewer scales than five the exponents are
-    brought to the same sum, 1; of one scale that is SSIM."""
+    brought to the same sum, 1; of one scale that is SSIM, which may be negative."""
     side, count = scales(x.shape[1:])
     exponents = np.array(EXPONENTS[:count]) / sum(EXPONENTS[:count])
     found = jnp.ones(len(x), x.dtype)
     for scale, exponent in enumerate(exponents.tolist()):
         x, y = (x, y) if scale == 0 else (_halved(x), _halved(y))
         luminance, structure = compared(x, y, side)
-        alike = luminance * structure if scale == count - 1 else structure
-        found *= jnp.maximum(jnp.mean(alike, axis=(1, 2, 3)), LEAST) ** exponent
+        alike = jnp.mean(luminance * structure if scale == count - 1 else structure, axis=(1, 2, 3))
+        found *= alike if count == 1 else jnp.maximum(alike, LEAST) ** exponent
     return found
 
 

@@ -1,7 +1,6 @@
 """Small runs and sweeps for the tests of training: the config, the command line, what they say and leave behind."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -69,16 +68,10 @@ def flags(given: dict[str, Any]) -> list[str]:
 
 
 def start(*args: str) -> subprocess.Popen:
-    """`jaxae ARGS` in a process of its own."""
+    """`jaxae ARGS` in a process of its own, on the platform of this one."""
     words = [sys.executable, "-m", "jaxae", *args]
     pipe = subprocess.PIPE
-    return subprocess.Popen(
-        words,
-        stdout=pipe,
-        stderr=pipe,
-        text=True,
-        env={**os.environ, "JAX_PLATFORMS": os.environ.get("JAX_PLATFORMS", "cpu")},
-    )
+    return subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True)
 
 
 def kill_at(process: subprocess.Popen, folder: Path, step: int, number: int = signal.SIGKILL) -> tuple[str, str]:

@@ -420,7 +420,7 @@ def test_held_out_losses_are_by_the_weights_of_the_last_step(tmp_path):
     np.testing.assert_allclose(beta, 6.0, rtol=1e-3)
 
 
-COMPARING = {"wae_mmd": {}, "infovae": {}, "beta_tcvae": {}, "dip_vae": {}, "factor_vae": {}}
+COMPARING = {"wae_mmd": {}, "infovae": {}, "beta_tcvae": {}, "dip_vae": {}, "factor_vae": {}, "swae": {}}
 
 
 @pytest.mark.parametrize("name", COMPARING)

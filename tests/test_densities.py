@@ -226,6 +226,23 @@ def test_a_mixture_of_normals_and_its_slopes(log_var, spread, shape):
         np.testing.assert_allclose(found, value, rtol=1e-3, atol=1e-4 * np.abs(value).max())
 
 
+@pytest.mark.parametrize(("latent", "log_var"), [(1, -16.0), (1, -30.0), (1, -100.0), (3, -30.0), (3, -100.0)])
+def test_a_mixture_of_needles_counts_the_one_that_is_met(latent, log_var):
+    rng = np.random.default_rng(0)
+    mean = jnp.asarray(rng.normal(size=(500, latent)), jnp.float32)
+    each, log_weight = Normal(mean, jnp.full(mean.shape, log_var)), jnp.full(500, -np.log(500.0))
+    found, slopes = jax.value_and_grad(lambda *of: densities.normal_mixture(*of).sum(), (0, 1, 2))(
+        mean, each, log_weight
+    )
+    at = np.asarray(mean, np.float64)
+    apart = ((at[:, None] - at[None]) ** 2).sum(-1) * np.exp(-np.float64(log_var))
+    expected = (
+        scipy.special.logsumexp(-0.5 * apart, axis=1) - latent / 2 * (np.log(2 * np.pi) + log_var) - np.log(500.0)
+    )
+    assert float(found) == pytest.approx(expected.sum(), rel=1e-5)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slopes))
+
+
 @pytest.mark.parametrize("log_var", [-100.0, -60.0, 0.0])
 def test_what_is_met_exactly_has_a_density_and_a_slope_however_narrow(log_var):
     x, narrow = jnp.asarray([[0.3, 0.7]]), jnp.full((1, 2), log_var)

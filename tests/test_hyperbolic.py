@@ -56,6 +56,45 @@ def test_a_point_moved_is_the_exponential_map_of_the_ball(c):
     np.testing.assert_allclose(distance(mu, expected, c), np.linalg.norm(V, axis=-1), rtol=1e-6)
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 16])
+def test_what_is_moved_most_of_the_way_back_keeps_its_digits(n):
+    """On the hyperboloid, in double precision; half of the points lie near the line that they are moved along."""
+    c, rng = 25.0, np.random.default_rng(n)
+    v, by = rng.normal(size=(2, 400, n))
+    v, by = (2 * x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1) for x in (v, by))
+    v[::2] = -by[::2] * rng.uniform(0.5, 1.5, size=(200, 1)) * (1 + 1e-3 * rng.normal(size=(200, n)))
+    v, by = (np.float64(np.float32(x)) for x in (v, by))
+    a, b = (np.sqrt(c) * np.linalg.norm(x, axis=-1, keepdims=True) for x in (v, by))
+    to, along = v * np.sqrt(c) / a, by * np.sqrt(c) / b
+    cosine = (to * along).sum(-1, keepdims=True)
+    at = np.sinh(a) * to + (np.sinh(a) * cosine * (np.cosh(b) - 1) + np.sinh(b) * np.cosh(a)) * along
+    length = np.linalg.norm(at, axis=-1, keepdims=True)
+    expected = np.arcsinh(length) * at / length / np.sqrt(c)
+    moved = jax.jit(hyperbolic.moved, static_argnums=2)
+    np.testing.assert_allclose(moved(f32(v), f32(by), c), expected, atol=5e-3 if n > 1 else 1e-5)
+    slopes = jax.jit(jax.grad(lambda v, by: hyperbolic.moved(v, by, c).sum(), (0, 1)))(f32(v), f32(by))
+    assert all(np.isfinite(slope).all() for slope in slopes)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_far_points_near_a_plane_s_normal_keep_their_distances(n):
+    c, rng = 100.0, np.random.default_rng(n)
+    u, normals, offsets = rng.normal(size=(200, n)), rng.normal(size=(n, 9)), rng.uniform(-1, 1, 9)
+    u[::2] = (normals / np.linalg.norm(normals, axis=0)).T[np.arange(100) % 9] * rng.normal(size=(100, 1))
+    u, normals, offsets = (np.float64(np.float32(x)) for x in (u, normals, offsets))
+    lengths, r = np.linalg.norm(normals, axis=0), np.sqrt(c) * np.linalg.norm(u, axis=-1)[:, None]
+    side = np.sign(u @ normals)
+    apart = np.linalg.norm(
+        u[:, None] * np.sqrt(c) / r[..., None] - side[..., None] * (normals / lengths).T[None], axis=-1
+    )
+    shift = np.sqrt(c) * offsets[None]
+    inner = side * (np.sinh(r - side * shift) - apart**2 / 2 * np.sinh(r) * np.cosh(shift))
+    read = hyperbolic.gyroplanes(f32(u), f32(normals), f32(offsets), c)
+    np.testing.assert_allclose(read, lengths * np.arcsinh(inner) / np.sqrt(c), rtol=1e-3, atol=2e-2 if n > 1 else 1e-5)
+    slopes = jax.grad(lambda *of: hyperbolic.gyroplanes(*of, c).sum(), (0, 1, 2))(f32(u), f32(normals), f32(offsets))
+    assert all(np.isfinite(slope).all() for slope in slopes)
+
+
 @curvatures
 def test_moving_keeps_distances(c):
     first, second = (np.asarray(hyperbolic.moved(f32(v), f32(MU), c), np.float64) for v in (V, V[::-1]))

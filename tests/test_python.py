@@ -231,6 +231,9 @@ def test_images_of_another_scale_than_the_runs_are_refused(trained):
 def test_conditional_methods_meet_no_label_that_they_do_not_know_and_say_what_has_none(tmp_path, images):
     x, y = images
     made = run.train(Config(**SIZE, method="cvae"), tmp_path / "r", source=data.arrays(x, y))
+    few = made.setup.net._replace(classes=int(max(y)))
+    with pytest.raises(InputError, match=f"net: {max(y)} classes, but .* has the label {max(y)}: expected at least"):
+        run.train(Config(method="cvae", batch_size=SIZE["batch_size"], steps=3), source=data.arrays(x, y), net=few)
     with pytest.raises(InputError, match="label 59 is in its test split, and no training example has it"):
         run.on(made, x, np.full(len(x), 59))
     brief = run.Settings(samples=4, ais_steps=3, ais_chains=2)

@@ -44,7 +44,7 @@ def by_hand(x, y):
             va, vb = (w * (a - ma) ** 2).sum((0, 1)), (w * (b - mb) ** 2).sum((0, 1))
             cs = (2 * (w * (a - ma) * (b - mb)).sum((0, 1)) + c2) / (va + vb + c2)
             places.append(cs * (2 * ma * mb + c1) / (ma**2 + mb**2 + c1) if j == count - 1 else cs)
-        value *= max(np.mean(places), 1e-4) ** beta[j]
+        value *= max(np.mean(places), 1e-4) ** beta[j] if count > 1 else np.mean(places)
     return value
 
 
@@ -77,6 +77,14 @@ def test_bright_even_images_keep_their_digits_where_products_are_rounded():
     text = jax.jit(similarity.multiscale).lower(*(jax.ShapeDtypeStruct((2, 28, 28, 1), "float32"),) * 2).as_text()
     products = [line for line in text.splitlines() if "dot_general" in line]
     assert len(products) >= 10 and all("precision = [HIGHEST, HIGHEST]" in line for line in products)
+
+
+def test_of_one_scale_a_negative_similarity_is_told_and_has_a_slope():
+    """A decoder that has gone astray must have a way back."""
+    x = jnp.asarray(RNG.random((3, 8, 8, 1)), jnp.float32)
+    value, slope = small.jit(jax.value_and_grad(lambda y: similarity.multiscale(x, y).sum()))(1 - x)
+    assert float(value) == pytest.approx(sum(by_hand(np.float64(a), np.float64(1 - a)) for a in x), rel=1e-3)
+    assert float(value) < -0.5 and np.abs(slope).max() > 1e-3
 
 
 def test_images_that_are_each_others_negatives_have_a_finite_slope():

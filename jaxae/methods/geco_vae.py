@@ -33,7 +33,7 @@ def geco_vae(net: Net, *, tolerance: Weight = 0.1, period: int = 1000) -> Method
     at_least_one(period=period)
     base = gaussian.bind(net)
     zeros = {"log": 0.0, "average": 0.0, "weight": 0.0}
-    init = with_state(base.parts.init, multiplier=lambda key, batch: jax.tree.map(jnp.asarray, zeros))
+    init = with_state(base.parts.init, multiplier=lambda key, batch: jax.tree.map(jnp.float32, zeros))
 
     def moved(state, violation):
         """The average is of the steps so far, not of the zero before them, as the paper's starts at the first one."""

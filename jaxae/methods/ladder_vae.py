@@ -45,7 +45,7 @@ def ladder_vae(net: Net, *, levels: int = 3, hidden: int = 128, beta: Weight = 1
         """(q's, p's, z's) of the levels from the bottom up, each given the z above. Without a batch q is p; without
         keys each z is q's mean."""
         seen, noise = batch and estimates(variables, batch), None if keys is None else random.split(keys, levels)
-        top = jnp.zeros((len(batch.x if batch else keys), sizes[-1]))
+        top = jnp.zeros((len(batch.x if batch else keys), sizes[-1]), jnp.float32)
         found: list[tuple[Normal, Normal, Codes]] = []
         for level in reversed(range(levels)):
             p = prior(variables, level, found[-1][2]) if found else Normal(top, top)

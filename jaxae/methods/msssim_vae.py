@@ -15,7 +15,7 @@ def msssim_vae(net: Net, *, weight: Weight = 100.0) -> Method:
     so many. Images of a side below 22 have one scale, and so SSIM itself, and five take a side of 176. The likelihood
     of pixels trains nothing but its own parameters: the NLL is of pixels all the same, and the higher for it.
 
-    weight: of one minus the similarity, which lies between 0 and 1, against the KL
+    weight: of one minus the similarity, which is 1 at most, against the KL
     """
     base = gaussian.bind(net)
 

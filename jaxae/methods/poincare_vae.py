@@ -9,7 +9,8 @@ from jaxae.gaussian import reparameterise
 from jaxae.parts import bind, with_params
 from jaxae.types import Method, Net, Normal, Weight
 
-LEAST, FARTHEST = 1e-30, 40.0  # of the curvature; of sqrt(curvature) |u| for the prior's u, about sqrt(latent)
+LEAST = 1e-30  # of the curvature
+USUAL, FARTHEST = 40.0, 80.0  # of sqrt(curvature) |u| for the prior's u: of length sqrt(latent), and 5 more at most
 
 
 def poincare_vae(net: Net, *, curvature: float = 1.0, planes: int = 128, beta: Weight = 1.0) -> Method:
@@ -29,10 +30,12 @@ def poincare_vae(net: Net, *, curvature: float = 1.0, planes: int = 128, beta: W
     """
     if not (math.isfinite(curvature) and curvature > 0):
         raise InputError(f"curvature {curvature}: expected a number above 0; the space has minus that curvature")
-    if not LEAST <= curvature <= FARTHEST**2 / net.latent:
+    length = math.sqrt(net.latent)
+    most = min(USUAL / length, FARTHEST / (length + 5)) ** 2
+    if not LEAST <= curvature <= most:
         raise InputError(
-            f"curvature {curvature}: expected {LEAST:g} to {FARTHEST**2 / net.latent:g} with latent {net.latent}: the "
-            "prior's codes must lie where single precision holds their sinh"
+            f"curvature {curvature}: expected {LEAST:g} to {most:.3g} with latent {net.latent}: the prior's codes must "
+            "lie where single precision holds their sinh"
         )
     at_least_one(planes=planes)
     flat = bind(net, outputs=2 * net.latent, code=planes)

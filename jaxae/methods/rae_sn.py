@@ -33,7 +33,10 @@ def rae_sn(net: Net, *, beta: Weight = 0.1) -> Method:
         start = parts.init(key, batch)
         kernels = kernels_of(start)
         keys = jax.random.split(random.stream(key, "spectral"), len(kernels))
-        first = {path: jax.random.normal(k, w.shape[-1:]) for k, (path, w) in zip(keys, kernels.items(), strict=True)}
+        first = {
+            path: jax.random.normal(k, w.shape[-1:], w.dtype)
+            for k, (path, w) in zip(keys, kernels.items(), strict=True)
+        }
         return start._replace(state={**start.state, "spectral": unflatten_dict(first)})
 
     def reconstruction(variables, z, batch):

@@ -33,7 +33,7 @@ def topk_ae(net: Net, *, active: int = 2, aux: int = 2, dead_after: int = 100) -
         raise InputError(f"aux {aux}, dead_after {dead_after}: expected at least 0 and at least 1")
     parts, everywhere = bind(net, outputs=net.latent), jnp.ones((net.latent,), bool)
     # Steps as real numbers: --exact takes the mean of the state over shards.
-    init = with_state(parts.init, silent=lambda key, batch: jnp.zeros((net.latent,)))
+    init = with_state(parts.init, silent=lambda key, batch: jnp.zeros((net.latent,), jnp.float32))
 
     def embed(variables, batch):
         return largest(parts.encode(variables, batch), active, everywhere)

@@ -37,7 +37,7 @@ def prior(net: Net, pseudo: int) -> gaussian.Prior:
 
     def posteriors(variables):
         mean, log_var = jnp.split(encode(variables, inputs(variables.params["prior"])), 2, axis=-1)
-        return Normal(mean, log_var), jnp.zeros(pseudo)
+        return Normal(mean, log_var), jnp.zeros(pseudo, jnp.float32)
 
     return mixture(posteriors, partial(near_images, pseudo))
 

@@ -103,11 +103,11 @@ class Conv(nn.Module):
     def __call__(self, x: Maps) -> NewMaps:
         matmul = jax.default_backend() == "cpu" if self.matmul is None else self.matmul
         shape = (self.kernel, self.kernel, x.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         y = self.implementations[matmul](x.astype(self.dtype), kernel.astype(self.dtype), self.stride)
         if not self.use_bias:
             return y
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         return y + bias.astype(self.dtype).reshape(1, 1, 1, -1)
 
 

@@ -68,6 +68,6 @@ def output(gain: float = 1.0) -> Callable:
 def output_bias(likelihood: Likelihood, mean: Any) -> Callable:
     """The initialiser (key, shape) of a decoder's `bias`: the output whose mean is the image `mean`."""
     if mean is None:
-        return nn.initializers.zeros
+        return lambda key, shape: jnp.zeros(shape, jnp.float32)
     image = jnp.asarray(mean, jnp.float32)
     return lambda key, shape: likelihood.bias(image)

@@ -52,7 +52,7 @@ class Causal(nn.Module):
     @nn.compact
     def __call__(self, codes: Int[Array, "batch positions"]) -> Float[Array, "batch positions {self.size}"]:
         before = jnp.pad(codes[:, :-1], ((0, 0), (1, 0)), constant_values=self.size)
-        place = self.param("place", nn.initializers.normal(0.02), (codes.shape[1], self.width))
+        place = self.param("place", nn.initializers.normal(0.02), (codes.shape[1], self.width), jnp.float32)
         code = nn.Embed(self.size + 1, self.width, embedding_init=nn.initializers.normal(0.02), name="code")
         x = code(before) + place[None]
         mask = nn.make_causal_mask(codes)

@@ -10,7 +10,7 @@ import scipy.special
 import scipy.stats
 import small
 
-from jaxae import random
+from jaxae import methods, random
 from jaxae.errors import InputError
 from jaxae.evaluate import annealed, chains
 from jaxae.types import Variables
@@ -216,10 +216,18 @@ def test_bad_input_is_refused_by_value(make):
             make(linear(1).model, *settings)
 
 
-@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian_learned"])
-def test_annealing_can_be_traced_under_x64(likelihood):
+WIDE = [("vae", "gaussian_learned"), ("vae", "bernoulli"), ("ladder_vae", "bernoulli"), ("vampprior", "bernoulli")]
+
+
+@pytest.mark.parametrize(
+    ("name", "likelihood"),
+    [*WIDE, *(pytest.param(n, "bernoulli", marks=pytest.mark.slow) for n in methods.entries() if n not in dict(WIDE))],
+)
+def test_annealing_can_be_traced_under_x64(name, likelihood):
     with jax.enable_x64(True):
-        method, batch = small.method("vae", likelihood, 2), small.batch(4)
+        method, batch = small.method(name, likelihood, 4), small.batch(4)
+        if method.generative is None:
+            pytest.skip("it has no density")
         variables = method.init(jax.random.key(0), batch)
         found = jax.eval_shape(annealed.bdmc(method.generative, 5, 2), variables, keys(0, 4), batch)
         assert found["gap"].shape == (4,)

@@ -201,6 +201,15 @@ def test_bad_input_is_said_in_one_line(name, options, said):
     assert said in str(error.value) and "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("name", networks.NETWORKS)
+@pytest.mark.parametrize("likelihood", likelihoods.NAMES)
+def test_what_is_learned_is_in_single_precision_also_under_x64(name, likelihood):
+    with jax.enable_x64(True):
+        net = make(name, (28, 28, 1), likelihood=likelihood)
+        kinds = {v.dtype for v in jax.tree.leaves((*abstract(net, (28, 28, 1)), net.likelihood.init()))}
+    assert kinds == {np.dtype("float32")}
+
+
 def test_a_shape_needs_three_sizes():
     with pytest.raises(InputError, match="height, width, channels"):
         make("mlp", (28, 28))
