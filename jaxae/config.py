@@ -5,6 +5,7 @@ import functools
 import hashlib
 import inspect
 import json
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -13,6 +14,8 @@ from typing import Any, TypeVar
 from jaxae import methods, names, own, schedules, values
 from jaxae.errors import InputError, unknown
 from jaxae.networks import catalogue
+
+log = logging.getLogger(__name__)
 
 
 def _field(default: Any, section: str, help: str, **rules: Any) -> Any:
@@ -266,7 +269,11 @@ class Config:
             name = f"hyperparameter {taken[0]} of {entry.name}"
             raise InputError(f"{name}: every table of runs has a column of that name: rename it")
         for name in self.own_functions().values():
-            own.allow(own.split(name)[0])
+            file, _ = own.split(name)
+            try:
+                own.allow(file)
+            except InputError as error:  # of the cache: this process has heard
+                log.warning("%s", error)
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self) | {"hyperparameters": dict(self.hyperparameters)}
@@ -288,6 +295,16 @@ class Config:
         if self.start is not None:
             elsewhere["start"] = os.path.basename(self.start)
         return deciding | elsewhere
+
+    def as_it_was(self, resolved: Mapping[str, Any]) -> "Config":
+        """With the defaults that its run began with, `result` of then, where others hold by now."""
+        now: dict[str, Any] = json.loads(json.dumps(self.result()))
+        weights, then = now["hyperparameters"], resolved.get("hyperparameters", {})
+        own_weights = {k: v for k, v in then.items() if k not in self.hyperparameters and weights.get(k) != v}
+        changed = {k: v for k, v in resolved.items() if k in now and getattr(self, k) is None and now[k] != v}
+        if not own_weights and not changed:
+            return self
+        return dataclasses.replace(self, **changed, hyperparameters={**self.hyperparameters, **own_weights})
 
     def reading(self) -> tuple[str, int | None, int | None, int | None]:
         """What `data.load` is called with."""

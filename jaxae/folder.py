@@ -1,8 +1,9 @@
 """The folders of a run and of a sweep, and who may write in them.
 
 A run's: config.json, record.json, metrics.jsonl, tensorboard/, checkpoints/, outcome.json (how it ended),
-evaluation.json, report.html; samplers/ once something was fitted to its codes. A sweep's: sweep.json, members/NAME/
-(each a run's own), wave/ (while one is trained), table.csv, report.html.
+evaluation.json, report.html; code/, where it was made with files of the user's own; samplers/ once something was fitted
+to its codes. A sweep's: sweep.json, members/NAME/ (each a run's own), code/, wave/ (while one is trained), table.csv,
+report.html.
 """
 
 import contextlib
@@ -18,8 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jaxae import home, own
-from jaxae.config import Config, from_dict, named_in
+from jaxae import copies, home, own
+from jaxae.config import OWN, Config, from_dict, named_in
 from jaxae.errors import InputError
 from jaxae.files import read_json, write_json
 from jaxae.plan import Member, Plan, find, shown
@@ -34,12 +35,12 @@ SWEEP = {
     "base": dict, "seeds": list, "grid": dict, "members": list, "shared_batches": bool, "lanes": str, "block": int,
     "exact": bool,
 }  # fmt: skip
-"""Of sweep.json, all of which must be there; beside "words", which older ones lack."""
+"""Of sweep.json, all of which must be there; beside "words" and "code", which older ones lack."""
 CONFIG = {"method": str, "hyperparameters": dict}
 RECORD = {
-    "command": str, "network": str, "versions": dict, "device": str, "data": {"sha256": str, "sizes": {"train": int}},
-    "method_sha256": str, "network_sha256": str, "optimizer_sha256": str, "earlier": list,
-    "start": {"run": str, "step": int, "digest": str},
+    "command": str, "network": str, "resolved": {"hyperparameters": dict}, "versions": dict, "device": str,
+    "data": {"sha256": str, "sizes": {"train": int}}, "method_sha256": str, "network_sha256": str,
+    "optimizer_sha256": str, "earlier": list, "start": {"run": str, "step": int, "digest": str},
     "modules": {"encoder": str, "decoder": str, "likelihood": str, "what they compute": list},
 }  # fmt: skip
 WHERE = ("versions", "device", "threads", "prng", "x64", "matmul_precision", "xla_flags")
@@ -64,10 +65,15 @@ class RunFolder:
         self.report = self.path / "report.html"
 
     def config(self) -> Config:
-        """The config of the run that lives here."""
+        """The config of the run that lives here: with the defaults that it began with, where others hold by now, and
+        with the copies of the user's own files that are no longer what they were."""
         if not self.config_file.is_file():
             raise InputError(f"{self.path}: no run here (no config.json): {self.made_by()} makes one")
-        return from_dict(read_json(self.config_file, CONFIG), str(self.config_file))
+        parsed, record = read_json(self.config_file, CONFIG), self.record()
+        for field in OWN:
+            if own.is_own(str(parsed.get(field))):
+                parsed[field] = copies.found(self.path, parsed[field], record.get(f"{field}_sha256"))
+        return from_dict(parsed, str(self.config_file)).as_it_was(record.get("resolved", {}))
 
     def made_by(self) -> str:
         """The command that makes it, in words."""
@@ -122,8 +128,10 @@ class RunFolder:
             now = code[f"{field}_sha256"]
             if self.record().get(f"{field}_sha256", now) != now:
                 file, _ = own.split(name)
+                kept = copies.found(self.path, name, self.record()[f"{field}_sha256"])
+                where = "" if kept == name else f" (its copy: {own.split(kept)[0]})"
                 raise InputError(
-                    f"{file} has changed since {self.path} began: expected the file as it was, or another --run"
+                    f"{file} has changed since {self.path} began: expected the file as it was{where}, or another --run"
                 )
 
     @staticmethod
@@ -176,6 +184,8 @@ class RunFolder:
         made_something = not any(part.get("until_step") == step for part in earlier)
         if where and made_something and where != {name: record[name] for name in where}:
             earlier = [*earlier, {"until_step": step, **where}]
+        for name in config.own_functions().values():
+            copies.keep(self.path, name)
         write_json(self.config_file, config.to_dict())
         write_json(self.record_file, record | ({"earlier": earlier} if earlier else {}))
 
@@ -219,13 +229,22 @@ class SweepFolder:
         return kept
 
     def base(self) -> Config:
-        return from_dict(self.read()["base"], str(self.sweep_file))
+        kept = self.read()
+        parsed = {name: self._read_from(value, kept) for name, value in kept["base"].items()}
+        return from_dict(parsed, str(self.sweep_file))
+
+    def _read_from(self, value: Any, kept: dict[str, Any]) -> Any:
+        """A value of sweep.json: of a function of the user's own, where the file that it was is."""
+        return copies.found(self.path, value, kept.get("code", {}).get(value)) if own.is_own(str(value)) else value
 
     def plan(self) -> Plan:
         """What the sweep here was asked to be."""
         kept = self.read()
         where, told = str(self.sweep_file), kept.get("words", {})
-        grid = {name: tuple(named_in(where, name, value) for value in values) for name, values in kept["grid"].items()}
+        grid = {
+            name: tuple(named_in(where, name, self._read_from(value, kept)) for value in values)
+            for name, values in kept["grid"].items()
+        }
         spelled = {name: told.get(name) or map(shown, values) for name, values in kept["grid"].items()}  # once, whole
         words = {name: dict(zip(grid[name], spelled[name])) for name in grid}
         return Plan(self.base(), tuple(kept["seeds"]), grid, kept["shared_batches"], words)
@@ -296,7 +315,9 @@ class SweepFolder:
                 yield f"{name}: {kept[name]} -> {value}"
 
     def write(self, plan: Plan, how: dict[str, Any]) -> None:
-        write_json(self.sweep_file, {"format": FORMAT, **plan.to_dict(), **how})
+        names = {name for member in plan.members for name in member.config.own_functions().values()}
+        code = {name: copies.keep(self.path, name) for name in sorted(names)}
+        write_json(self.sweep_file, {"format": FORMAT, **plan.to_dict(), **how} | ({"code": code} if code else {}))
 
     def begin_wave(self, members: list[str]) -> None:
         """The wave's folder is theirs: what another wave left there is gone."""

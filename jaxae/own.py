@@ -66,12 +66,25 @@ def sha256(name: str) -> str:
     return _sha256(split(name)[0])
 
 
+def is_the_file(file: Path, sha256: str) -> bool:
+    return (file := expanded(file)).is_file() and _sha256(file) == sha256
+
+
 def allow(file: Path) -> None:
-    """The user has named it: this very file may run from now on, and in this process also what becomes of it."""
+    """The user has named it: this very file may run from now on, and in this process also what becomes of it. Raises
+    InputError where that cannot be kept for the processes to come."""
+    known, mark = (cache(), file) in _NAMED, _mark(file)
     _NAMED.add((cache(), file))
-    mark = _mark(file)
-    mark.parent.mkdir(parents=True, exist_ok=True)
-    mark.touch()
+    try:
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+    except OSError as error:
+        if known:
+            return
+        raise InputError(
+            f"{mark.parent}: {error.strerror}: what is kept there says which files may run where a folder names them: "
+            "set JAXAE_CACHE to a folder that can be written"
+        ) from None
 
 
 def must_be_allowed(name: str, where: str) -> None:

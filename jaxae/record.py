@@ -25,6 +25,7 @@ def made(config: Config, folder: Path, setup: Setup) -> dict[str, Any]:
         how = {"network": "the user's own modules", "modules": setup.modules}
     return {
         **how,
+        "resolved": config.result(),
         "versions": versions(),
         "device": f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})",
         "threads": _threads(),

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "jaxae"
 LAYERS = """
 errors names types digest home gpu files signals
 own
+copies
 schedules densities random axis exact hosts join bounds
 flows sphere divergences quantize similarity
 likelihoods parts networks

@@ -102,9 +102,49 @@ def test_a_project_that_was_moved_finds_its_own_files(tmp_path, capsys, monkeypa
     )
     assert longer.step == 6 and read_json(longer.folder.config_file)["network"] == str(after / "code" / "nets.py:mine")
     (after / "code" / "nets.py").write_text((after / "code" / "nets.py").read_text() + "\n# another\n")
-    own.allow(after / "code" / "nets.py")
-    with pytest.raises(InputError, match=r"nets.py has changed since .* began: expected the file as it was"):
+    changed = dataclasses.replace(longer.setup.config, network=str(after / "code" / "nets.py:mine"), steps=9)
+    with pytest.raises(InputError, match=r"nets.py has changed since .* began: expected the file as it was \(its copy"):
+        run.train(changed, after / "runs" / "r")
+    with pytest.raises(InputError, match=r"nets.py has changed since .* began: expected the file as it was \(its copy"):
+        sweep.sweep(Plan(config(steps=4, network=None), (0, 1), again), after / "runs" / "axes")
+    monkeypatch.setenv("JAXAE_CACHE", str(tmp_path / "another"))  # as on another's machine
+    with pytest.raises(InputError, match=r"asks to run the file .*nets.py, which has changed, or was never named"):
         run.load(after / "runs" / "r")
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["changed", "gone"])
+def test_what_an_own_file_has_made_is_read_by_the_copy_of_it(tmp_path, capsys, monkeypatch, gone):
+    plan = Plan(config(steps=2, optimizer="rules.py:mine", network=None), (0,), {"network": ("nets.py:mine", "mlp")})
+    swept = sweep.sweep(plan, tmp_path / "s")
+    made = run.train(config(steps=2, optimizer="rules.py:mine"), tmp_path / "r")
+    for name in ("nets.py", "rules.py"):
+        if gone:
+            (tmp_path / name).unlink()
+        else:
+            (tmp_path / name).write_text("raise SystemError('the new one runs')\n")
+    again = run.load(tmp_path / "r")
+    assert run.final_digest(again) == run.final_digest(made)
+    copy = Path(again.setup.config.network.rpartition(":")[0])
+    assert copy.is_relative_to(tmp_path / "r" / "code") and copy.read_text() == FILES["nets.py"]
+    code, out, err = say(capsys, "evaluate", "s", "--samples", 3, "--json")
+    assert code == 0 and json.loads(out)["members"].keys() == set(swept.table["member"]), err
+    for command in (["report", "r"], ["compare", "s"], ["digest", "r"], ["sample", "r", "--count", "2"]):
+        assert say(capsys, *command)[0] == 0
+    (copy.parent / copy.name).write_text("raise SystemError('a copy that is none')\n")
+    with pytest.raises(InputError, match=r"nets.py"):
+        run.load(tmp_path / "r")
+    monkeypatch.setenv("JAXAE_CACHE", str(tmp_path / "another"))  # as on another's machine
+    with pytest.raises(InputError, match=r"asks to run the file .*s/code/\w+/\w+.py, which has changed, or was never"):
+        sweep.evaluate(tmp_path / "s")
+
+
+def test_where_the_cache_cannot_be_written_own_files_run_all_the_same(tmp_path, capsys, caplog):
+    (tmp_path / "cache").write_text("no folder")
+    made = run.train(config(steps=2), tmp_path / "r")
+    assert run.final_digest(run.load(tmp_path / "r")) == run.final_digest(made)
+    assert sum("JAXAE_CACHE" in line for line in caplog.messages) == 1
+    code, _, err = say(capsys, "allow", "rules.py")
+    assert code == 2 and "JAXAE_CACHE" in err
 
 
 def test_a_value_that_is_jaxaes_default_is_given_too(tmp_path):
@@ -255,6 +295,8 @@ def test_a_changed_file_does_not_go_on_and_changes_nothing_in_memory(tmp_path):
     assert run.evaluate_run(made, samples=4)["nll"] == before
     own.allow(tmp_path / "nets.py")
     own.allow(tmp_path / "rules.py")
+    assert run.final_digest(run.load(tmp_path / "r")) == run.final_digest(made)
+    shutil.rmtree(tmp_path / "r" / "code")  # as of runs that kept none
     with pytest.raises(InputError, match=r"nets\.py has changed since .* began"):
         run.load(tmp_path / "r")
     (tmp_path / "nets.py").write_text(FILES["nets.py"])
@@ -348,6 +390,8 @@ def test_a_file_that_was_moved_is_named_and_may_be_named_anew(tmp_path, capsys):
     run.train(config(steps=2), tmp_path / "r")
     (tmp_path / "lib").mkdir()
     (tmp_path / "nets.py").rename(tmp_path / "lib" / "nets.py")
+    assert say(capsys, "digest", "r")[0] == 0, "by its copy"
+    shutil.rmtree(tmp_path / "r" / "code")  # as of runs that kept none
     code, _, err = say(capsys, "digest", "r")
     assert code == 2 and "r/config.json names the network" in err and "put it back, or write there" in err
     text = (tmp_path / "r" / "config.json").read_text()

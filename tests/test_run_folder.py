@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxae import compare, files, folder, record
+from jaxae import compare, files, folder, record, run
 from jaxae.build import build
 from jaxae.config import Config
 from jaxae.errors import InputError
@@ -14,6 +14,7 @@ from jaxae.files import read_json, write_json
 from jaxae.folder import RunFolder, SweepFolder, occupied
 from jaxae.plan import Plan
 from tests import compared
+from tests.runs import SMALL, configured
 
 WRONG = {
     "config.json": [("method", None, "expected text"), ("hyperparameters", [], "expected an object")],
@@ -133,3 +134,25 @@ def test_what_differs_between_two_sweeps_is_told_in_few_lines(tmp_path):
     with pytest.raises(InputError, match=r"another sweep: hyperparameters: .*; and 3 more: choose") as error:
         of.check(Plan(Config(method="dip_vae", hyperparameters={"lambda_od": 3.0}), (0, 1), grid), how)
     assert len(str(error.value)) < 1000
+
+
+def test_a_run_keeps_the_defaults_that_it_began_with(tmp_path):
+    """As where a later version has others: here the record tells of what this one has not."""
+    made = run.train(configured(method="hamiltonian_vae", steps=2), tmp_path / "r")
+    file = made.folder.record_file
+    kept = read_json(file)
+    assert kept["resolved"]["hyperparameters"]["step_size"] == 0.05 and kept["resolved"]["depth"] == 1
+    kept["resolved"]["hyperparameters"]["step_size"] = 0.2
+    write_json(file, kept)
+    again = run.load(tmp_path / "r")
+    assert again.folder.config().hyperparameters == {"step_size": 0.2}
+    assert run.evaluate_run(again, samples=4)["nll"] != run.evaluate_run(made, samples=4)["nll"]
+    with pytest.raises(InputError, match=r"another config: hyperparameters: .*0\.2.* -> .*0\.05"):
+        run.train(configured(method="hamiltonian_vae", steps=4), tmp_path / "r")
+    said = configured(method="hamiltonian_vae", steps=4, hyperparameters={"step_size": 0.2})
+    longer = run.train(said, tmp_path / "r")
+    assert longer.step == 4
+    kept = read_json(file)
+    kept["resolved"]["depth"] = 2
+    write_json(file, kept)
+    assert longer.folder.config().depth == 2 and longer.folder.config().width == SMALL["width"]
