@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from jaxae import own
+from jaxae import own, trials
 from jaxae.config import Config
 from jaxae.data.source import Source
 from jaxae.errors import InputError
@@ -208,6 +208,9 @@ def _check_parts(setup: Setup) -> None:
     if own.is_own(setup.config.method) and clash:
         raise InputError(f"{name}: a metric {min(clash)}: jaxae has a number of that name: rename it")
     _no_keys(name, variables)
+    if setup.own_net or {"method", "network"} & set(setup.config.own_functions()):
+        trials.draws_by_its_keys(setup, variables, keys, batch)
+        trials.knows_nothing_of_its_batch(setup, variables, batch)
 
 
 def _traced_loss(setup: Setup, variables: Variables, keys: Keys, batch: Batch) -> Any:

@@ -27,7 +27,8 @@ data
 facts store checkpoint folder evaluate log progress
 modules start
 setup
-fits record
+record trials
+fits
 build compare
 programs loop
 run

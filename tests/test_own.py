@@ -199,3 +199,14 @@ def test_python_may_read_what_python_has_trained(tmp_path):
     own.split(made.setup.config.method)
     with pytest.raises(InputError, match="expected a function yours"):
         Config(method="mine.py:yours")
+
+
+def test_a_method_that_draws_when_it_is_traced_is_refused(tmp_path, capsys):
+    """The slip of those who come from PyTorch: its noise would be one for all steps, and its NLL its ELBO."""
+    text = (tmp_path / "mine.py").read_text()
+    drawn = re.search(r"noise = .*", text)[0]
+    (tmp_path / "mine.py").write_text(
+        "import numpy as np\n" + text.replace(drawn, "noise = np.random.laplace(size=(len(keys), net.latent))")
+    )
+    assert trained(steps=3) == 2
+    assert "mine.py:mine: each time that it is traced it is another program" in capsys.readouterr().err

@@ -138,6 +138,35 @@ def test_what_an_own_file_has_made_is_read_by_the_copy_of_it(tmp_path, capsys, m
         sweep.evaluate(tmp_path / "s")
 
 
+NOISES = {
+    "init": ("nn.Dense(self.width)(x", "nn.Dense(self.width, bias_init=lambda *_: np.random.rand(self.width))(x"),
+    "in between": ("nn.tanh(nn.Dense(self.width)(z))", "nn.tanh(nn.Dense(self.width)(z)) * random.random()"),
+}
+
+
+@pytest.mark.parametrize("where", NOISES)
+def test_what_draws_when_it_is_traced_is_refused(tmp_path, where):
+    (tmp_path / "nets.py").write_text("import random\nimport numpy as np\n" + FILES["nets.py"].replace(*NOISES[where]))
+    with pytest.raises(
+        InputError, match=r"nets.py:mine: each time that it is traced it is another program.*numpy.random"
+    ):
+        build(config())
+
+
+@pytest.mark.parametrize(
+    ("part", "what"), [("x.reshape(len(x), -1)", "codes"), ("nn.Dense(self.width)(z)", "images")], ids=["x", "z"]
+)
+def test_modules_that_look_at_an_example_s_neighbours_are_refused(tmp_path, part, what):
+    assert part in FILES["nets.py"]
+    (tmp_path / "nets.py").write_text(
+        FILES["nets.py"].replace(part, f"(lambda h: h - 0.3 * h.mean(0, keepdims=True))({part})")
+    )
+    with pytest.raises(
+        InputError, match=f"nets.py:mine: the {what} of 3 examples together are not those of each alone"
+    ):
+        build(config(dtype="float32"))
+
+
 def test_where_the_cache_cannot_be_written_own_files_run_all_the_same(tmp_path, capsys, caplog):
     (tmp_path / "cache").write_text("no folder")
     made = run.train(config(steps=2), tmp_path / "r")
