@@ -2,17 +2,45 @@
 
 import re
 import shlex
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from jaxae.config import Config
+from jaxae.names import METRICS
 from jaxae.plan import Plan, shown
 
 
 def of_run(config: Config, folder: Path) -> str:
     """The command line that repeats the run."""
     return shlex.join(["jaxae", "train", "--run", str(folder), *_flags(config)])
+
+
+def of_evaluation(folder: Path, measured: Mapping[str, Any]) -> list[str]:
+    """The command lines that measure again what evaluation.json holds. Of features of the user's own, and of draws from
+    a sampler, they have the names alone."""
+    settings: dict[str, dict[str, Any]] = measured.get("settings", {})
+    ais, of_samples = settings.get("ais", {}), settings.get("samples", {})
+    groups: dict[Any, list[str]] = {}
+    for group in filter(settings.__contains__, METRICS):
+        samples = ais.get("importance_samples") if group == "ais" else measured.get("samples")
+        groups.setdefault(samples, []).append(group)
+    commands = []
+    for samples, names in groups.items():
+        words = ["jaxae", "evaluate", str(folder), "--metrics", ",".join(names)]
+        words += ["--split", measured["split"]] if measured["split"] != "test" else []
+        words += ["--samples", str(samples)] if samples else []
+        if "ais" in names and ais:
+            words += [word for name in ("examples", "chains", "steps") for word in (f"--ais-{name}", str(ais[name]))]
+        if "samples" in names and "drawn" in of_samples:
+            space = of_samples["feature_space"]
+            own = re.match(r"the user's own features (\S+),", space)
+            words += ["--features", own[1]] if own else ["--features", "pixels"] if "pixels" in space else []
+            words += ["--drawn", str(of_samples["drawn"])]
+            words += ["--sampler", of_samples["sampler"]] if "sampler" in of_samples else []
+        commands.append(shlex.join(words))
+    return commands
 
 
 def of_sweep(plan: Plan, folder: Path, lanes: str, block: int, seed_devices: int) -> str:

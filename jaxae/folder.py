@@ -14,6 +14,7 @@ import hashlib
 import math
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,7 +80,8 @@ class RunFolder:
         """The command that makes it, in words."""
         sweep = self.path.resolve().parent.parent
         is_member = self.path.resolve().parent.name == "members" and SweepFolder(sweep).exists()
-        return f"`jaxae sweep --run {sweep}`" if is_member else f"`jaxae train --run {self.path}`"
+        verb, where = ("sweep", sweep) if is_member else ("train", self.path)
+        return f"`jaxae {verb} --run {shlex.quote(str(where))}`"
 
     def check(self, config: Config) -> None:
         """Raises InputError unless this folder may hold a run of `config`: it is new, or its run is this one."""
@@ -93,7 +95,8 @@ class RunFolder:
                 )
             self.check_code(config)
         elif occupied(self.path):
-            raise InputError(f"{self.path} is not empty and holds no run: choose another --run")
+            what = "is not empty and holds no run" if self.path.is_dir() else "is a file"
+            raise InputError(f"{self.path} {what}: choose another --run")
 
     def check_member(self, config: Config) -> None:
         """Raises InputError where it holds another run than this member of its sweep, which may be longer by now."""
@@ -149,7 +152,8 @@ class RunFolder:
                 held.enter_context(locked(sweep, shared=True))
             held.enter_context(locked(self.path))
             self.check(config)  # another process may have made it meanwhile
-            if other := self.other_net(record.get("modules")) or self.other_draws(record.get("prng")):
+            other = self.other_net(record.get("modules")) or self.other_draws(record.get("prng"))
+            if other := other or self.other_bits(record.get("x64")):
                 raise InputError(other)
             if not self.config_file.is_file():
                 self.write(config, record)
@@ -174,6 +178,14 @@ class RunFolder:
         if prng in (None, began):
             return ""
         return f"{self.path} draws by {began}, and JAX by {prng} now: set JAX_DEFAULT_PRNG_IMPL={began}"
+
+    def other_bits(self, x64: bool | None) -> str:
+        """In words, that the run here has drawn and counted in numbers of another width; empty where it has not."""
+        began = self.record().get("x64", x64)
+        if x64 in (None, began):
+            return ""
+        has, now = (f"JAX_ENABLE_X64={int(bool(value))}" for value in (began, x64))
+        return f"{self.path} is a run with {has}, and now it is {now}: set it as it was, or choose another --run"
 
     def write(self, config: Config, record: dict[str, Any], step: int = 0) -> None:
         """Tells what the folder's run is: at its start, and again where it goes on at `step`, maybe with another free
@@ -216,7 +228,8 @@ class SweepFolder:
 
     def read(self) -> dict[str, Any]:
         if not self.exists():
-            raise InputError(f"{self.path}: no sweep here (no sweep.json): `jaxae sweep --run {self.path}` makes one")
+            command = f"`jaxae sweep --run {shlex.quote(str(self.path))}`"
+            raise InputError(f"{self.path}: no sweep here (no sweep.json): {command} makes one")
         kept = read_json(self.sweep_file, SWEEP)
         if kept.get("format") != FORMAT:
             raise InputError(f"{self.sweep_file}: format {kept.get('format')}: this jaxae reads format {FORMAT}")
@@ -296,7 +309,8 @@ class SweepFolder:
                 self.member(member.name).check_member(member.config)
                 self.member(member.name).check_code(member.config)
         elif occupied(self.path):
-            raise InputError(f"{self.path} is not empty and holds no sweep: choose another --run")
+            what = "is not empty and holds no sweep" if self.path.is_dir() else "is a file"
+            raise InputError(f"{self.path} {what}: choose another --run")
 
     def _changed(self, plan: Plan, how: dict[str, Any]) -> Iterator[str]:
         kept, members = self.read(), {member.name: member.config for member in plan.members}

@@ -301,6 +301,8 @@ def named(axis: str, values: Sequence[Any]) -> list[str]:
 def find(text: str, names: Iterable[str] | Mapping[str, str]) -> str:
     """The member that `text` names, such as "beta=4,seed=2": in any order, and "4.0" is "4". `names` may tell of each
     the same with whole paths, by which it is found too."""
+    if not isinstance(text, str):
+        raise InputError(f"member {said(text)}: expected a name, such as {next(iter(names))!r}")
     known, wanted = list(names), _parsed(text)
     whole = names if isinstance(names, Mapping) else {}
     for matches in (lambda name: name == text, lambda name: _parsed(name) == wanted):

@@ -1,7 +1,9 @@
 """The command line as a newcomer and as a script meet it."""
 
 import errno
+import html
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -9,8 +11,9 @@ import sys
 import numpy as np
 import pytest
 
-from jaxae import cli, home, methods
+from jaxae import cli, command, home, methods
 from jaxae.errors import InputError
+from jaxae.folder import RunFolder
 from tests.runs import SMALL, digest_of, flags, say
 
 pytestmark = pytest.mark.optimised
@@ -149,7 +152,7 @@ BAD = {
     "train --b1 1": "b1 1.0: expected a value below 1",
     "train --clip-norm inf": "clip_norm inf: expected a finite number",
     "train --run /proc/nowhere/run": "/proc/nowhere/run: cannot be written",
-    "train --run /dev/null": "/dev/null is not empty and holds no run",
+    "train --run /dev/null": "/dev/null is a file",
     "train --wandb x --steps 1": "not installed",
     "train --likelihood discretised_logistic --network linear --width 3": "width 3",
     "evaluate nowhere": "nowhere: no run here",
@@ -276,3 +279,25 @@ def test_help_and_refusals_load_no_jax():
         "    cli.status(words.split())\n    assert 'jax' not in sys.modules, words"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
+
+
+def test_the_command_of_an_evaluation_gives_its_numbers_again(tmp_path, capsys):
+    """As a reader of the page would: but for a space of features of one's own, of which it has the name alone."""
+    status = cli.status
+    assert status(["train", "--run", str(tmp_path / "r"), "--no-report", *flags({**SMALL, "steps": 3})]) == 0
+    brief = ["--ais-examples", "5", "--ais-steps", "3", "--ais-chains", "2", "--features", "pixels", "--drawn", "31"]
+    asked = ["evaluate", str(tmp_path / "r"), "--metrics", "ais,samples", "--samples", "7", *brief]
+    assert status(asked) == 0
+    measured = RunFolder(tmp_path / "r").evaluation()
+    lines = command.of_evaluation(tmp_path / "r", measured)
+    assert len(lines) == 2, "the likelihood that closed the run is by another number of samples"
+    assert status(["report", str(tmp_path / "r")]) == 0
+    assert "\n".join(lines) in html.unescape((tmp_path / "r" / "report.html").read_text())
+    (tmp_path / "r" / "evaluation.json").unlink()
+    capsys.readouterr()
+    for line in lines:
+        verb, *words = shlex.split(line)
+        assert verb == "jaxae" and status(words) == 0
+    again = RunFolder(tmp_path / "r").evaluation()
+    same = [name for name in measured if name.startswith(("ais", "bdmc", "frechet", "recall"))]
+    assert len(same) > 10 and {name: again[name] for name in same} == {name: measured[name] for name in same}

@@ -426,3 +426,11 @@ def test_a_file_that_was_moved_is_named_and_may_be_named_anew(tmp_path, capsys):
     text = (tmp_path / "r" / "config.json").read_text()
     (tmp_path / "r" / "config.json").write_text(text.replace("/nets.py", "/lib/nets.py"))
     assert say(capsys, "digest", "r")[0] == 0
+
+
+def test_a_slip_in_a_rule_is_said_of_the_rule(tmp_path):
+    (tmp_path / "rules.py").write_text(
+        "import optax\ndef mine(learning_rate):\n    if learning_rate > 0:\n        return optax.sgd(1)\n"
+    )
+    with pytest.raises(InputError, match=r"^rules.py, line 3: .*expected jnp.where in place of if"):
+        build(config(network=None, optimizer="rules.py:mine"))

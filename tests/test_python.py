@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import inspect
 import os
 import re
 
@@ -707,3 +708,21 @@ def test_each_row_is_told_and_what_the_listener_raises_ends_a_run_that_goes_on(t
     assert run.final_digest(again) == run.final_digest(whole)
     mine = run.history(again).drop(columns="examples_per_second")
     pandas.testing.assert_frame_equal(mine, run.history(whole).drop(columns="examples_per_second"))
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda of: inspect.unwrap(run.evaluate_run)(of.folder.path), "expected what run.load gives"),
+        (lambda of: run.train({"steps": 3}), "config .*: expected a jaxae.Config"),
+        (lambda of: report.write_report(of, "x.html"), "evaluation 'x.html': expected what evaluate_run gives"),
+        (
+            lambda of: run.on(of, np.zeros((2, 8, 8), np.float32)),
+            r"expected one dtype: np.rint\(255 \* x\).astype\(np.uint8\)",
+        ),
+    ],
+)
+def test_a_slip_is_one_line(trained, call, said):
+    with pytest.raises(InputError, match=said) as error:
+        call(trained)
+    assert "\n" not in str(error.value)

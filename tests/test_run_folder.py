@@ -4,6 +4,7 @@ import contextlib
 import errno
 from pathlib import Path
 
+import jax
 import pytest
 
 from jaxae import compare, files, folder, record, run
@@ -156,3 +157,20 @@ def test_a_run_keeps_the_defaults_that_it_began_with(tmp_path):
     kept["resolved"]["depth"] = 2
     write_json(file, kept)
     assert longer.folder.config().depth == 2 and longer.folder.config().width == SMALL["width"]
+
+
+def test_a_run_goes_on_in_numbers_of_the_width_that_it_began_with(tmp_path):
+    run.train(configured(steps=2), tmp_path / "r")
+    with (
+        jax.enable_x64(True),
+        pytest.raises(InputError, match=r"a run with JAX_ENABLE_X64=0, and now it is .*=1: set it"),
+    ):
+        run.train(configured(steps=4), tmp_path / "r")
+
+
+def test_what_a_message_names_can_be_pasted_and_a_file_is_no_folder(tmp_path):
+    with pytest.raises(InputError, match=r"`jaxae train --run '.*/a run'` makes one"):
+        RunFolder(tmp_path / "a run").config()
+    (tmp_path / "paper.txt").write_text("text")
+    with pytest.raises(InputError, match=r"paper.txt is a file: choose another --run"):
+        run.train(configured(steps=2), tmp_path / "paper.txt")

@@ -93,7 +93,10 @@ def passed_over(frame: pandas.DataFrame, measure: str) -> list[str]:
     """What is to be said of the usual measures that stand before `measure`, and which the runs have, but not alike."""
     before = [name for name in measures.DEFAULTS[: measures.DEFAULTS.index(measure)] if name in measure_names(frame)]
     clashing = {name: clash for name in before if (clash := clashes(frame, name))}
-    return [f"not by {name}: {clash.runs} are {clash.what} ({clash.values})" for name, clash in clashing.items()]
+    return [
+        f"not by {name}: {clash.runs} are {clash.what} ({clash.values}): {clash.todo}"
+        for name, clash in clashing.items()
+    ]
 
 
 def with_measure(frame: pandas.DataFrame, measure: str) -> pandas.DataFrame:

@@ -67,7 +67,8 @@ def split(source: Source, x: np.ndarray, y: np.ndarray | None = None) -> Split:
     other = Split(rows, class_numbers(labels, len(rows), where))
     if rows.dtype != source.train.rows.dtype:
         kinds = f"{kind(rows)}, but those of {source.name} {kind(source.train.rows)}"
-        raise InputError(f"x: images {kinds}: expected one dtype")
+        wide, todo = source.train.rows.dtype != np.uint8, "np.rint(255 * x).astype(np.uint8), of what lies in [0, 1]"
+        raise InputError(f"x: images {kinds}: expected one dtype: {'x / 255 in its dtype' if wide else todo}")
     if rows.dtype != np.uint8 or not len(rows) or not at_most_one(rows) or not rows.max():
         return other
     if not source.bits:

@@ -4,7 +4,8 @@ number without its space says nothing, and numbers of two spaces are never compa
 import contextlib
 import hashlib
 import logging
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,7 +67,27 @@ def own(spec: str) -> Features:
     if not callable(function):
         raise InputError(f"features {spec!r}: the file has no function {name}")
     space = f"the user's own features {title}, SHA-256 {users.sha256(spec)[:8]}"
-    return Features(space, lambda images: _checked(function(images), images, title))
+
+    def of(images: Images) -> Float[Array, "batch features"]:
+        with _told(title):
+            out = function(images)
+        return _checked(out, images, title)
+
+    return Features(space, of)
+
+
+@contextlib.contextmanager
+def _told(title: str) -> Iterator[None]:
+    """What the user's function raises, in one line with its place; but what JAX says of tracing it is for others."""
+    try:
+        yield
+    except (InputError, jax.errors.JAXTypeError, jax.errors.JaxRuntimeError):
+        raise
+    except Exception as error:  # whatever it raises
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        first = next(filter(str.strip, str(error).split("\n")), type(error).__name__)
+        place = f"{Path(last.filename).name}, line {last.lineno}"
+        raise InputError(f"features {title} ({place}): {first.strip()}") from error
 
 
 def _checked(out: Any, images: Images, title: str) -> Float[Array, "batch features"]:

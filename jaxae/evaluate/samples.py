@@ -32,6 +32,7 @@ CUTS = 4  # into halves
 K, K_DENSITY = 3, 5
 LEAST = 5 * (max(K, K_DENSITY) + 1)  # examples that the measures and their errors need
 DRAWN = 10_000  # samples that are judged, at most
+TRIED, BESIDE = 16, 1e-2  # images by which own features are tried; how much one may move by those beside it
 PIECE = 500  # samples at once
 COMPARED = "the decoder's means against the split's grey levels"
 CHUNK = 128  # rows of distances at once: 10,000 columns of them are 10 MB
@@ -277,4 +278,21 @@ def _space(bench: Bench) -> features.Features:
     wanted = bench.settings.features
     if wanted == "classifier":
         return features.classifier(bench.source)
-    return features.pixels() if wanted == "pixels" else features.own(wanted)
+    return features.pixels() if wanted == "pixels" else _tried(features.own(wanted), bench)
+
+
+def _tried(space: features.Features, bench: Bench) -> features.Features:
+    """The user's own space, where a few images say that it is one: numbers of each alone, that tell them apart."""
+    view = View(bench.source.split(bench.split), pixels.make("none", bench.source.decode), jax.random.key(0))
+    few = jnp.asarray(view.spread(TRIED).map(lambda batch: batch.x))
+    first, again, half, rest = (np.asarray(space.of(x)) for x in (few, few, few[: TRIED // 2], few[TRIED // 2 :]))
+    name = space.space.partition(",")[0]
+    if not np.array_equal(first, again):
+        raise InputError(f"{name}: other numbers for the same images each time: expected a function of the image alone")
+    if np.abs(first - np.concatenate([half, rest])).max() > BESIDE * np.abs(first).max():
+        raise InputError(
+            f"{name}: an image's numbers depend on those beside it: expected a function of the image alone"
+        )
+    if not np.ptp(first, axis=0).any():
+        raise InputError(f"{name}: the same for {TRIED} images: expected numbers that tell images apart")
+    return space

@@ -9,6 +9,7 @@ from jaxae import files
 from jaxae.errors import InputError
 from jaxae.folder import splits_of
 from jaxae.run import Trained, final_digest, is_of_its_data
+from jaxae.values import said
 
 
 def write_report(trained: Trained, evaluation: Mapping[str, Any] | None = None, out: str | Path | None = None) -> Path:
@@ -21,6 +22,8 @@ def write_report(trained: Trained, evaluation: Mapping[str, Any] | None = None, 
     """
     from jaxae.report.page import render
 
+    if not isinstance(evaluation, Mapping | None):
+        raise InputError(f"evaluation {said(evaluation)}: expected what evaluate_run gives; where it goes is out=")
     if is_of_its_data(trained):
         evaluation = evaluation or _kept(trained)
     elif out is None:

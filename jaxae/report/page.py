@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxae import artifacts, log, methods
+from jaxae import artifacts, command, log, methods
 from jaxae.artifacts.images import beside, table
 from jaxae.evaluate.units import Units
 from jaxae.report import curves as drawn
@@ -31,6 +31,7 @@ def render(trained: Trained, evaluation: Mapping[str, Any] | None) -> str:
     context = {
         **measures.headline(evaluation, trained),
         **measures.record(trained, trained.folder.record()),
+        "measured_by": measured_by(trained, evaluation or {}),
         "entry": methods.entry(trained.setup.config.method),
         "latent": codes["z"].shape[1],
         "codes": len(codes["z"]),
@@ -49,6 +50,15 @@ def render(trained: Trained, evaluation: Mapping[str, Any] | None) -> str:
         **(of_codes(trained, codes) if finite(codes) else dict.fromkeys(OF_CODES)),
     }
     return fill("page.jinja", context)
+
+
+def measured_by(trained: Trained, evaluation: Mapping[str, Any]) -> list[str]:
+    """The commands of what training does not close with by itself."""
+    config = trained.setup.config
+    closing = evaluation.get("samples") == config.samples and evaluation.get("split") == config.evaluate
+    if closing and set(evaluation.get("settings", {})) <= {"likelihood"}:
+        return []
+    return command.of_evaluation(trained.folder.path, evaluation)
 
 
 def finite(codes: Mapping[str, np.ndarray]) -> bool:

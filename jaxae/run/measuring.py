@@ -113,6 +113,8 @@ def _grey(rows: np.ndarray, decode: Callable | None) -> np.ndarray:
 
 def evaluate_run(trained: Trained, split: str = "test", samples: int = USUAL.samples, seed: int = 0) -> dict[str, Any]:
     """ELBO and its terms, NLL and MSE of one run: see `jaxae.evaluate.likelihood.likelihood`."""
+    if not isinstance(trained, Trained):
+        raise InputError(f"{said(trained)}: expected what run.load gives")
     return evaluate_runs([trained], on=bench(trained.setup, split, Settings(samples, seed=seed)))[0]
 
 

@@ -28,6 +28,7 @@ from jaxae.run.loading import Trained, check_data, restored
 from jaxae.run.starting import begin_with
 from jaxae.setup import Setup
 from jaxae.types import Net, TrainState
+from jaxae.values import said
 
 
 def train(
@@ -48,6 +49,8 @@ def train(
     process 0 alone touches the folder. Raises InputError, Diverged (a loss that is not finite) or Interrupted (SIGINT,
     SIGTERM: saved).
     """
+    if not isinstance(config, Config):
+        raise InputError(f"config {said(config)}: expected a jaxae.Config, such as Config(steps=300)")
     config.allow_own()
     config = of_source(of_net(config, net), source)
     name = methods.entry(config.method).name

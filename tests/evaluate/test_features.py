@@ -10,10 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxae import run
+from jaxae.build import build
+from jaxae.config import Config
 from jaxae.data import feed
 from jaxae.data.source import Split
 from jaxae.errors import InputError
-from jaxae.evaluate import features
+from jaxae.evaluate import features, samples
 from tests import made
 
 IMAGES = np.random.default_rng(0).random((7, 4, 5, 1)).astype(np.float32)
@@ -208,3 +211,20 @@ def test_own_features_of_another_form_are_one_line(mine, name, says):
 def test_no_such_function_is_one_line(mine, spec, says):
     with pytest.raises(InputError, match=says):
         features.own(spec.format(mine=mine))
+
+
+SPACES = {
+    "the same for 16 images": "return 0 * h",
+    "other numbers for the same images each time": "return np.random.rand(len(x), 3)",
+    "an image's numbers depend on those beside it": "return h - h.mean(0)[None]",
+    r"\(mine.py, line 4\): no such weights": "raise ValueError('no such weights')",
+}
+
+
+@pytest.mark.parametrize("said", SPACES)
+def test_what_makes_no_space_judges_nothing(digits, tmp_path, said):
+    body = f"    h = x.reshape(len(x), -1)\n    {SPACES[said]}\n"
+    (tmp_path / "mine.py").write_text(f"import numpy as np\ndef mine(x):\n{body}")
+    bench = run.bench(build(Config(steps=1)), settings=run.Settings(features=f"{tmp_path}/mine.py:mine"))
+    with pytest.raises(InputError, match=f"features mine.py:mine.*{said}"):
+        samples.judge(bench)
