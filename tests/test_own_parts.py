@@ -421,7 +421,7 @@ def test_a_file_that_was_moved_is_named_and_may_be_named_anew(tmp_path, capsys):
     (tmp_path / "nets.py").rename(tmp_path / "lib" / "nets.py")
     assert say(capsys, "digest", "r")[0] == 0, "by its copy"
     shutil.rmtree(tmp_path / "r" / "code")  # as of runs that kept none
-    code, _, err = say(capsys, "digest", "r")
+    code, _, err = say(capsys, "sample", "r", "--count", 2)
     assert code == 2 and "r/config.json names the network" in err and "put it back, or write there" in err
     text = (tmp_path / "r" / "config.json").read_text()
     (tmp_path / "r" / "config.json").write_text(text.replace("/nets.py", "/lib/nets.py"))

@@ -405,14 +405,17 @@ def saved_as(file, seed):
 def test_a_run_is_read_only_beside_the_data_that_it_was_trained_on(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     saved_as("d.npz", 0)
-    run.train(configured(data="./d.npz", steps=3, batch_size=20), tmp_path / "run")
+    made = run.train(configured(data="./d.npz", steps=3, batch_size=20), tmp_path / "run")
     saved_as("d.npz", 1)
     line = "jaxae: d.npz has changed since step 3 of this run, and its digest differs: expected the data as it was, "
     line += "or another --run for other data"
-    for words in (["evaluate", "run", "--samples", "2"], ["sample", "run", "--count", "2"], ["digest", "run"]):
+    for words in (["evaluate", "run", "--samples", "2"], ["sample", "run", "--count", "2"], ["encode", "run"]):
         assert status(words) == 2
         assert capsys.readouterr().err.strip() == line
     assert not (tmp_path / "run" / "evaluation.json").exists()
+    (tmp_path / "d.npz").unlink()
+    assert status(["digest", "run"]) == 0, "what identifies the parameters asks for them alone"
+    assert capsys.readouterr().out.strip() == run.final_digest(made)
     saved_as("d.npz", 0)
     monkeypatch.chdir("/")
-    assert status(["digest", str(tmp_path / "run")]) == 0, "from any folder"
+    assert status(["encode", str(tmp_path / "run")]) == 0, "from any folder"

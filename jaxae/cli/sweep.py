@@ -55,6 +55,8 @@ def sweep(
 
     parallel.virtual(seed_devices * data_devices)
     progress = Progress(quiet)
+    if len(plan.grid.get("data", ())) > 1:
+        progress.warn("data differs among members, whose measures do not compare: there will be a table, and no report")
     swept = carry_out(plan, run_dir, how, progress)
     finish(swept, progress, not no_report)
 

@@ -13,11 +13,11 @@ from jaxae.run.measuring import (
     scores,
     store,
 )
-from jaxae.run.starting import begin_with
+from jaxae.run.starting import begin_with, variables_in
 from jaxae.run.training import layout_of, train
 
 __all__ = [
     "Settings", "Trained", "begin_with", "bench", "check_data", "evaluate_run", "evaluate_runs", "evaluator",
     "final_digest", "history", "is_measured", "is_of_its_data", "kept", "layout_of", "load", "measured", "of", "on",
-    "scores", "store", "train",
+    "scores", "store", "train", "variables_in",
 ]  # fmt: skip

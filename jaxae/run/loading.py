@@ -71,27 +71,39 @@ def load(
 
 def restored(setup: Setup, folder: RunFolder, checkpoint: str = "auto") -> Trained:
     """What `load` gives of the folder's run, whose setup is this."""
-    if checkpoint not in ("auto", "last", "best") and not checkpoint.isdecimal():
-        raise InputError(f"checkpoint {checkpoint!r}: expected last, best or the number of a step")
-    if checkpoint == "auto":
-        checkpoint = "last" if setup.config.patience is None else "best"
     with Checkpoints(folder.checkpoints, warn=Progress().warn, write=False) as checkpoints:
-        step = checkpoints.best_step() if checkpoint == "best" else None if checkpoint == "last" else checkpoint
-        if step is None and checkpoint == "best" and checkpoints.steps():
-            raise InputError(
-                f"checkpoint best: {folder.path} has none: no validation ranked one, or it is a member of a sweep "
-                "without --patience, which keeps its last alone: choose last"
-            )
-        found = checkpoints.restore(setup.shapes(), None if step is None else int(step))
+        step = chosen(folder, checkpoints, checkpoint, setup.config.patience is not None)
+        found = checkpoints.restore(setup.shapes(), step)
     if found is None:
-        outcome = folder.outcome() or {}
-        if outcome.get("outcome") == "diverged":
-            raise InputError(
-                f"{folder.path}: it diverged at step {outcome['step']:,}: {outcome['why']}: nothing was kept"
-            )
-        raise InputError(f"{folder.path}: no checkpoint yet: {folder.made_by()} makes one")
+        raise nothing_kept(folder)
     check_data(setup, found)
     return Trained(setup, folder, found.step, found.state, optim.evaluated(found.state))
+
+
+def chosen(folder: RunFolder, checkpoints: Checkpoints, checkpoint: str, patient: bool) -> int | None:
+    """The step that `load` means by a checkpoint, of a run that is `patient` or not; None: the last whole one."""
+    if checkpoint not in ("auto", "last", "best") and not checkpoint.isdecimal():
+        raise InputError(f"checkpoint {checkpoint!r}: expected last, best or the number of a step")
+    if checkpoint.isdecimal():
+        return int(checkpoint)
+    if checkpoint == "last" or (checkpoint == "auto" and not patient):
+        return None
+    step = checkpoints.best_step()
+    if step is None and checkpoints.steps():
+        raise InputError(
+            f"checkpoint best: {folder.path} has none: no validation ranked one, or it is a member of a sweep without "
+            "--patience, which keeps its last alone: choose last"
+        )
+    return step
+
+
+def nothing_kept(folder: RunFolder) -> InputError:
+    """Why no checkpoint is there."""
+    outcome = folder.outcome() or {}
+    if outcome.get("outcome") == "diverged":
+        why = f"it diverged at step {outcome['step']:,}: {outcome['why']}: nothing was kept"
+        return InputError(f"{folder.path}: {why}")
+    return InputError(f"{folder.path}: no checkpoint yet: {folder.made_by()} makes one")
 
 
 def on(trained: Trained, x: np.ndarray, y: np.ndarray | None = None) -> Trained:

@@ -1,7 +1,10 @@
 """The run whose parameters another begins with."""
 
+import contextlib
 import dataclasses
 from typing import Any
+
+import jax
 
 from jaxae.checkpoint import Checkpoints
 from jaxae.digest import digest
@@ -9,6 +12,7 @@ from jaxae.errors import InputError
 from jaxae.files import read_json
 from jaxae.folder import RunFolder, SweepFolder
 from jaxae.progress import Progress
+from jaxae.run.loading import chosen, nothing_kept
 from jaxae.setup import Setup
 from jaxae.start import Start
 
@@ -49,22 +53,34 @@ def begin_with(
 def read(path: str) -> Start:
     """The variables that the run in `path` is measured with: of its best step where it may stop early, else its last;
     averaged, where its optimiser keeps them so. Neither its data nor its code is asked for."""
-    folder = RunFolder(path)
     if SweepFolder(path).exists():
         member = SweepFolder(path).listed()[0].name
         raise InputError(f"{path} holds a sweep: expected a run, such as {SweepFolder(path).member(member).path}")
-    if not folder.config_file.is_file():
+    if not RunFolder(path).config_file.is_file():
         raise InputError(f"{path}: no run here (no config.json)")
+    return variables_in(RunFolder(path))
+
+
+def variables_in(folder: RunFolder, checkpoint: str = "auto") -> Start:
+    """The variables that a run is measured with, as its checkpoint alone tells; `checkpoint` as in `run.load`."""
     patient = read_json(folder.config_file).get("patience") is not None
-    with Checkpoints(folder.checkpoints, write=False) as checkpoints:
-        step = (checkpoints.best_step() if patient else None) or checkpoints.latest_step()
-        if step is None:
-            raise InputError(f"{path}: no checkpoint yet")
-        found = checkpoints.restore(checkpoints.leaves(step), step)
-    assert found is not None
+    with Checkpoints(folder.checkpoints, warn=Progress().warn, write=False) as checkpoints:
+        step = chosen(folder, checkpoints, checkpoint, patient)
+        found = checkpoints.restore(_leaves(checkpoints, step), step) if checkpoints.steps() else None
+    if found is None:
+        raise nothing_kept(folder)
     whole: dict[str, Any] = found.state
     arrays = {name.removeprefix("variables/"): leaf for name, leaf in whole.items() if name.startswith("variables/")}
     kept = {name: leaf for name, leaf in whole.items() if name.startswith("opt_state/") and AVERAGE in name}
     averages = {name.partition(AVERAGE)[2]: leaf for name, leaf in kept.items()}
     arrays |= {f"params/{name}": leaf for name, leaf in averages.items() if f"params/{name}" in arrays}
-    return Start(arrays, {"run": path, "step": step, "digest": digest(arrays)})
+    return Start(arrays, {"run": str(folder.path), "step": found.step, "digest": digest(arrays)})
+
+
+def _leaves(checkpoints: Checkpoints, step: int | None) -> dict[str, jax.ShapeDtypeStruct]:
+    """Of that step, or of the newest that tells them."""
+    *others, oldest = [step] if step is not None else list(reversed(checkpoints.steps()))
+    for tried in others:
+        with contextlib.suppress(InputError):  # damaged: `restore` says so
+            return checkpoints.leaves(tried)
+    return checkpoints.leaves(oldest)
