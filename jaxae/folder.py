@@ -78,10 +78,15 @@ class RunFolder:
 
     def made_by(self) -> str:
         """The command that makes it, in words."""
-        sweep = self.path.resolve().parent.parent
-        is_member = self.path.resolve().parent.name == "members" and SweepFolder(sweep).exists()
-        verb, where = ("sweep", sweep) if is_member else ("train", self.path)
+        sweep = self.sweep()
+        verb, where = ("sweep", sweep.path) if sweep else ("train", self.path)
         return f"`jaxae {verb} --run {shlex.quote(str(where))}`"
+
+    def sweep(self) -> "SweepFolder | None":
+        """That it is a member of, also where a link leads to it."""
+        members = self.path.resolve().parent
+        sweep = SweepFolder(members.parent)
+        return sweep if members == sweep.members and sweep.exists() else None
 
     def check(self, config: Config) -> None:
         """Raises InputError unless this folder may hold a run of `config`: it is new, or its run is this one."""
@@ -146,10 +151,9 @@ class RunFolder:
     def claimed(self, config: Config, record: dict[str, Any]) -> Iterator[None]:
         """Makes a new folder this run's, and keeps other processes out while inside: of a sweep's member also those
         that train the sweep."""
-        sweep = self.path.resolve().parent.parent  # also where a link leads to it
         with contextlib.ExitStack() as held:
-            if self.path.resolve().parent == SweepFolder(sweep).members and SweepFolder(sweep).exists():
-                held.enter_context(locked(sweep, shared=True))
+            if sweep := self.sweep():
+                held.enter_context(locked(sweep.path, shared=True))
             held.enter_context(locked(self.path))
             self.check(config)  # another process may have made it meanwhile
             other = self.other_net(record.get("modules")) or self.other_draws(record.get("prng"))

@@ -164,6 +164,8 @@ REFUSED = {
     "example -1": lambda t: artifacts.interpolate(t, [(0, -1)]),
     "steps 1": lambda t: artifacts.interpolate(t, 1, steps=1),
     "steps 4: expected an odd": lambda t: artifacts.traverse(t, steps=4),
+    r"count 3000000000: the images take \d+ GB, more than is free": lambda t: artifacts.sample(t, 3_000_000_000),
+    r"span 1e\+300: expected .* above 0, 1e\+06 at most": lambda t: artifacts.traverse(t, span=1e300),
     "span nan": lambda t: artifacts.traverse(t, span=float("nan")),
     "unknown path 'liner': did you mean 'linear'": lambda t: artifacts.interpolate(t, 1, how="liner"),
     "unknown split 'tset'": lambda t: artifacts.encode(t, "tset"),

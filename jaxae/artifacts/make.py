@@ -1,5 +1,6 @@
 """The artifacts as functions of a trained run. Images are the decoder's means, in data space."""
 
+import math
 import re
 from collections.abc import Callable
 from functools import partial
@@ -9,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxae import random
+from jaxae import memory, random
 from jaxae.artifacts import paths, pieces
 from jaxae.data.view import View, evenly
 from jaxae.errors import InputError, a_seed
@@ -18,6 +19,7 @@ from jaxae.run import Trained
 from jaxae.types import Method, Variables
 
 MOST = 10_000  # examples that a traversal's statistics are taken over, evenly spread
+FARTHEST = 1e6  # standard deviations of a traversal: what is further has no finite image
 
 Pictures = Float[np.ndarray, "n height width channels"]
 
@@ -78,10 +80,16 @@ def sample(
             "its codes; `interpolate` and `decode` show what lies between them"
         )
     a_seed(seed)
+    needed = 4 * pieces.at_least("count", count, 1) * math.prod(trained.setup.source.shape)
+    if needed > memory.free():
+        size = f"{needed / 1e9:,.0f} GB"
+        raise InputError(
+            f"count {count}: the images take {size}, more than is free: draw fewer at a time, by other seeds"
+        )
     images: Any = draw or (lambda keys, index: prior(variables, keys))  # type: ignore[misc]  # there is one
     key = random.stream(jax.random.key(seed), "sample")
     drawn = jax.jit(lambda index: images(random.example_keys(key, 0, index), index))
-    return pieces.by_pieces(drawn, np.arange(pieces.at_least("count", count, 1), dtype=np.int32))
+    return pieces.by_pieces(drawn, np.arange(count, dtype=np.int32))
 
 
 def interpolate(
@@ -130,8 +138,8 @@ def traverse(
     view = pieces.view_of(trained, split, seed)
     if pieces.at_least("steps", steps, 3) % 2 == 0:
         raise InputError(f"steps {steps}: expected an odd number: the middle one is the reconstruction")
-    if not (np.isfinite(span) and span > 0):
-        raise InputError(f"span {span}: expected a finite number of standard deviations above 0")
+    if not 0 < span <= FARTHEST:
+        raise InputError(f"span {span}: expected standard deviations above 0, {FARTHEST:g} at most")
     if most is not None:
         pieces.at_least("count", most, 1)
     over = over or units(encode(trained, split, seed, count=min(MOST, len(view))), trained.setup.method.standard_prior)

@@ -1,7 +1,7 @@
 """`jaxae evaluate` and `jaxae digest`: what a finished run is worth, and the line that identifies it."""
 
 import json as json_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,6 +10,9 @@ from jaxae.cli.member import checkpoint_option, is_sweep, must_be_there, run_arg
 from jaxae.errors import InputError, known
 from jaxae.evaluate.measures import shown
 from jaxae.evaluate.settings import USUAL, Settings, checked
+
+if TYPE_CHECKING:
+    from jaxae.folder import SweepFolder
 
 
 @click.command(short_help="ELBO, NLL with its error, codes, samples, ...")
@@ -70,12 +73,24 @@ def _run(
     keep = checkpoint == "auto" and run.kept(measures)
     if keep:
         run.store(trained, measures)
-    if sampler == "prior":
-        return measures
-    measures = _with_samples(measures, trained, sampler, split, settings, "all" in groups)
-    if keep:
-        run.store(trained, measures)
+    if sampler != "prior":
+        measures = _with_samples(measures, trained, sampler, split, settings, "all" in groups)
+        if keep:
+            run.store(trained, measures)
+    if keep and (sweep := trained.folder.sweep()) and sweep.table.is_file():
+        _write_table(sweep)
     return measures
+
+
+def _write_table(folder: "SweepFolder") -> None:
+    """Afresh, of what its members hold now."""
+    from jaxae import compare, files
+    from jaxae.progress import Progress
+
+    try:
+        files.write(folder.table, compare.table(folder.path, folder.measured_split()).to_csv(index=False).encode())
+    except InputError as error:  # the numbers are there all the same
+        Progress().warn(str(error))
 
 
 def _but_samples(groups: list[str], sampler: str) -> list[str]:
@@ -105,7 +120,7 @@ def _sweep(
     """The members' measures, and what is to be said of members that could not be read."""
     if checkpoint != "auto":
         raise InputError(f"checkpoint {checkpoint!r}: of a sweep's members the usual one is measured: name a --member")
-    from jaxae import compare, files, run, sweep
+    from jaxae import run, sweep
     from jaxae.folder import SweepFolder
     from jaxae.progress import Progress
 
@@ -125,10 +140,7 @@ def _sweep(
                 continue
             if run.kept(found[name]):
                 run.store(trained, found[name])
-    try:
-        files.write(folder.table, compare.table(run_dir, folder.measured_split()).to_csv(index=False).encode())
-    except InputError as error:  # the numbers are there all the same
-        progress.warn(str(error))
+    _write_table(folder)
     return found, unread
 
 

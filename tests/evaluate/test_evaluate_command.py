@@ -46,6 +46,8 @@ def test_a_member_is_measured_as_it_is_in_its_sweep(swept, capsys):
     words = "--metrics", "latents", "--json"
     whole = json.loads(say(capsys, "evaluate", swept.path, *words)[1])["members"]["seed=1"]
     assert json.loads(say(capsys, "evaluate", swept.path, "--member", "seed=1", *words)[1]) == whole
+    found = json.loads(say(capsys, "evaluate", swept.path, "--member", "seed=1", "--metrics", "probes", "--json")[1])
+    assert pandas.read_csv(swept.table)["linear_probe"][1] == pytest.approx(found["linear_probe"], rel=1e-15)
 
 
 def test_a_sweep_in_the_home_folder_may_be_named_by_a_tilde(swept, capsys, monkeypatch):
