@@ -42,7 +42,7 @@ class Meter:
         return means
 
     def pending(self) -> dict[str, Any]:
-        return {"count": self.count, "sums": self.sums}
+        return {"count": self.count, "sums": dict(self.sums)}
 
 
 class Log:

@@ -132,11 +132,11 @@ class Loop:
             call = self.advance(call)
             if self.due("log"):
                 self.write_logs()
-            improved = self.validate() if self.due("validate") else {}
-            self.hold(improved)
+            if self.due("validate"):
+                self.hold(self.validate())
             stop = self.stop()
-            if (improved and self.alone) or self.due("checkpoint") or self.ended() or stop:
-                self.save(improved)
+            if self.due("checkpoint") or self.ended() or stop:
+                self.save()
             if stop:
                 self.interrupt(stop)
         self.checkpoints.wait()
@@ -204,6 +204,7 @@ class Loop:
         self.write_last(lane, step - 1)
         lane.watch.outcome = {"outcome": "diverged", "step": step, "why": why}
         if self.alone:
+            self.write_bests()
             self.checkpoints.wait()
             last = self.checkpoints.latest_step()
             kept = "no checkpoint had been made" if last is None else f"the checkpoint of step {last:,} is kept"
@@ -259,29 +260,38 @@ class Loop:
     def hold(self, improved: dict[int, float]) -> None:
         """Of lanes that keep their best, the state of the `improved`, until the next checkpoint: to write each at once
         would take longer than the steps between two validations. What a kill loses, the steps made again find again."""
-        if self.alone or self.setup.config.patience is None or not improved:
+        if not improved or not (self.alone or self.setup.config.patience is not None):
             return
-        state = self.host_state()
+        state = self.layout.get(self.state) if self.alone else self.host_state()
         for number, loss in improved.items():
             lane = self.lanes[number]
             watch = replace(lane.watch, pending=lane.meter.pending())
-            self.held[number] = jax.tree.map(lambda x, n=number: x[n].copy(), state), watch, loss
+            best = state if self.alone else jax.tree.map(lambda x, n=number: x[n], state)
+            self.held[number] = jax.tree.map(np.array, best), watch, loss
 
-    def save(self, improved: dict[int, float]) -> None:
-        """The state of a run alone, which is its best where it has `improved`; or of all lanes together, after what
-        they hold as their best."""
+    def save(self) -> None:
+        """The state of all lanes together, after what they hold as their best: which of a run alone may be this."""
         for lane in self.lanes:
             lane.watch.pending = lane.meter.pending()
-        meta = {"watch": [asdict(lane.watch) for lane in self.lanes], "data": self.setup.source.digest}
-        if self.alone:
-            self.checkpoints.save(self.step, self.layout.near(self.state), meta, improved.get(0))
+        if self.step in self.write_bests() and self.alone:
             return
-        for number, best in self.held.items():
-            keep = self.lanes[number].keep
-            assert keep is not None
-            keep(*best)
-        self.held.clear()
-        self.checkpoints.save(self.step, self.host_state(), meta)  # last: it remembers a best that must be there
+        state = self.layout.near(self.state) if self.alone else self.host_state()
+        self.checkpoints.save(self.step, state, self.meta([lane.watch for lane in self.lanes]))
+
+    def write_bests(self) -> list[int]:
+        """What is held; the steps that it is of."""
+        held, self.held = self.held, {}
+        for number, (state, watch, loss) in held.items():
+            if self.alone:
+                self.checkpoints.save(int(state.step), state, self.meta([watch]), loss)
+            else:
+                keep = self.lanes[number].keep
+                assert keep is not None
+                keep(state, watch, loss)
+        return [int(state.step) for state, _, _ in held.values()]
+
+    def meta(self, watches: list[Watch]) -> dict[str, Any]:
+        return {"watch": [asdict(watch) for watch in watches], "data": self.setup.source.digest}
 
     def host_state(self) -> TrainState:
         """The lanes' states, without those that only fill the block."""

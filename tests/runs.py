@@ -120,8 +120,8 @@ def cut_off_at_a_save(plan: sweep.Plan, folder: Path, step: int = 0) -> None:
     """The sweep, stopped by a signal at the first save of its wave, or that of `step`."""
     save = loop.Loop.save
 
-    def stopped(self, improved):
-        save(self, improved)
+    def stopped(self):
+        save(self)
         if step in (0, self.step):
             self.asked.append(signal.SIGTERM)
 

@@ -194,9 +194,10 @@ def test_a_broken_config_json_is_named(damage, capsys, tmp_path):
 
 
 def test_too_much_at_once_is_one_line(runs, capsys):
-    for words in (["sample", runs / "vae", "--count", 10**13], ["interpolate", runs / "vae", "--steps", 10**13]):
-        code, out, err = say(capsys, *words)
-        assert (code, out) == (2, "") and err.startswith("jaxae: not enough memory (") and err.count("\n") == 1
+    said = {"sample": "jaxae: count 10000000000000: the images take", "interpolate": "jaxae: not enough memory ("}
+    for verb, flag in (("sample", "--count"), ("interpolate", "--steps")):
+        code, out, err = say(capsys, verb, runs / "vae", flag, 10**13)
+        assert (code, out) == (2, "") and err.startswith(said[verb]) and err.count("\n") == 1
 
 
 def test_an_error_of_ours_is_no_lack_of_memory(monkeypatch):

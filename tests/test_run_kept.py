@@ -15,6 +15,7 @@ import small
 from jaxae import compare, fits, hosts, likelihoods, log, loop, programs, run
 from jaxae import folder as folders
 from jaxae.build import build
+from jaxae.checkpoint import Checkpoints
 from jaxae.cli import status
 from jaxae.config import Config
 from jaxae.data.view import View
@@ -419,3 +420,26 @@ def test_a_run_is_read_only_beside_the_data_that_it_was_trained_on(tmp_path, mon
     saved_as("d.npz", 0)
     monkeypatch.chdir("/")
     assert status(["encode", str(tmp_path / "run")]) == 0, "from any folder"
+
+
+def test_the_best_is_written_with_the_next_checkpoint_as_it_was_then(tmp_path):
+    """Not at each validation, which may be a few steps apart; nor is it lost where training diverges before."""
+    config = configured(steps=40, validate_every=5, checkpoint_every=20, patience=9)
+    made = run.train(config, tmp_path / "run")
+    with Checkpoints(made.folder.checkpoints) as checkpoints:
+        assert checkpoints.latest_step() == 40
+        watch = Watch(**checkpoints.meta(checkpoints.best_step())["watch"][0])
+    losses = {
+        row["step"]: row["validation_loss"] for row in log.read(made.folder.metrics_file) if "validation_loss" in row
+    }
+    assert watch.best == min(losses.values()) == losses[made.step] and watch.stale == 0
+    often = run.train(dataclasses.replace(config, checkpoint_every=5), tmp_path / "often")
+    chex.assert_trees_all_equal(often.state, made.state)
+
+
+def test_what_was_best_before_it_diverged_is_kept(tmp_path):
+    """The best so far is of the very step from which the next goes wrong."""
+    rising = {"learning_rate": "piecewise(1e-3, 10, 1e30)", "steps": 40, "validate_every": 5, "checkpoint_every": 40}
+    with pytest.raises(Diverged, match="the checkpoint of step 10 is kept"):
+        run.train(configured(**rising), tmp_path / "run")
+    assert run.load(tmp_path / "run", "best").step == 10

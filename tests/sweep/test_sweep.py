@@ -132,6 +132,9 @@ def test_what_was_best_since_the_last_checkpoint_is_found_again(tmp_path):
             run.load(folder / "members" / name, "best") for folder in (tmp_path / "cut", tmp_path / "whole")
         )
         assert ours.step == theirs.step
+        with Checkpoints(ours.folder.checkpoints) as checkpoints:
+            (watch,) = checkpoints.meta(ours.step)["watch"]
+        assert watch["stale"] == 0, "as it was then"
         chex.assert_trees_all_equal(ours.state, theirs.state)
     assert set(whole.table["outcome"]) == {"finished"}
 
