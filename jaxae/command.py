@@ -31,12 +31,14 @@ def of_evaluation(folder: Path, measured: Mapping[str, Any]) -> list[str]:
         words = ["jaxae", "evaluate", str(folder), "--metrics", ",".join(names)]
         words += ["--split", measured["split"]] if measured["split"] != "test" else []
         words += ["--samples", str(samples)] if samples else []
+        words += ["--seed", str(measured["evaluation_seed"])] if measured.get("evaluation_seed") else []
         if "ais" in names and ais:
             words += [word for name in ("examples", "chains", "steps") for word in (f"--ais-{name}", str(ais[name]))]
         if "samples" in names and "drawn" in of_samples:
             space = of_samples["feature_space"]
-            own = re.match(r"the user's own features (\S+),", space)
-            words += ["--features", own[1]] if own else ["--features", "pixels"] if "pixels" in space else []
+            own = re.match(r"the user's own features (.+), SHA-256", space)
+            pixels = space.startswith("the pixels themselves")
+            words += ["--features", own[1]] if own else ["--features", "pixels"] if pixels else []
             words += ["--drawn", str(of_samples["drawn"])]
             words += ["--sampler", of_samples["sampler"]] if "sampler" in of_samples else []
         commands.append(shlex.join(words))

@@ -297,11 +297,13 @@ class Config:
         return deciding | elsewhere
 
     def as_it_was(self, resolved: Mapping[str, Any]) -> "Config":
-        """With the defaults that its run began with, `result` of then, where others hold by now."""
+        """With the defaults that its run began with, `result` of then, where others hold by now. No default is a file
+        of the user's own, whatever a record says: what may run is asked for by its name."""
         now: dict[str, Any] = json.loads(json.dumps(self.result()))
         weights, then = now["hyperparameters"], resolved.get("hyperparameters", {})
         own_weights = {k: v for k, v in then.items() if k not in self.hyperparameters and weights.get(k) != v}
         changed = {k: v for k, v in resolved.items() if k in now and getattr(self, k) is None and now[k] != v}
+        changed = {k: v for k, v in changed.items() if k not in OWN or not own.is_own(str(v))}
         if not own_weights and not changed:
             return self
         return dataclasses.replace(self, **changed, hyperparameters={**self.hyperparameters, **own_weights})

@@ -2,30 +2,28 @@
 change, and what it has made is still read by what it was. Nothing here runs one: see `jaxae.own`.
 """
 
-import hashlib
 from pathlib import Path
+from typing import Any
 
 from jaxae import files, own
 
 FOLDER = "code"
 
 
-def keep(folder: Path, name: str) -> str:
-    """Copies the file of the function `name` into the folder of a run, where it is not there yet; its SHA-256."""
-    file, _ = own.split(name)
-    content = file.read_bytes()
-    sha256 = hashlib.sha256(content).hexdigest()
+def keep(folder: Path, name: str, sha256: str) -> None:
+    """Copies the file of the function `name`, as it was read with that SHA-256, into the folder of a run, where it is
+    not there yet."""
     copy = _copy(folder, name, sha256)
-    if not own.is_the_file(copy, sha256):
+    content = own.as_read(sha256)
+    if content is not None and not own.is_the_file(copy, sha256):
         copy.parent.mkdir(parents=True, exist_ok=True)
         files.whole(copy, content)
-    return sha256
 
 
-def found(folder: Path, name: str, sha256: str | None) -> str:
+def found(folder: Path, name: str, sha256: Any) -> str:
     """The function `name` of the file with that SHA-256: where it was, near the folder, or in the folder's copy. `name`
     as it is where nothing is known of it, or nowhere such a file."""
-    if sha256 is None:
+    if not isinstance(sha256, str):
         return name
     copy = f"{_copy(folder, name, sha256)}:{name.rpartition(':')[2]}"
     places = (name, own.moved(name, str(folder / FOLDER)), copy)

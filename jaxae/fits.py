@@ -167,10 +167,11 @@ def check_net(net: Net, name: str = "net") -> None:
         raise InputError(f"{name}: its encoder makes no linen module: expected outputs -> module")
 
 
-def check_parts(setup: Setup) -> None:
-    """Modules or a method of the user's own make what training and its closing evaluation take."""
+def check_parts(setup: Setup, generators: tuple[Any, ...]) -> None:
+    """Modules or a method of the user's own make what training and its closing evaluation take. `generators`:
+    `trials.generators` before any of it ran."""
     try:
-        _check_parts(setup)
+        _check_parts(setup, generators)
     except _OF_TRACERS as error:
         said = str(error).split("\n")[0].rstrip(".")
         raise InputError(
@@ -186,7 +187,7 @@ def _where(setup: Setup, error: Exception) -> str:
     return f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else own.short(setup.config.method)
 
 
-def _check_parts(setup: Setup) -> None:
+def _check_parts(setup: Setup, generators: tuple[Any, ...]) -> None:
     variables = setup.shapes().variables
     batch, method, name = next(setup.view("train").batches()), setup.method, own.short(setup.config.method)
     keys = setup.view("train").keys(batch, "noise")
@@ -218,8 +219,8 @@ def _check_parts(setup: Setup) -> None:
         raise InputError(f"{name}: a metric {min(clash)}: jaxae has a number of that name: rename it")
     _no_keys(name, variables)
     if setup.own_net or {"method", "network"} & set(setup.config.own_functions()):
-        trials.draws_by_its_keys(setup, variables, keys, batch)
-        trials.knows_nothing_of_its_batch(setup, variables, batch)
+        trials.draws_by_its_keys(setup, variables, keys, batch, generators)
+        trials.knows_nothing_of_its_batch(setup, variables, keys, batch)
 
 
 def _traced_loss(setup: Setup, variables: Variables, keys: Keys, batch: Batch) -> Any:

@@ -16,7 +16,7 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -200,8 +200,8 @@ class RunFolder:
         made_something = not any(part.get("until_step") == step for part in earlier)
         if where and made_something and where != {name: record[name] for name in where}:
             earlier = [*earlier, {"until_step": step, **where}]
-        for name in config.own_functions().values():
-            copies.keep(self.path, name)
+        for field, name in config.own_functions().items():
+            copies.keep(self.path, name, record[f"{field}_sha256"])
         write_json(self.config_file, config.to_dict())
         write_json(self.record_file, record | ({"earlier": earlier} if earlier else {}))
 
@@ -234,7 +234,7 @@ class SweepFolder:
         if not self.exists():
             command = f"`jaxae sweep --run {shlex.quote(str(self.path))}`"
             raise InputError(f"{self.path}: no sweep here (no sweep.json): {command} makes one")
-        kept = read_json(self.sweep_file, SWEEP)
+        kept = read_json(self.sweep_file, SWEEP | {"code": dict, "words": dict})
         if kept.get("format") != FORMAT:
             raise InputError(f"{self.sweep_file}: format {kept.get('format')}: this jaxae reads format {FORMAT}")
         if missing := [name for name in SWEEP if name not in kept]:
@@ -264,7 +264,8 @@ class SweepFolder:
         }
         spelled = {name: told.get(name) or map(shown, values) for name, values in kept["grid"].items()}  # once, whole
         words = {name: dict(zip(grid[name], spelled[name])) for name in grid}
-        return Plan(self.base(), tuple(kept["seeds"]), grid, kept["shared_batches"], words)
+        began = {name: self.member(name).record().get("resolved", {}) for name in kept["members"]}
+        return Plan(self.base(), tuple(kept["seeds"]), grid, kept["shared_batches"], words, began)
 
     def named_as_before(self, plan: Plan) -> Plan:
         """The plan, its members named as those that are here."""
@@ -332,10 +333,13 @@ class SweepFolder:
             if value is not None and kept[name] != value:
                 yield f"{name}: {kept[name]} -> {value}"
 
-    def write(self, plan: Plan, how: dict[str, Any]) -> None:
-        names = {name for member in plan.members for name in member.config.own_functions().values()}
-        code = {name: copies.keep(self.path, name) for name in sorted(names)}
-        write_json(self.sweep_file, {"format": FORMAT, **plan.to_dict(), **how} | ({"code": code} if code else {}))
+    def write(self, plan: Plan, how: dict[str, Any], code: Mapping[str, str] = {}) -> None:
+        """`code`: the SHA-256 of the files of the user's own functions, as they were read."""
+        for name, sha256 in code.items():
+            copies.keep(self.path, name, sha256)
+        write_json(
+            self.sweep_file, {"format": FORMAT, **plan.to_dict(), **how} | ({"code": dict(code)} if code else {})
+        )
 
     def begin_wave(self, members: list[str]) -> None:
         """The wave's folder is theirs: what another wave left there is gone."""

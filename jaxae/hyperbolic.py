@@ -18,27 +18,33 @@ from jaxae.types import Codes
 _FEW = 1e-2  # of a squared angle: below it the terms of the series are exact to float32
 _LARGE = 1e6  # above it arcsinh(a) is log(2 a)
 _BACK = 1.0  # of a squared distance: where both ways are longer, one back along the other cancels most digits
-_FLAT = 2  # latent units up to which points lie so near a normal, or its opposite, that its cosine has not the digits
 
 
 def moved(v: Codes, by: Codes, c: float) -> Codes:
     """The point that v becomes when the origin is carried to `by` along the geodesic: exp_by of v in the tangent space
     there, v having been carried along."""
+    if v.shape[-1] == 1:  # a line is flat
+        return v + by
     root = math.sqrt(c)
     v, by = root * v, root * by
-    a, b = _squared(v), _squared(by)
-    far = jnp.minimum(a, b) > _BACK
-    along = jnp.sum(by * v, axis=-1, keepdims=True) * _sinhc(a)
-    near = _sinhc(a) * v + (jnp.square(_sinhc(b / 4)) / 2 * along + _sinhc(b) * _cosh(a)) * by
+    far = jnp.minimum(_squared(v), _squared(by)) > _BACK
     unit = jnp.zeros_like(v).at[..., 0].set(1.0)
-    at = jnp.where(far, _far(jnp.where(far, v, unit), jnp.where(far, by, unit)), near)
+    at = jnp.where(
+        far, _far(*(jnp.where(far, x, unit) for x in (v, by))), _near(*(jnp.where(far, unit, x) for x in (v, by)))
+    )
     return _shortened(at) / root
 
 
+def _near(v: Codes, by: Codes) -> Codes:
+    """sinh of the moved point's distance, times its direction: a point of the hyperboloid less its last coordinate."""
+    a, b = _squared(v), _squared(by)
+    along = jnp.sum(by * v, axis=-1, keepdims=True) * _sinhc(a)
+    return _sinhc(a) * v + (jnp.square(_sinhc(b / 4)) / 2 * along + _sinhc(b) * _cosh(a)) * by
+
+
 def _far(v: Codes, by: Codes) -> Codes:
-    """`moved` on the hyperboloid, sinh of the distance times its direction, of two that are not short. With one way
-    back along the other cosh(b) sinh(a) cos + sinh(b) cosh(a) would cancel; the sine of what is between is small, and
-    sinh(b - a) has all its digits."""
+    """The same of two that are not short. With one way back along the other cosh(b) sinh(a) cos + sinh(b) cosh(a) would
+    cancel; here what is between their directions is small, and sinh(b - a) has all its digits."""
     a, b = (jnp.sqrt(_squared(each)) for each in (v, by))
     v, by = v / a, by / b
     side = jnp.where(jnp.sum(v * by, axis=-1, keepdims=True) < 0, 1.0, -1.0)
@@ -63,11 +69,13 @@ def gyroplanes(
     """
     root, squared = math.sqrt(c), c * _squared(u)
     lengths = jnp.sqrt(jnp.sum(jnp.square(normals), axis=0, keepdims=True) + 1e-12)
+    if u.shape[-1] == 1:  # a line is flat
+        return jnp.matmul(u, normals) - jnp.broadcast_to(lengths[0] * offsets, (*u.shape[:-1], len(offsets)))
     shift = root * offsets[None]
     point = jnp.concatenate([_sinhc(squared) * root * u, _cosh(squared)], axis=-1)  # of the hyperboloid
     upright = jnp.concatenate([jnp.cosh(shift) * normals / lengths, -jnp.sinh(shift)])
     at = jnp.matmul(point, upright, precision="highest")  # of large numbers, which cancel
-    if u.shape[-1] <= _FLAT:
+    if u.shape[-1] == 2:
         at = jnp.where(squared > _BACK, _of_directions(root * u, normals / lengths, shift, squared > _BACK), at)
     distances = jnp.arcsinh(at)
     return distances * jnp.broadcast_to(lengths[0] / root, distances.shape)
@@ -79,7 +87,8 @@ def _of_directions(
     shift: Float[Array, "1 planes"],
     far: Bool[Array, "*samples batch 1"],
 ) -> Float[Array, "*samples batch planes"]:
-    """sinh(r) cosh(shift) cos - cosh(r) sinh(shift), where `far`, by the directions' difference: `_far` says why."""
+    """sinh(r) cosh(shift) cos - cosh(r) sinh(shift), where `far`, by the directions' difference: `_far` says why. With
+    more than two units hardly a point lies so near a normal, or its opposite, that its cosine has not the digits."""
     u = jnp.where(far, u, 1.0)
     r = jnp.sqrt(_squared(u))
     axes = (1,) * (u.ndim - 1)

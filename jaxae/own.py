@@ -18,6 +18,8 @@ from jaxae.home import cache, expanded
 
 _NAMED: set[tuple[Path, Path]] = set()
 """By the user of this process: (cache folder, file)."""
+_READ: dict[str, bytes] = {}
+"""By its SHA-256 every file that was read here: what a run was made with, whatever becomes of the file."""
 
 
 def is_own(name: str) -> bool:
@@ -36,7 +38,10 @@ def split(name: str) -> tuple[Path, str]:
 
 
 def is_there(name: str) -> bool:
-    return expanded(name.rpartition(":")[0]).is_file()
+    try:
+        return expanded(name.rpartition(":")[0]).is_file()
+    except OSError:  # in a folder that may not be looked into
+        return False
 
 
 def moved(name: str, where: str) -> str:
@@ -67,7 +72,15 @@ def sha256(name: str) -> str:
 
 
 def is_the_file(file: Path, sha256: str) -> bool:
-    return (file := expanded(file)).is_file() and _sha256(file) == sha256
+    try:
+        return (file := expanded(file)).is_file() and _sha256(file) == sha256
+    except OSError:  # somebody else's, that may not be read
+        return False
+
+
+def as_read(sha256: str) -> bytes | None:
+    """The file of that SHA-256, as this process has read it."""
+    return _READ.get(sha256)
 
 
 def allow(file: Path) -> None:
@@ -162,7 +175,10 @@ def _beside(file: Path, module: str | None) -> str:
 
 
 def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    content = file.read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    _READ[sha256] = content
+    return sha256
 
 
 def _mark(file: Path) -> Path:

@@ -38,7 +38,8 @@ class Plan:
     """Every combination of `seeds` and the values of `grid`, on top of `base`.
 
     With `shared_batches` all members read the data in the order of the base's seed; else each in its own seed's.
-    `words`: how members are named by values of an axis, where a sweep has named them before.
+    `words`: how members are named by values of an axis, where a sweep has named them before. `resolved`: by members'
+    names what their configs were when they began, for the defaults that are others by now.
     """
 
     base: Config
@@ -46,6 +47,7 @@ class Plan:
     grid: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     shared_batches: bool = False
     words: Mapping[str, Mapping[Any, str]] = field(default_factory=dict, repr=False, compare=False)
+    resolved: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.grid, Mapping):
@@ -94,7 +96,7 @@ class Plan:
         of_run = {k: v for k, v in values.items() if k in _FIELDS}
         own = {**self.base.hyperparameters, **{k: v for k, v in values.items() if k not in _FIELDS}}
         config = dataclasses.replace(self.base, seed=seed, order_seed=order, **of_run, hyperparameters=own)
-        return Member(name, config)
+        return Member(name, config.as_it_was(self.resolved.get(name, {})))
 
     @cached_property
     def groups(self) -> tuple[tuple[Member, ...], ...]:

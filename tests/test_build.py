@@ -257,7 +257,7 @@ def test_a_branch_on_a_weight_is_told_before_training(digits, tmp_path, monkeypa
     guarded = f"{indent}import numpy as np\n{indent}if hasattr(beta, 'astype'):\n{indent}    {branch}\n"
     (tmp_path / "mine.py").write_text(code.replace(before, f"{guarded}{before}", 1))
     with pytest.raises(
-        InputError, match=r"mine\.py:mine: .*expected jnp\.where in place of if, and jnp in place of np"
+        InputError, match=r"mine\.py, line \d+: .*expected jnp\.where in place of if, and jnp in place of np"
     ):
         build(Config(method=f"{tmp_path / 'mine.py'}:mine"), source=digits)
 

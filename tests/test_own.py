@@ -210,3 +210,12 @@ def test_a_method_that_draws_when_it_is_traced_is_refused(tmp_path, capsys):
     )
     assert trained(steps=3) == 2
     assert "mine.py:mine: each time that it is traced it is another program" in capsys.readouterr().err
+
+
+def test_a_log_weight_that_looks_at_its_neighbours_is_refused(tmp_path, capsys):
+    text = (tmp_path / "mine.py").read_text()
+    line = "log_qz = -jnp.sum(jnp.log(2.0) + log_scale + jnp.abs(noise), axis=-1)"
+    assert line in text
+    (tmp_path / "mine.py").write_text(text.replace(line, f"{line}\n        log_qz = log_qz - 0.5 * log_qz.mean(0)"))
+    assert trained(steps=3) == 2
+    assert "the log-weights of 3 examples together are not those of each alone" in capsys.readouterr().err

@@ -167,6 +167,56 @@ def test_modules_that_look_at_an_example_s_neighbours_are_refused(tmp_path, part
         build(config(dtype="float32"))
 
 
+HELPER = """
+from functools import partial
+import jax
+import numpy as np
+
+@partial(jax.jit, static_argnums=0)
+def scaled(width):
+    SEED
+    return np.random.rand(width).astype(np.float32)
+"""
+
+
+@pytest.mark.parametrize("seeded", [False, True])
+def test_what_a_jitted_helper_draws_is_found_too(tmp_path, seeded):
+    """Its trace is kept: asked again it says the same. What is seeded is the same each time, and may be."""
+    text = FILES["nets.py"].replace(
+        "nn.tanh(nn.Dense(self.width)(z))", "nn.tanh(nn.Dense(self.width)(z)) * scaled(64)[None]"
+    )
+    helper = HELPER.replace("SEED", "np.random.seed(3)" if seeded else "")
+    (tmp_path / "nets.py").write_text(helper + text)
+    if seeded:
+        build(config())
+    else:
+        with pytest.raises(InputError, match="each time that it is traced it is another program"):
+            build(config())
+
+
+def test_a_record_from_somebody_else_runs_nothing_that_was_not_named(tmp_path):
+    run.train(config(network=None, steps=2), tmp_path / "r")
+    (tmp_path / "evil.py").write_text("open('ran', 'w')\n" + FILES["nets.py"])
+    file = tmp_path / "r" / "record.json"
+    write_json(
+        file, read_json(file) | {"resolved": {"network": f"{tmp_path}/evil.py:mine", "optimizer": "evil.py:mine"}}
+    )
+    assert run.load(tmp_path / "r").setup.config.network == "mlp" and not (tmp_path / "ran").exists()
+
+
+def test_a_file_that_changes_while_a_sweep_trains_is_kept_as_it_was_read(tmp_path):
+    plan = Plan(config(steps=2), (0,), {"latent": (2, 3)})
+
+    def edit(name, row):
+        (tmp_path / "nets.py").write_text(FILES["nets.py"].replace("tanh", "relu"))
+
+    swept = sweep.sweep(plan, tmp_path / "s", on_row=edit)
+    for name in swept.table["member"]:
+        (copy,) = (swept.folder.member(name).path / "code").rglob("nets.py")
+        assert copy.read_text() == FILES["nets.py"]
+        assert run.load(tmp_path / "s", member=name).step == 2
+
+
 def test_where_the_cache_cannot_be_written_own_files_run_all_the_same(tmp_path, capsys, caplog):
     (tmp_path / "cache").write_text("no folder")
     made = run.train(config(steps=2), tmp_path / "r")

@@ -1,13 +1,14 @@
 """A folder is a run's, or free, wherever the process that made it was killed."""
 
 import contextlib
+import dataclasses
 import errno
 from pathlib import Path
 
 import jax
 import pytest
 
-from jaxae import compare, files, folder, record, run
+from jaxae import compare, files, folder, record, run, sweep
 from jaxae.build import build
 from jaxae.config import Config
 from jaxae.errors import InputError
@@ -152,6 +153,10 @@ def test_a_run_keeps_the_defaults_that_it_began_with(tmp_path):
         run.train(configured(method="hamiltonian_vae", steps=4), tmp_path / "r")
     said = configured(method="hamiltonian_vae", steps=4, hyperparameters={"step_size": 0.2})
     longer = run.train(said, tmp_path / "r")
+    kept = read_json(file)
+    kept["resolved"]["hyperparameters"]["step_size"] = 0.7
+    write_json(file, kept)
+    assert longer.folder.config().hyperparameters == {"step_size": 0.2}, "what was said is no default"
     assert longer.step == 4
     kept = read_json(file)
     kept["resolved"]["depth"] = 2
@@ -174,3 +179,31 @@ def test_what_a_message_names_can_be_pasted_and_a_file_is_no_folder(tmp_path):
     (tmp_path / "paper.txt").write_text("text")
     with pytest.raises(InputError, match=r"paper.txt is a file: choose another --run"):
         run.train(configured(steps=2), tmp_path / "paper.txt")
+
+
+def test_a_sweep_keeps_the_defaults_that_its_members_began_with(tmp_path):
+    plan = Plan(configured(steps=2), (0,), {"method": ("vae", "hamiltonian_vae")})
+    swept = sweep.sweep(plan, tmp_path / "s")
+    name = "seed=0,method=hamiltonian_vae"
+    before = run.final_digest(run.load(tmp_path / "s", member=name))
+    file = swept.folder.member(name).record_file
+    kept = read_json(file)
+    kept["resolved"]["hyperparameters"]["step_size"] = 0.2
+    write_json(file, kept)
+    assert run.final_digest(run.load(tmp_path / "s", member=name)) == before
+    (found,) = [m for m in swept.folder.listed() if m.name == name]
+    assert found.config.hyperparameters == {"step_size": 0.2}
+    assert set(sweep.evaluate(tmp_path / "s", settings=run.Settings(3))) == set(swept.table["member"])
+    with pytest.raises(
+        InputError, match=r"holds another sweep: hyperparameters: .*0\.2.* -> .*0\.05.*: choose another --run"
+    ):
+        sweep.sweep(dataclasses.replace(plan, seeds=(0, 1)), tmp_path / "s")
+
+
+def test_a_sweep_goes_on_in_numbers_of_the_width_that_it_began_with(tmp_path):
+    sweep.sweep(Plan(configured(steps=2), (0,)), tmp_path / "s")
+    with (
+        jax.enable_x64(True),
+        pytest.raises(InputError, match=r"a run with JAX_ENABLE_X64=0, and now it is .*=1: set it"),
+    ):
+        sweep.sweep(Plan(configured(steps=2), (0, 1)), tmp_path / "s")

@@ -171,14 +171,17 @@ def _show(measures: dict[str, Any]) -> None:
 
 
 @click.command(short_help="one line to compare results by")
-@run_argument()
+@run_argument(bare=True)
 @checkpoint_option
 def digest(run_dir: str, checkpoint: str) -> None:
     """SHA-256 over what is measured of a step (names, shapes, dtypes, bytes): the parameters or their average, and what
     the loss updates beside them, such as a codebook. Two people compare a result by this line, which `jaxae train` ends
     with too. It asks neither for the data nor for code of your own."""
-    must_be_there(run_dir)
-    from jaxae import run
     from jaxae.folder import RunFolder
 
-    click.echo(run.variables_in(RunFolder(run_dir), checkpoint).facts["digest"])
+    folder = RunFolder(run_dir)
+    if not folder.config_file.is_file():
+        must_be_there(run_dir)
+    from jaxae import run
+
+    click.echo(run.variables_in(folder, checkpoint).facts["digest"])

@@ -53,17 +53,19 @@ def seed_option(what: str) -> Callable:
     return usual("seed", f"of {what}", callback=_checked(a_seed))
 
 
-def run_argument(whole: bool = False) -> Callable[[Callable], Callable]:
+def run_argument(whole: bool = False, bare: bool = False) -> Callable[[Callable], Callable]:
     """Adds RUN and --member to a command, which gets the run's own folder as `run_dir`; with `whole` also a sweep's,
-    where no member is named."""
+    where no member is named. `bare`: a member of that very name is found without the code that its sweep names."""
 
     def add(command: Callable) -> Callable:
         @functools.wraps(command)
         def with_run(run_dir: str, member: str | None, **values: Any) -> Any:
             if member is not None or (is_sweep(run_dir) and not whole):
-                from jaxae.folder import member_path
+                from jaxae.folder import SweepFolder, member_path
 
-                run_dir = str(member_path(run_dir, member))
+                of_name = SweepFolder(run_dir).member(member) if bare and member else None
+                there = of_name is not None and of_name.config_file.is_file()
+                run_dir = str(of_name.path if of_name and there else member_path(run_dir, member))
             return command(run_dir=run_dir, **values)
 
         option = click.option("--member", metavar="NAME", help="of the sweep in RUN: seed=3,beta=4")

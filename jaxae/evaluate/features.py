@@ -60,7 +60,7 @@ def own(spec: str) -> Features:
     if not users.is_own(spec):
         raise InputError(f"features {spec!r}: expected path/to/file.py:function")
     try:
-        _, name = users.split(spec)
+        file, name = users.split(spec)
     except InputError as error:
         raise InputError(f"features {error}") from None
     function, title = getattr(users.load(spec), name, None), users.short(spec)
@@ -69,7 +69,7 @@ def own(spec: str) -> Features:
     space = f"the user's own features {title}, SHA-256 {users.sha256(spec)[:8]}"
 
     def of(images: Images) -> Float[Array, "batch features"]:
-        with _told(title):
+        with _told(title, file):
             out = function(images)
         return _checked(out, images, title)
 
@@ -77,16 +77,16 @@ def own(spec: str) -> Features:
 
 
 @contextlib.contextmanager
-def _told(title: str) -> Iterator[None]:
+def _told(title: str, file: Path) -> Iterator[None]:
     """What the user's function raises, in one line with its place; but what JAX says of tracing it is for others."""
     try:
         yield
     except (InputError, jax.errors.JAXTypeError, jax.errors.JaxRuntimeError):
         raise
     except Exception as error:  # whatever it raises
-        last = traceback.extract_tb(error.__traceback__)[-1]
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(file)]
         first = next(filter(str.strip, str(error).split("\n")), type(error).__name__)
-        place = f"{Path(last.filename).name}, line {last.lineno}"
+        place = f"{file.name}, line {frames[-1].lineno}" if frames else file.name
         raise InputError(f"features {title} ({place}): {first.strip()}") from error
 
 

@@ -58,7 +58,9 @@ def read(path: str) -> Start:
         raise InputError(f"{path} holds a sweep: expected a run, such as {SweepFolder(path).member(member).path}")
     if not RunFolder(path).config_file.is_file():
         raise InputError(f"{path}: no run here (no config.json)")
-    return variables_in(RunFolder(path))
+    with Checkpoints(RunFolder(path).checkpoints, warn=Progress().warn, write=False) as checkpoints:
+        ranked = checkpoints.best_step() is not None
+    return variables_in(RunFolder(path), "auto" if ranked else "last")
 
 
 def variables_in(folder: RunFolder, checkpoint: str = "auto") -> Start:

@@ -217,12 +217,14 @@ class Sweep:
                 fits.check_weights(setup.like(next(members).config))
 
     def check_members(self) -> None:
-        """Raises InputError unless the data, the net and the generator are those of the members that have begun."""
-        prng = records.numerics()["prng"]
+        """Raises InputError unless the data, the net, the generator and the width of numbers are those of the members
+        that have begun."""
+        now = records.numerics()
         for setup, group in zip(self.setups, self.plan.groups):
             for member in group:
                 there = self.folder.member(member.name)
-                if other := there.other_net(setup.modules) or there.other_draws(prng):
+                other = there.other_net(setup.modules) or there.other_draws(now["prng"])
+                if other := other or there.other_bits(now["x64"]):
                     raise InputError(other)
                 begun = there.record().get("data", {}).get("sha256")
                 if begun not in (None, setup.source.digest):
@@ -263,6 +265,14 @@ class Sweep:
             self.made[setup, layout] = make_programs(setup, layout)
         return self.made[setup, layout]
 
+    def code(self) -> dict[str, str]:
+        """The SHA-256 of the files of the user's own functions, as they were read."""
+        return {
+            name: setup.code[f"{field}_sha256"]
+            for setup, group in zip(self.setups, self.plan.groups)
+            for field, name in group[0].config.own_functions().items()
+        }
+
     def ended(self, member: Member) -> bool:
         return self.folder.member(member.name).outcome_file.is_file()
 
@@ -273,7 +283,7 @@ class Sweep:
         sizes = [self.wave_size(layout, *part) for part in parts]
         how = {"lanes": self.kind, "block": self.block, "exact": self.plan.base.exact}
         words = command.of_sweep(self.plan, self.folder.path, self.kind, self.block, self.how.seed_devices)
-        self.folder.write(self.plan, {"command": words, **how})
+        self.folder.write(self.plan, {"command": words, **how}, self.code())
         self.say_plan(sizes)
         with self.progress.bar(self.setups[0], 0, len(self.plan.members)) as bar:
             begun = self.begun()  # a wave that was cut off goes on before any other begins
