@@ -264,8 +264,15 @@ class SweepFolder:
         }
         spelled = {name: told.get(name) or map(shown, values) for name, values in kept["grid"].items()}  # once, whole
         words = {name: dict(zip(grid[name], spelled[name])) for name in grid}
-        began = {name: self.member(name).record().get("resolved", {}) for name in kept["members"]}
+        began = {name: self._began(name) for name in kept["members"]}
         return Plan(self.base(), tuple(kept["seeds"]), grid, kept["shared_batches"], words, began)
+
+    def _began(self, name: str) -> dict[str, Any]:
+        """What a member's config was when it began; nothing where its record is damaged, as who reads it is told."""
+        try:
+            return self.member(name).record().get("resolved", {})
+        except InputError:
+            return {}
 
     def named_as_before(self, plan: Plan) -> Plan:
         """The plan, its members named as those that are here."""
@@ -337,9 +344,8 @@ class SweepFolder:
         """`code`: the SHA-256 of the files of the user's own functions, as they were read."""
         for name, sha256 in code.items():
             copies.keep(self.path, name, sha256)
-        write_json(
-            self.sweep_file, {"format": FORMAT, **plan.to_dict(), **how} | ({"code": dict(code)} if code else {})
-        )
+        kept = {"code": dict(code)} if code else {}
+        write_json(self.sweep_file, {"format": FORMAT, **plan.to_dict(), **how, **kept})
 
     def begin_wave(self, members: list[str]) -> None:
         """The wave's folder is theirs: what another wave left there is gone."""
