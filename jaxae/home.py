@@ -1,12 +1,15 @@
 """Where jaxae keeps what belongs to no run: decoded data, compiled programs, the user's own methods that it knows."""
 
 import hashlib
+import logging
 import os
 import platform
 import sys
 from pathlib import Path
 
 from jaxae.errors import InputError
+
+log = logging.getLogger(__name__)
 
 
 def expanded(path: str | Path) -> Path:
@@ -33,12 +36,24 @@ def keep_compiled() -> None:
     lines = cpu.read_text().splitlines() if cpu.exists() else []
     flags = next((line for line in lines if line.startswith("flags")), "")
     kind = hashlib.sha256(f"{platform.machine()}{flags}".encode()).hexdigest()[:8]
-    wanted = {"compilation_cache_dir": str(cache() / "xla" / kind), "persistent_cache_min_compile_time_secs": "0"}
+    folder = cache() / "xla" / kind
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ and not _can_be_written(folder):
+        log.warning("%s: cannot be written: nothing compiled is kept: set JAXAE_CACHE to a folder that can", folder)
+        return
+    wanted = {"compilation_cache_dir": str(folder), "persistent_cache_min_compile_time_secs": "0"}
     for name, value in wanted.items():
         if f"JAX_{name.upper()}" not in os.environ:
             os.environ[f"JAX_{name.upper()}"] = value
             if jax := sys.modules.get("jax"):  # it has read its variables already
                 jax.config.update(f"jax_{name}", type(getattr(jax.config, f"jax_{name}") or value)(value))
+
+
+def _can_be_written(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
 
 
 def _cache() -> Path:

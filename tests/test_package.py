@@ -81,3 +81,7 @@ def test_what_is_compiled_is_kept_where_a_notebook_asks_for_it(tmp_path, before)
         env={**env, "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "mine")}, check=True,
     )  # fmt: skip
     assert elsewhere.stdout.strip() == str(tmp_path / "mine")
+    (tmp_path / "file").write_text("no folder")
+    nowhere = {**env, "JAXAE_CACHE": str(tmp_path / "file")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=nowhere, check=True)
+    assert done.stdout.strip() == "None" and "set JAXAE_CACHE to a folder that can" in done.stderr
