@@ -282,6 +282,7 @@ def test_help_and_refusals_load_no_jax():
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
 
 
+@pytest.mark.slow
 def test_the_command_of_an_evaluation_gives_its_numbers_again(tmp_path, capsys):
     """As a reader of the page would: but for a space of features of one's own, of which it has the name alone."""
     status = cli.status

@@ -112,6 +112,7 @@ def test_a_project_that_was_moved_finds_its_own_files(tmp_path, capsys, monkeypa
         run.load(after / "runs" / "r")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gone", [False, True], ids=["changed", "gone"])
 def test_what_an_own_file_has_made_is_read_by_the_copy_of_it(tmp_path, capsys, monkeypatch, gone):
     plan = Plan(config(steps=2, optimizer="rules.py:mine", network=None), (0,), {"network": ("nets.py:mine", "mlp")})
@@ -204,6 +205,7 @@ def test_a_record_from_somebody_else_runs_nothing_that_was_not_named(tmp_path):
     assert run.load(tmp_path / "r").setup.config.network == "mlp" and not (tmp_path / "ran").exists()
 
 
+@pytest.mark.slow
 def test_a_file_that_changes_while_a_sweep_trains_is_kept_as_it_was_read(tmp_path):
     plan = Plan(config(steps=2), (0,), {"latent": (2, 3)})
 

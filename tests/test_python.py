@@ -113,6 +113,7 @@ def mine(net):
 """
 
 
+@pytest.mark.slow
 def test_a_method_file_that_is_edited_changes_nothing_that_is_in_memory(tmp_path, monkeypatch):
     monkeypatch.setenv("JAXAE_CACHE", str(tmp_path / "cache"))
     file = tmp_path / "mine.py"
