@@ -116,10 +116,8 @@ def _constants(of: Any) -> Iterator[Any]:
     if isinstance(of, list | tuple):
         for one in of:
             yield from _constants(one)
-    elif isinstance(of, ClosedJaxpr):
-        yield from of.consts
-        yield from _constants(of.jaxpr)
-    elif isinstance(of, Jaxpr):
+    elif isinstance(of, ClosedJaxpr | Jaxpr):  # of one kind from jax 0.11 on
+        yield from getattr(of, "consts", ())
         for equation in of.eqns:
             yield from _constants(list(equation.params.values()))
 
