@@ -301,12 +301,12 @@ class Config:
         of the user's own, whatever a record says: what may run is asked for by its name."""
         now: dict[str, Any] = json.loads(json.dumps(self.result()))
         weights, then = now["hyperparameters"], resolved.get("hyperparameters", {})
-        own_weights = {k: v for k, v in then.items() if k not in self.hyperparameters and weights.get(k) != v}
+        other = {k: v for k, v in then.items() if k not in self.hyperparameters and weights.get(k) != v}
         changed = {k: v for k, v in resolved.items() if k in now and getattr(self, k) is None and now[k] != v}
         changed = {k: v for k, v in changed.items() if k not in OWN or not own.is_own(str(v))}
-        if not own_weights and not changed:
+        if not other and not changed:
             return self
-        return dataclasses.replace(self, **changed, hyperparameters={**self.hyperparameters, **own_weights})
+        return dataclasses.replace(self, **changed, hyperparameters={**self.hyperparameters, **other})
 
     def reading(self) -> tuple[str, int | None, int | None, int | None]:
         """What `data.load` is called with."""
