@@ -1,9 +1,7 @@
 """Whether the parts of a run fit each other: config and data, weights and method, the user's own code and what trains
 it. Each check raises InputError where they do not, before anything is trained."""
 
-import traceback
 from collections.abc import Callable, Collection, Iterator
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -174,17 +172,11 @@ def check_parts(setup: Setup, generators: tuple[Any, ...]) -> None:
         _check_parts(setup, generators)
     except _OF_TRACERS as error:
         said = str(error).split("\n")[0].rstrip(".")
+        files = [own.split(name)[0] for name in setup.config.own_functions().values()]
         raise InputError(
-            f"{_where(setup, error)}: {said}: weights, the step and the images are arguments of the compiled "
+            f"{own.place(error, files) or own.short(setup.config.method)}: {said}: weights, the step and the images are arguments of the compiled "
             "program: expected jnp.where in place of if, and jnp in place of np"
         ) from error
-
-
-def _where(setup: Setup, error: Exception) -> str:
-    """The user's own file and the line in it that raised, of what the run is made with; or the method."""
-    files = [own.split(name)[0] for name in setup.config.own_functions().values()]
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) in files]
-    return f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else own.short(setup.config.method)
 
 
 def _check_parts(setup: Setup, generators: tuple[Any, ...]) -> None:

@@ -9,7 +9,8 @@ on this machine: a folder from somebody else never brings code that runs by itse
 import ast
 import hashlib
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import ModuleType
 
@@ -166,6 +167,12 @@ def load(name: str) -> ModuleType:
             ) from None
         raise
     return module
+
+
+def place(error: BaseException, files: Collection[Path]) -> str:
+    """Where in the user's own `files` it was raised, "mine.py, line 3"; empty where in none of them."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) in files]
+    return f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
 
 
 def _beside(file: Path, module: str | None) -> str:

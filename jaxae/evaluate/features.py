@@ -4,7 +4,6 @@ number without its space says nothing, and numbers of two spaces are never compa
 import contextlib
 import hashlib
 import logging
-import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -84,10 +83,8 @@ def _told(title: str, file: Path) -> Iterator[None]:
     except (InputError, jax.errors.JAXTypeError, jax.errors.JaxRuntimeError):
         raise
     except Exception as error:  # whatever it raises
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(file)]
         first = next(filter(str.strip, str(error).split("\n")), type(error).__name__)
-        place = f"{file.name}, line {frames[-1].lineno}" if frames else file.name
-        raise InputError(f"features {title} ({place}): {first.strip()}") from error
+        raise InputError(f"features {title} ({users.place(error, [file])}): {first.strip()}") from error
 
 
 def _checked(out: Any, images: Images, title: str) -> Float[Array, "batch features"]:
