@@ -173,9 +173,10 @@ def check_parts(setup: Setup, generators: tuple[Any, ...]) -> None:
     except _OF_TRACERS as error:
         said = str(error).split("\n")[0].rstrip(".")
         files = [own.split(name)[0] for name in setup.config.own_functions().values()]
+        where = own.place(error, files) or own.short(setup.config.method)
         raise InputError(
-            f"{own.place(error, files) or own.short(setup.config.method)}: {said}: weights, the step and the images are arguments of the compiled "
-            "program: expected jnp.where in place of if, and jnp in place of np"
+            f"{where}: {said}: weights, the step and the images are arguments of the compiled program: expected "
+            "jnp.where in place of if, and jnp in place of np"
         ) from error
 
 

@@ -194,6 +194,11 @@ def test_a_sweep_keeps_the_defaults_that_its_members_began_with(tmp_path):
     (found,) = [m for m in swept.folder.listed() if m.name == name]
     assert found.config.hyperparameters == {"step_size": 0.2}
     assert set(sweep.evaluate(tmp_path / "s", settings=run.Settings(3))) == set(swept.table["member"])
+    other = swept.folder.member("seed=0,method=vae").record_file
+    whole = other.read_bytes()
+    other.write_text("{")
+    assert run.final_digest(run.load(tmp_path / "s", member=name)) == before, "another's damage costs it nothing"
+    other.write_bytes(whole)
     with pytest.raises(
         InputError, match=r"holds another sweep: hyperparameters: .*0\.2.* -> .*0\.05.*: choose another --run"
     ):

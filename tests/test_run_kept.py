@@ -424,10 +424,11 @@ def test_a_run_is_read_only_beside_the_data_that_it_was_trained_on(tmp_path, mon
 
 def test_the_best_is_written_with_the_next_checkpoint_as_it_was_then(tmp_path):
     """Not at each validation, which may be a few steps apart; nor is it lost where training diverges before."""
-    config = configured(steps=40, validate_every=5, checkpoint_every=20, patience=9)
+    config = configured(steps=100, validate_every=5, checkpoint_every=20, patience=9, learning_rate=0.2)
     made = run.train(config, tmp_path / "run")
+    assert made.step % 20, "else it says nothing"
     with Checkpoints(made.folder.checkpoints) as checkpoints:
-        assert checkpoints.latest_step() == 40
+        assert checkpoints.latest_step() == 100
         watch = Watch(**checkpoints.meta(checkpoints.best_step())["watch"][0])
     losses = {
         row["step"]: row["validation_loss"] for row in log.read(made.folder.metrics_file) if "validation_loss" in row

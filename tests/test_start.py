@@ -255,3 +255,19 @@ def test_without_one_a_run_keeps_the_name_of_its_folder():
     assert "start" not in configured().result() and configured().identity() != configured(start="a").identity()
     assert configured(start="a").identity() == configured(start="elsewhere/a").identity()
     assert RunFolder("a").config_file.name == "config.json"
+
+
+def test_a_run_that_was_cut_off_before_any_validation_ranked_begins_another_by_its_last(tmp_path):
+    def stop(row):
+        if row["step"] == 15:
+            raise SystemError
+
+    weights = {"hyperparameters": {"beta": "piecewise(0, 30, 1)"}, "patience": 9}
+    with pytest.raises(SystemError):
+        run.train(
+            configured(steps=60, log_every=5, validate_every=10, checkpoint_every=5, **weights),
+            tmp_path / "a",
+            on_row=stop,
+        )
+    begun = run.train(configured(steps=2, start=str(tmp_path / "a")), tmp_path / "b")
+    assert begun.folder.record()["start"]["step"] == 10
