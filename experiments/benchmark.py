@@ -45,12 +45,18 @@ from experiments.benchmark_parts.rows import FASTEST_TARGETS
 from experiments.benchmark_parts.shop import Failed, Shop, accelerator, others, processor
 from experiments.benchmark_parts.works import TRAINING
 from experiments.ledger import commit
+from jaxae.errors import InputError
+from jaxae.files import check_out
 
 FILE = Path(__file__).with_suffix(".json")
 
 
 def main() -> None:
     args = arguments().parse_args()
+    try:
+        check_out(args.json, (".json",))  # before hours of measuring
+    except InputError as error:
+        sys.exit(str(error))
     failed = [] if args.pages else run(chosen(args.work, args.peer), args)
     if args.json.is_file():
         pages.write(args.json)

@@ -24,7 +24,8 @@ import jax
 
 from experiments.ledger import commit
 from jaxae import Config, log, methods, run
-from jaxae.files import read_json, write_json
+from jaxae.errors import InputError
+from jaxae.files import check_out, read_json, write_json
 
 STEPS, EVERY, SAMPLES = 300, 10, 64
 MEASURES = ("nll", "elbo", "reconstruction")
@@ -38,6 +39,10 @@ def main() -> None:
     words.add_argument("--jobs", type=int, default=4, help="runs at a time on the accelerator, for each of the two [4]")
     words.add_argument("--page", action="store_true", help="measure nothing: only make the page from the rows")
     args = words.parse_args()
+    try:
+        check_out(args.json, (".json",))  # before an hour on a device
+    except InputError as error:
+        sys.exit(str(error))
     names = args.methods.split(",") if args.methods else list(methods.entries())
     if not args.page:
         kept = read_json(args.json) if args.json.is_file() else {}

@@ -4,7 +4,7 @@ import numpy as np
 import pandas
 import pytest
 
-from experiments import disentanglement
+from experiments import benchmark, devices, disentanglement
 
 
 def test_a_seed_that_diverged_leaves_the_others_their_scores():
@@ -23,3 +23,10 @@ def test_a_seed_that_diverged_leaves_the_others_their_scores():
     assert of[lost]["difference"] == pytest.approx(0.3), "paired over the seeds that both have"
     about = {"about": "", "budget": "cpu", "command": "", "scores": disentanglement.summary(frame)}
     assert ", n = 3" in disentanglement.page(about)
+
+
+@pytest.mark.parametrize("experiment", [benchmark, devices])
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_measured(experiment, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", [experiment.__name__, "--json", f"{tmp_path}/none/rows.json"])
+    with pytest.raises(SystemExit, match="there is no folder"):
+        experiment.main()
