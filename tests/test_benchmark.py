@@ -17,6 +17,7 @@ from experiments.benchmark_parts.shop import Shop, Stays
 from experiments.benchmark_parts.works import TRAINING, Layer
 from experiments.benchmark_peers import protocol
 from experiments.benchmark_peers.protocol import Meter, Task, Turns
+from jaxae import Config
 
 MLP = Case("mlp-128", "mlp-128", "pythae", "", Program("ours", "mlp-128", "loop"), Program("theirs", "mlp-128", "x"))
 CURVES = {"loss": [200.0, 150.0]}
@@ -262,3 +263,19 @@ def test_the_parameters_that_all_start_from_are_jaxaes_own(tmp_path):
                 leaf = leaf[name]
             np.testing.assert_array_equal(np.ravel(leaf), np.ravel(value))
     assert put({"a": {"b": np.zeros(2)}}, ["a", "b"], np.ones((1, 2)))["a"]["b"].tolist() == [1, 1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["map", "vmap", "solo", "stall", "first"])
+def test_jaxaes_own_programs_of_whole_runs_work(variant, monkeypatch):
+    from experiments.benchmark_peers import jaxae_whole as whole
+
+    brief = {"width": 16, "steps": 40, "samples": 2, "checkpoint_every": 10, "log_every": 10}
+    monkeypatch.setattr(whole, "MODELS", {"digits": Config(**brief)})
+    task = Task("digits", variant, 1.0, 0, "", "", "", number=2)
+    programs = {"map": whole.lanes, "vmap": whole.lanes, "solo": whole.solo, "stall": whole.stall, "first": whole.first}
+    found = programs[variant](task)
+    if variant == "stall":
+        assert 0 < found["share"] < 1
+    else:
+        assert found.get("rate", found.get("done")) > 0

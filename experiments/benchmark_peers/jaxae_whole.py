@@ -77,9 +77,9 @@ class Timed(Loop):
         self.calls += 1
         return following
 
-    def save(self, improved: dict[int, float]) -> None:
+    def save(self) -> None:
         begun = time.perf_counter()
-        super().save(improved)
+        super().save()
         self.waited += time.perf_counter() - begun
         self.saves += 1
 
@@ -90,7 +90,7 @@ class Timed(Loop):
 
 
 def stall(task: Task) -> dict[str, Any]:
-    setup = build(Config()) if task.work == "digits" else setup_of(task, steps="100e", checkpoint_every="10%")
+    setup = build(MODELS["digits"]) if task.work == "digits" else setup_of(task, steps="100e", checkpoint_every="10%")
     with loop_of(setup, setup.init(), Timed, Checkpoints) as loop:
         call = 1
         while not loop.ended() and (task.work == "digits" or loop.saves < SAVES):
@@ -98,7 +98,7 @@ def stall(task: Task) -> dict[str, Any]:
             if loop.due("log"):
                 loop.write_logs()
             if loop.due("checkpoint"):
-                loop.save({})
+                loop.save()
         if loop.ended():
             loop.wait()
         loop.checkpoints.close()
