@@ -1,5 +1,6 @@
 """Pixels and labels are checked once, on the host, and brought to the one form every source has."""
 
+import hashlib
 import logging
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from jaxae.data.source import Source, Split
 from jaxae.data.splits import PIECE, Held, complete, origin
 from jaxae.errors import InputError
 
+MOST_LOOKED_AT, MOST_BYTES = 500_000, 2**31  # of all splits, up to which they are looked through for images in two
 CHANNELS = 16  # more of them, and more than all else, are no channels
 log = logging.getLogger(__name__)
 
@@ -62,8 +64,30 @@ def to_source(name: str, raw: dict[str, Raw], about: str, held_out: Held, classe
         if len(strange):
             log.warning("%s: no training example has %s of its %s split", name, _labels(strange, classes), key)
     three, rule = complete(name, splits, held_out)
+    for key, count in _seen_twice(*three).items():
+        log.warning(
+            "%s: %s of its %s images are training images, too: what is measured on these is not held out: drop them",
+            name,
+            f"{count:,}",
+            key,
+        )
     bits = bool(ones and not others) or all(of.rows.dtype == bool for of in raw.values())
     return Source(name, form[0], *three, f"{about}; {rule}", classes, bits=bits)
+
+
+def _seen_twice(train: Split, validation: Split, test: Split) -> dict[str, int]:
+    """How many images of the other splits are training images, to the last pixel; of data too large, nothing."""
+    splits = {"validation": validation, "test": test}
+    every = [train, *splits.values()]
+    if sum(map(len, every)) > MOST_LOOKED_AT or sum(split.rows.nbytes for split in every) > MOST_BYTES:
+        return {}
+    known = set(_marks(train))
+    counts = {key: sum(mark in known for mark in _marks(split)) for key, split in splits.items()}
+    return {key: count for key, count in counts.items() if count}
+
+
+def _marks(split: Split) -> Iterator[bytes]:
+    return (hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in split.rows)
 
 
 def numbered(raw: dict[str, Raw], classes: tuple[str, ...]) -> tuple[dict[str, Raw], tuple[str, ...]]:

@@ -3,7 +3,7 @@ import os
 import numpy as np
 import pytest
 
-from jaxae.data import arrays, cache, load
+from jaxae.data import arrays, cache, checks, load
 from jaxae.errors import InputError
 from tests.userfiles import saved, zipped
 
@@ -151,6 +151,21 @@ def test_images_that_are_far_too_dark_are_said_to_be(tmp_path, caplog, dark):
 def test_a_class_that_no_training_example_has_is_said(tmp_path, caplog):
     load(zipped(tmp_path, x_train=GREY[:40], y_train=LABELS[:40], x_test=GREY[40:], y_test=LABELS[40:] + 2))
     assert "x.npz: no training example has labels 3, 4 of its test split" in caplog.text
+
+
+def test_images_that_are_in_two_splits_are_told(tmp_path, caplog, monkeypatch):
+    path = zipped(tmp_path, x_train=GREY[:40], x_test=np.concatenate([GREY[40:], GREY[5:8]]))
+    train = load(path).train.rows  # less those that are held out for validation
+    shared = sum(any(np.array_equal(image[..., None], other) for other in train) for image in GREY[5:8])
+    assert shared and f"x.npz: {shared} of its test images are training images, too" in caplog.text
+    caplog.clear()
+    load(saved(tmp_path, np.concatenate([GREY, GREY]), "twice.npy"))
+    assert " of its validation images are training images" in caplog.text and " of its test images" in caplog.text
+    caplog.clear()
+    load(zipped(tmp_path, x_train=GREY[:40], x_test=GREY[40:]))
+    monkeypatch.setattr(checks, "MOST_LOOKED_AT", 59)
+    load(path)
+    assert not caplog.text
 
 
 def test_words_that_are_no_text_are_refused(tmp_path):
