@@ -28,6 +28,8 @@ from jaxae.types import PyTree
 
 
 class Restored(NamedTuple):
+    """What a checkpoint held."""
+
     step: int
     state: PyTree
     meta: dict[str, Any]

@@ -53,6 +53,8 @@ class Terms(NamedTuple):
 
 
 class Gaussian(NamedTuple):
+    """What methods with a Gaussian posterior have in common; see `bind`."""
+
     parts: Parts
     posterior: Callable[[Variables, Batch], Normal]
     prior: Prior

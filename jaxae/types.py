@@ -38,6 +38,8 @@ class Batch(NamedTuple):
 
 
 class Variables(NamedTuple):
+    """All that a model has learned."""
+
     params: PyTree
     """What the optimiser updates."""
     state: PyTree = ()

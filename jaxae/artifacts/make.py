@@ -25,6 +25,8 @@ Pictures = Float[np.ndarray, "n height width channels"]
 
 
 class Reconstructions(NamedTuple):
+    """Images, as evaluation sees them, and what is decoded of their codes."""
+
     inputs: Pictures
     reconstructions: Pictures
     label: Int[np.ndarray, " n"]
@@ -33,6 +35,8 @@ class Reconstructions(NamedTuple):
 
 
 class Interpolations(NamedTuple):
+    """The ways from the code of one example to another's, and what is decoded on them."""
+
     images: Float[np.ndarray, "pairs steps height width channels"]
     z: Float[np.ndarray, "pairs steps latent"]
     examples: Int[np.ndarray, "pairs 2"]
@@ -40,6 +44,8 @@ class Interpolations(NamedTuple):
 
 
 class Traversals(NamedTuple):
+    """An example's code with one unit moved at a time, and what is decoded of it."""
+
     images: Float[np.ndarray, "rows steps height width channels"]
     z: Float[np.ndarray, "rows steps latent"]
     unit: Int[np.ndarray, " rows"]

@@ -22,6 +22,8 @@ DEFAULTS = {"network": "mlp", "likelihood": "bernoulli", "binarize": "dynamic"}
 
 @dataclass(frozen=True)
 class Hyperparameter:
+    """A method's own setting, as its file declares it."""
+
     name: str
     default: Any
     scheduled: bool
@@ -56,6 +58,7 @@ def entries() -> dict[str, Entry]:
 
 
 def entry(name: str) -> Entry:
+    """The method of that name, or of the user's own FILE.py:NAME, whose file is not run. Raises InputError."""
     if own.is_own(name):
         return read(*own.split(name))
     known("method", name, entries())

@@ -39,6 +39,8 @@ def channels(spec: Spec, stage: int) -> int:
 
 
 class Encoder(nn.Module):
+    """Convolutions of stride 2, as many as `depth`, and a dense layer."""
+
     spec: Spec
     outputs: int
 
@@ -54,6 +56,8 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
+    """The encoder's layers in reverse, by transposed convolutions."""
+
     spec: Spec
 
     @nn.compact

@@ -52,6 +52,8 @@ class Gated(nn.Module):
 
 
 class Encoder(nn.Module):
+    """Of the image as one vector: `depth` hidden layers of `width` units."""
+
     spec: Spec
     outputs: int
     layer: ClassVar[type[nn.Module]] = Layer
@@ -65,6 +67,8 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
+    """`depth` hidden layers of `width` units, and the pixels."""
+
     spec: Spec
     layer: ClassVar[type[nn.Module]] = Layer
 
@@ -79,10 +83,14 @@ class Decoder(nn.Module):
 
 
 class GatedEncoder(Encoder):
+    """The same, each unit times a gate of its own."""
+
     layer: ClassVar[type[nn.Module]] = Gated
 
 
 class GatedDecoder(Decoder):
+    """The same, each unit times a gate of its own."""
+
     layer: ClassVar[type[nn.Module]] = Gated
 
 

@@ -49,6 +49,8 @@ def shares(spec: Spec, numbers: int) -> Float[np.ndarray, "cells numbers"]:
 
 
 class Encoder(nn.Module):
+    """Two convolutions of stride 2 and `depth` residual blocks; each number is read at a place of its own."""
+
     spec: Spec
     outputs: int
 
@@ -69,6 +71,8 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
+    """Each number of the code at the place where it was read, `depth` residual blocks, and back to the image's size."""
+
     spec: Spec
 
     @nn.compact

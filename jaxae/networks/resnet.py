@@ -55,6 +55,8 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Module):
+    """`depth` residual blocks behind each convolution of stride 2, and a dense layer."""
+
     spec: Spec
     outputs: int
 
@@ -71,6 +73,8 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
+    """The encoder's blocks in reverse, each stage twice the size."""
+
     spec: Spec
 
     @nn.compact

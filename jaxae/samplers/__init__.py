@@ -38,6 +38,7 @@ def entries() -> dict[str, Entry]:
 
 
 def entry(name: str) -> Entry:
+    """The sampler of that name. Raises InputError."""
     known("sampler", name, entries())
     return entries()[name]
 

@@ -15,6 +15,8 @@ Model = dict[str, Any]
 
 
 class Density(NamedTuple):
+    """A density of codes that a sampler fits."""
+
     fit: Callable[[int, Splits], Model]
     """(seed, codes) -> model; of the held-out splits only `validation` may be looked at"""
     log_prob: Callable[[Model, Keys, Array], Float[Array, " batch"]]

@@ -17,6 +17,8 @@ from jaxae.samplers.fitted import Fitted
 
 
 class Samples(NamedTuple):
+    """What a sampler has drawn, decoded."""
+
     samples: Pictures
     label: Int[np.ndarray, " n"] | None
     """What each sample was conditioned on; None for a method without labels."""
