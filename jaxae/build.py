@@ -90,11 +90,14 @@ def of_source(config: Config, source: Source | None) -> Config:
 
 def _network(config: Config, source: Source) -> Net:
     assert config.network and config.likelihood and config.binarize  # resolved
+    likelihood = likelihoods.make(config.likelihood, config.scale)
+    if own.is_own(config.likelihood):
+        fits.check_likelihood(likelihood, config.likelihood, source.shape)
     net = networks.make(
         config.network,
         source.shape,
         config.latent,
-        likelihoods.make(config.likelihood, config.scale),
+        likelihood,
         mean=training_mean(source, config.binarize),
         width=config.width,
         depth=config.depth,

@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,17 @@ from jaxae.plan import Plan, shown
 
 def of_run(config: Config, folder: Path) -> str:
     """The command line that repeats the run."""
-    return shlex.join(["jaxae", "train", "--run", str(folder), *_flags(config)])
+    return shlex.join(["jaxae", "train", "--run", str(folder), *_flags(config, _unheeded([config]))])
 
 
 def of_evaluation(folder: Path, measured: Mapping[str, Any]) -> list[str]:
-    """The command lines that measure again what evaluation.json holds. Of features of the user's own, and of draws from
-    a sampler, they have the names alone."""
+    """The command lines that measure again what evaluation.json holds. Of the user's own features and measures, and of
+    draws from a sampler, they have the names alone."""
     settings: dict[str, dict[str, Any]] = measured.get("settings", {})
     ais, of_samples = settings.get("ais", {}), settings.get("samples", {})
     groups: dict[Any, list[str]] = {}
-    for group in filter(settings.__contains__, METRICS):
+    theirs = [group for group, said in settings.items() if "sha256" in said]
+    for group in filter(settings.__contains__, [*METRICS, *theirs]):
         samples = ais.get("importance_samples") if group == "ais" else measured.get("samples")
         groups.setdefault(samples, []).append(group)
     commands = []
@@ -49,7 +50,8 @@ def of_sweep(plan: Plan, folder: Path, lanes: str, block: int, seed_devices: int
     """The command line that repeats the sweep."""
     base, seeds = plan.base, plan.seeds
     row = seeds == tuple(range(seeds[0], seeds[0] + len(seeds)))
-    words = ["jaxae", "sweep", "--run", str(folder), *_flags(base, ("devices", *plan.grid))]
+    leave = ("devices", *plan.grid, *_unheeded([member.config for member in plan.members]))
+    words = ["jaxae", "sweep", "--run", str(folder), *_flags(base, leave)]
     words += ["--seeds", f"{seeds[0]}:{seeds[0] + len(seeds)}" if row else ",".join(map(str, seeds))]
     for axis, values in plan.grid.items():
         texts = [str(shown(value)) for value in values]
@@ -60,6 +62,11 @@ def of_sweep(plan: Plan, folder: Path, lanes: str, block: int, seed_devices: int
     if seed_devices * base.devices > 1:
         words += ["--mesh", f"seed={seed_devices},data={base.devices}"]
     return shlex.join(words)
+
+
+def _unheeded(configs: Sequence[Config]) -> tuple[str, ...]:
+    """What no flag may say, for none of the runs would take it."""
+    return () if any(config.takes_scale() for config in configs) else ("scale",)
 
 
 def _flags(config: Config, leave: Collection[str] = ()) -> list[str]:

@@ -88,7 +88,9 @@ class Config:
     width: int | None = _field(None, "model", "units or channels of a hidden layer", low=1)
     depth: int | None = _field(None, "model", "hidden layers or blocks on each side", low=1)
     activation: str | None = _field(None, "model", "activation", choices=tuple(catalogue.ACTIVATIONS))
-    likelihood: str | None = _field(None, "model", "p(x|z): the reconstruction loss", choices=names.LIKELIHOODS)
+    likelihood: str | None = _field(
+        None, "model", "p(x|z): the reconstruction loss", choices=names.LIKELIHOODS, own=names.OWN_LIKELIHOOD
+    )
     scale: float = _field(0.1, "model", "standard deviation of `gaussian`; the start of learned ones", above=0)
 
     data: str = _field("digits", "data", "a name from `jaxae data list`, tfds:NAME, a file or a folder")
@@ -286,7 +288,7 @@ class Config:
             free.discard("validate_every")
         if self.order_seed in (None, self.seed):
             free.add("order_seed")
-        if self.resolved().likelihood == "bernoulli":
+        if not self.takes_scale():
             free.add("scale")
         free |= {name for name in ("start", "size", "test") if getattr(self, name) is None}
         deciding = {k: v for k, v in self.resolved().to_dict().items() if k not in free}
@@ -295,6 +297,10 @@ class Config:
         if self.start is not None:
             elsewhere["start"] = os.path.basename(self.start)
         return deciding | elsewhere
+
+    def takes_scale(self) -> bool:
+        """Whether its likelihood has a `scale`."""
+        return self.resolved().likelihood != "bernoulli"
 
     def as_it_was(self, resolved: Mapping[str, Any]) -> "Config":
         """With the defaults that its run began with, `result` of then, where others hold by now. No default is a file

@@ -165,6 +165,37 @@ def check_net(net: Net, name: str = "net") -> None:
         raise InputError(f"{name}: its encoder makes no linen module: expected outputs -> module")
 
 
+def check_likelihood(likelihood: Likelihood, spec: str, shape: tuple[int, int, int]) -> None:
+    """The user's own, FILE.py:NAME, gives what its form says, of images of that shape."""
+    name, of_device = own.short(spec), (jax.errors.JaxRuntimeError,)
+
+    def shapes(what: str, *arguments: Any) -> Any:
+        with own.told(f"{name}: {what}", own.split(spec)[0], but=of_device):
+            return jax.eval_shape(getattr(likelihood, what), *arguments)
+
+    images = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
+    keys, started = jax.random.split(jax.random.key(0)), shapes("init")
+    if not isinstance(started, Variables):
+        raise InputError(f"{name}: init gives a {type(started).__name__}: expected jaxae.types.Variables")
+    wanted: dict[str, tuple[tuple[Any, ...], tuple[int, ...]]] = {
+        "bias": ((jax.ShapeDtypeStruct(shape, jnp.float32),), shape),
+        "log_prob": ((started, images, images), (2,)),
+        "mean": ((started, images), images.shape),
+        "draw": ((started, keys, images), images.shape),
+    }
+    for what, (arguments, expected) in wanted.items():
+        made = shapes(what, *arguments)
+        if getattr(made, "shape", None) != expected or not jnp.issubdtype(made.dtype, jnp.floating):
+            raise InputError(
+                f"{name}: {what} gives {_form(made)}: expected real numbers of shape {list(expected)} here"
+            )
+    fitted = shapes("fit", started, images, images)
+    if not (isinstance(fitted, tuple) and len(fitted) == 2 and isinstance(fitted[0], Variables)):
+        raise InputError(f"{name}: fit gives {_form(fitted)}: expected Variables, and the state to keep")
+    if _form(fitted[1]) != _form(started.state):
+        raise InputError(f"{name}: fit keeps {_form(fitted[1])}: expected the state of init, {_form(started.state)}")
+
+
 def check_parts(setup: Setup, generators: tuple[Any, ...]) -> None:
     """Modules or a method of the user's own make what training and its closing evaluation take. `generators`:
     `trials.generators` before any of it ran."""
@@ -211,7 +242,7 @@ def _check_parts(setup: Setup, generators: tuple[Any, ...]) -> None:
     if own.is_own(setup.config.method) and clash:
         raise InputError(f"{name}: a metric {min(clash)}: jaxae has a number of that name: rename it")
     _no_keys(name, variables)
-    if setup.own_net or {"method", "network"} & set(setup.config.own_functions()):
+    if setup.own_net or {"method", "network", "likelihood"} & set(setup.config.own_functions()):
         trials.draws_by_its_keys(setup, variables, keys, batch, generators)
         trials.knows_nothing_of_its_batch(setup, variables, keys, batch)
 

@@ -41,7 +41,8 @@ CONFIG = {"method": str, "hyperparameters": dict}
 RECORD = {
     "command": str, "network": str, "resolved": {"hyperparameters": dict}, "versions": dict, "device": str,
     "data": {"sha256": str, "sizes": {"train": int}}, "method_sha256": str, "network_sha256": str,
-    "optimizer_sha256": str, "earlier": list, "start": {"run": str, "step": int, "digest": str},
+    "likelihood_sha256": str, "optimizer_sha256": str, "earlier": list,
+    "start": {"run": str, "step": int, "digest": str},
     "modules": {"encoder": str, "decoder": str, "likelihood": str, "what they compute": list},
 }  # fmt: skip
 WHERE = ("versions", "device", "threads", "prng", "x64", "matmul_precision", "xla_flags")
@@ -55,6 +56,8 @@ EVALUATION = {
 
 
 class RunFolder:
+    """The files of one run, alone or a sweep's member."""
+
     def __init__(self, path: str | os.PathLike):
         self.path = home.expanded(Path(path))
         self.config_file = self.path / "config.json"
@@ -215,6 +218,8 @@ def _alike(one: Any, other: Any) -> bool:
 
 
 class SweepFolder:
+    """The files of a sweep; each member has a RunFolder of its own."""
+
     def __init__(self, path: str | os.PathLike):
         self.path = home.expanded(Path(path))
         self.sweep_file = self.path / "sweep.json"

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxae import axis, densities, random
+from jaxae import axis, densities, own, random
 from jaxae.errors import InputError, known
 from jaxae.names import LIKELIHOODS as NAMES
 from jaxae.types import Likelihood, Variables
@@ -16,7 +16,15 @@ LEAST = 1e-12  # its smallest: where every pixel is met exactly the optimum is z
 
 
 def make(name: str, scale: float = 0.1) -> Likelihood:
-    """The likelihood of that name; `scale` is the standard deviation of `gaussian` and the learned ones' start."""
+    """The likelihood of that name, or FILE.py:NAME of the user's own; `scale` is the standard deviation of `gaussian`
+    and the learned ones' start, and what a likelihood of the user's own makes of it."""
+    if own.is_own(name):
+        function = own.function(name)
+        with own.told(own.short(name), own.split(name)[0]):
+            made = function(scale)
+        if not isinstance(made, Likelihood):
+            raise InputError(f"{own.short(name)}: it gives a {type(made).__name__}: expected a jaxae.types.Likelihood")
+        return made._replace(name=own.short(name), scale=_said(scale))
     known("likelihood", name, NAMES)
     return bernoulli() if name == "bernoulli" else globals()[name](scale)
 

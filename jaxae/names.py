@@ -22,6 +22,8 @@ OF_RULES = tuple(SETTINGS["adam"])
 """In this order; of these a rule of the user's own is given what it takes."""
 OWN_RULE = "(learning_rate, *, ...) -> GradientTransformation"
 OWN_NETWORK = "(spec) -> (outputs -> encoder, decoder)"
+OWN_LIKELIHOOD = "(scale) -> Likelihood"
+OWN_MEASURE = "(method, variables, keys, batch) -> [batch], or {name: [batch]}"
 """The forms of functions of the user's own."""
 OF_NETWORKS = ("width", "depth", "activation", "likelihood", "scale")
 """Settings of a config that modules of the user's own take the place of."""
@@ -32,7 +34,7 @@ CLOSING = ("test", "validation", "none")
 OF_TABLES = frozenset({
     "run", "member", "outcome", "step", "split", "examples", "data_sha256", "evaluation_seed", "digest", "sampler",
     "annealing", "feature_space", "density_of", "reconstruction_of", "caveat", "probed", "pixels", "start_digest",
-    "method_sha256", "network_sha256", "optimizer_sha256",
+    "method_sha256", "network_sha256", "likelihood_sha256", "optimizer_sha256",
 })  # fmt: skip
 """Columns of a table of runs by which they are told apart, or whether they compare."""
 METRICS = (

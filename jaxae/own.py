@@ -7,10 +7,11 @@ on this machine: a folder from somebody else never brings code that runs by itse
 """
 
 import ast
+import contextlib
 import hashlib
 import sys
 import traceback
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -167,6 +168,19 @@ def load(name: str) -> ModuleType:
             ) from None
         raise
     return module
+
+
+@contextlib.contextmanager
+def told(title: str, file: Path, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """What the user's function raises, in one line with its place; `but` such errors, which are for others."""
+    try:
+        yield
+    except Exception as error:  # whatever it raises
+        if isinstance(error, (InputError, *but)):
+            raise
+        first = next(filter(str.strip, str(error).split("\n")), type(error).__name__)
+        where = place(error, [file])
+        raise InputError(f"{title}{where and f' ({where})'}: {first.strip()}") from error
 
 
 def place(error: BaseException, files: Collection[Path]) -> str:

@@ -22,6 +22,7 @@ def measures(nll, /, **others):
 def run(path, seed, nll=None, outcome=None, data=DATA, curve=True, **config):
     """One run's folder. nll of None: not evaluated; a dict: the whole of evaluation.json."""
     beta = config.pop("beta", None)
+    config |= {"data": config.pop("config_data")} if "config_data" in config else {}
     given = {"steps": 10, "hyperparameters": {} if beta is None else {"beta": beta}, **config}
     of = Config(seed=seed, **given)
     path.mkdir(parents=True)

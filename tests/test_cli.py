@@ -11,7 +11,9 @@ import sys
 import numpy as np
 import pytest
 
-from jaxae import cli, command, home, methods
+from jaxae import cli, command, home, methods, plan
+from jaxae.cli.train import check_scale
+from jaxae.config import Config
 from jaxae.errors import InputError
 from jaxae.folder import RunFolder
 from tests.runs import SMALL, digest_of, flags, say
@@ -75,6 +77,23 @@ def test_the_scores_of_examples_have_the_evaluations_means(runs, capsys, tmp_pat
                 assert of[name].mean(dtype=np.float64) == pytest.approx(measures[name], rel=1e-6)
     assert say(capsys, "score", runs / "vae", "--samples", 1)[0] == 2
     assert (runs / "vae" / "scores.npz").exists() is False
+
+
+@pytest.mark.parametrize("words", [("train",), ("sweep", "--seeds", "0:2"), ("sweep", "--grid", "latent=2,3")])
+def test_a_scale_that_no_run_takes_is_refused(words, tmp_path, capsys):
+    place = "--run", tmp_path / "run", *flags(SMALL), "--scale", 0.3
+    code, _, err = say(capsys, *words, *place)
+    assert code == 2 and "scale 0.3: bernoulli has none: leave it out, or choose a --likelihood of gaussian" in err
+    assert err.count("\n") == 1 and not (tmp_path / "run").exists()
+
+
+def test_a_scale_that_some_run_takes_is_not(tmp_path):
+    assert Config(scale=0.3, method="ae").takes_scale() and not Config(scale=0.3).takes_scale()
+    grid = {"likelihood": ("bernoulli", "gaussian")}
+    check_scale(0.3, [member.config for member in plan.Plan(Config(scale=0.3), (0,), grid).members])
+    assert "--scale 0.3" in command.of_sweep(plan.Plan(Config(scale=0.3), (0,), grid), tmp_path, "map", 1, 1)
+    assert "--scale" not in command.of_run(Config(scale=0.3), tmp_path), "it would be refused"
+    assert "--scale 0.3" in command.of_run(Config(scale=0.3, likelihood="gaussian"), tmp_path)
 
 
 def test_splits_and_seeds_of_the_evaluation_are_the_users(runs, capsys):

@@ -1,4 +1,4 @@
-"""Networks and optimisers in the user's own file: the README's, trained, resumed, swept, compared, refused."""
+"""Networks, likelihoods and optimisers of the user's own: the README's, trained, resumed, swept, compared, refused."""
 
 import dataclasses
 import json
@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+import scipy.stats
 
 from jaxae import cli, compare, optim, own, run, sweep
 from jaxae.build import build
@@ -24,7 +25,7 @@ README = (Path(__file__).parent.parent / "README.md").read_text()
 FILES = {
     block.partition("\n")[0][2:]: block
     for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    if block.startswith(("# nets.py", "# rules.py"))
+    if block.startswith(("# nets.py", "# rules.py", "# pixels.py"))
 }
 SGD = "import optax\ndef mine(learning_rate, *, b1=0.5, weight_decay=0.0):\n    return optax.sgd(learning_rate, b1)\n"
 
@@ -437,6 +438,75 @@ RULE = {
     "import jax, optax\ndef mine(learning_rate):\n    return optax.stateless(lambda g, p: "
     "jax.tree.map(lambda x: x.sum(), g))": "it makes updates",
 }
+
+GAUSSIAN = "import jax.numpy as jnp\nfrom jaxae.likelihoods import gaussian\ndef mine(scale): return gaussian(scale)"
+LIKELIHOOD = {
+    "def mine(): pass": "expected mine(scale) -> Likelihood",
+    "def mine(scale): return 3": "bad.py:mine: it gives a int: expected a jaxae.types.Likelihood",
+    "def mine(scale): return {}[scale]": "bad.py:mine (bad.py, line 1): 0.3",
+    GAUSSIAN + "._replace(init=lambda: {})": "bad.py:mine: init gives a dict: expected jaxae.types.Variables",
+    GAUSSIAN + "._replace(bias=jnp.sum)": "bias gives float32[]: expected real numbers of shape [8, 8, 1] here",
+    GAUSSIAN
+    + "._replace(log_prob=lambda v, out, x: x)": "log_prob gives float32[2, 8, 8, 1]: expected real numbers of",
+    GAUSSIAN + "._replace(log_prob=lambda v, out, x: v.none)": "bad.py:mine: log_prob (bad.py, line 3): ",
+    GAUSSIAN
+    + "._replace(log_prob=lambda v, out, x: -abs(x - out.mean(0)[None]).sum((1, 2, 3)))": "looks at the others",
+    GAUSSIAN + "._replace(mean=lambda v, out: out > 0)": "mean gives bool[2, 8, 8, 1]: expected real numbers",
+    GAUSSIAN + "._replace(draw=lambda v, keys, out: out[0])": "draw gives float32[8, 8, 1]: expected real numbers",
+    GAUSSIAN + "._replace(fit=lambda v, out, x: v)": "fit gives ",
+    GAUSSIAN
+    + "._replace(fit=lambda v, out, x: (v, {'n': x.sum()}))": "fit keeps {'n': 'float32[]'}: expected the state",
+}
+
+
+@pytest.mark.parametrize("code", LIKELIHOOD)
+def test_what_is_no_likelihood_is_one_line(code, tmp_path, capsys):
+    (tmp_path / "bad.py").write_text(code)
+    words = "train", "--likelihood", "bad.py:mine", "--scale", 0.3, "--run", "r", *flags({**SMALL, "steps": 2})
+    status, _, err = say(capsys, *words)
+    assert status == 2 and LIKELIHOOD[code] in err and err.count("\n") == 1, err
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_likelihood_of_ones_own_is_what_its_functions_say():
+    likelihood = build(config(likelihood="pixels.py:mine", scale=0.3)).net.likelihood
+    assert (likelihood.name, likelihood.scale) == ("pixels.py:mine", 0.3)
+    out, x = np.random.default_rng(0).uniform(-1, 2, (2, 5, 8, 8, 1)).astype(np.float32)
+    expected = scipy.stats.laplace(out.astype(float), 0.3).logpdf(x).sum((1, 2, 3))
+    np.testing.assert_allclose(likelihood.log_prob(likelihood.init(), out, x), expected, rtol=1e-5)
+    keys = jax.random.split(jax.random.key(0), 500)
+    drawn = np.asarray(likelihood.draw(likelihood.init(), keys, np.zeros((500, 8, 8, 1), np.float32)))
+    assert np.abs(drawn).mean() == pytest.approx(0.3, rel=0.03) and abs(np.median(drawn)) < 0.01
+
+
+def test_one_that_is_jaxaes_trains_to_its_bits_and_is_read_by_its_copy(tmp_path, capsys):
+    (tmp_path / "pixels.py").write_text(GAUSSIAN)
+    mine = config(network=None, likelihood="pixels.py:mine", scale=0.2, steps=4)
+    made = run.train(mine, tmp_path / "r")
+    theirs = run.train(dataclasses.replace(mine, likelihood="gaussian"), tmp_path / "g")
+    assert run.final_digest(made) == run.final_digest(theirs)
+    assert run.evaluate_run(made, samples=4)["nll"] == run.evaluate_run(theirs, samples=4)["nll"]
+    assert read_json(tmp_path / "r" / "record.json")["likelihood_sha256"] == own.sha256("pixels.py:mine")
+    (tmp_path / "pixels.py").write_text(FILES["pixels.py"])
+    assert run.final_digest(run.load(tmp_path / "r")) == run.final_digest(theirs), "by its copy"
+    with pytest.raises(InputError, match=r"pixels\.py has changed since .* began"):
+        run.train(dataclasses.replace(mine, steps=6), tmp_path / "r")
+
+
+@pytest.mark.slow
+def test_likelihoods_of_ones_own_are_swept_and_their_nats_are_their_own(tmp_path, capsys):
+    axis = {"likelihood": ("gaussian", "pixels.py:mine")}
+    swept = sweep.sweep(Plan(config(network=None, scale=0.2, steps=4), (0, 1), axis), tmp_path / "s")
+    assert swept.table["likelihood"].tolist() == ["gaussian", "pixels.py:mine"] * 2
+    found = compare.compare(swept.table)
+    assert found.measure == "mse" and len(found.settings) == 2
+    with pytest.raises(InputError, match="of likelihoods whose 'nll' counts different things"):
+        compare.compare(swept.table, "nll")
+    alone = run.train(
+        config(network=None, likelihood="pixels.py:mine", scale=0.2, steps=4, order_seed=0), tmp_path / "r"
+    )
+    member = run.load(tmp_path / "s", member="seed=0,likelihood=pixels.py:mine")
+    assert run.final_digest(member) == run.final_digest(alone)
 
 
 @pytest.mark.parametrize(("field", "code"), [("network", c) for c in NET] + [("optimizer", c) for c in RULE])

@@ -166,6 +166,29 @@ def test_the_measures_with_their_errors(vae, evaluated):
     assert "taken at step 7, from other parameters" in page.text
 
 
+@pytest.mark.parametrize(
+    ("closing", "split", "shows_test"), [("test", None, True), ("validation", None, False), ("none", None, False),
+                                         ("validation", "test", True), ("test", "validation", False)],
+)  # fmt: skip
+def test_images_are_of_the_split_that_closes_the_run_or_was_measured(closing, split, shows_test, tmp_path):
+    trained = made.trained(tmp_path / "run")
+    config = dataclasses.replace(trained.setup.config, evaluate=closing)
+    evaluation = None if split is None else {**EVALUATION, "split": split}
+
+    def page(test):
+        source = dataclasses.replace(trained.setup.source, test=test)
+        record = trained.folder.record()
+        files.write_json(trained.folder.record_file, record | {"data": record["data"] | {"sha256": source.digest}})
+        of = trained._replace(setup=dataclasses.replace(trained.setup, config=config, source=source))
+        html = write_report(of, evaluation, tmp_path / "page.html").read_text()
+        return html.replace(source.digest, "").replace(source.digest[:12], "")
+
+    source = trained.setup.source
+    one, other = page(source.test), page(source.train)
+    assert (one != other) == shows_test
+    assert f"24 {'test' if shows_test else 'validation'} images" in Page(one).text
+
+
 def test_what_a_method_has_no_business_with_is_left_out_and_why(tmp_path, evaluated):
     page, html = page_of(made.trained(tmp_path / "run", name="ae", likelihood="gaussian"))
     assert_whole(page, html)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jaxae.cli.member import file_option, must_be_there, split_option
+from jaxae.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,6 +26,9 @@ EPILOG = "Intervals are over seeds: how far the values would move if training we
 @click.option(
     "--baseline", default=None, metavar="SETTING", help='what the others are held against, "beta=1" [first measured]'
 )
+@click.option(
+    "--where", multiple=True, metavar="NAME=VALUE", help='only runs of that setting, "data=mnist"; once for each'
+)
 @split_option
 @click.option("--level", type=float, default=0.95, help="of the intervals [0.95]")
 @click.option("--json", is_flag=True, help="one JSON object on standard output")
@@ -34,6 +38,7 @@ def compare(
     paths: tuple,
     measure: str | None,
     baseline: str | None,
+    where: tuple[str, ...],
     split: str,
     level: float,
     json: bool,
@@ -51,7 +56,8 @@ def compare(
         must_be_there(path)
     from jaxae import compare as comparing
 
-    frame = comparing.table(paths, split)
+    only = dict(map(_condition, where))
+    frame = comparing.table(paths, split, only)
     found = comparing.compare(frame, measure, baseline, level)
     if csv:
         from jaxae import files
@@ -60,13 +66,20 @@ def compare(
     if out:
         from jaxae.report import write_comparison
 
-        write_comparison(paths, out, found.measure, baseline, level, split)
+        write_comparison(paths, out, found.measure, baseline, level, split, only)
     if json:
         click.echo(json_module.dumps(plain(found)))
     else:
         show(found)
         for written in filter(None, (csv, out)):
             click.echo(written)
+
+
+def _condition(text: str) -> tuple[str, str]:
+    name, equals, value = (part.strip() for part in text.partition("="))
+    if not (name and equals):
+        raise InputError(f"where {text!r}: expected a setting such as data=mnist")
+    return name.replace("-", "_"), value
 
 
 def _check(csv: str | None, out: str | None) -> None:

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jaxae import names, samplers
+from jaxae import names, own, samplers
 from jaxae.cli.member import checkpoint_option, is_sweep, must_be_there, run_argument, seed_option, split_option, usual
 from jaxae.errors import InputError, known
-from jaxae.evaluate.measures import shown
+from jaxae.evaluate.measures import of_own, said_of, shown
 from jaxae.evaluate.settings import USUAL, Settings, checked
 
 if TYPE_CHECKING:
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 @click.command(short_help="ELBO, NLL with its error, codes, samples, ...")
 @run_argument(whole=True)
-@click.option("--metrics", default="likelihood", help=f"all, or some of {', '.join(names.METRICS)} [likelihood]")
+@click.option(
+    "--metrics",
+    default="likelihood",
+    help=f"all, or some of {', '.join(names.METRICS)}, your FILE.py:FUNCTION [likelihood]",
+)
 @split_option
 @usual("samples", "importance samples an example")
 @checkpoint_option
@@ -44,7 +48,10 @@ def evaluate(
     """
     groups = [name.strip() for name in metrics.split(",")]
     for name in groups:
-        known("metrics", name, ["all", *names.METRICS])
+        if own.is_own(name):
+            own.definition(*own.split(name), names.OWN_MEASURE)
+        else:
+            known("metrics", name, ["all", *names.METRICS])
     wanted = Settings(**settings)
     _check(wanted, groups, sampler)
     must_be_there(run_dir)
@@ -163,7 +170,9 @@ def _show(measures: dict[str, Any]) -> None:
             value = " ".join(f"{part:.3g}" for part in value)
         click.echo(f"{name:<{width}}{'-' if value is None else shown(value, 5) if isinstance(value, float) else value}")
     for group, said in measures["settings"].items():
-        if said:
+        if group in of_own(measures["settings"]):
+            click.echo(f"{said['measures']}: SHA-256 of {said_of(group, said)}")
+        elif said:
             click.echo(f"{group}: {', '.join(f'{name} {value}' for name, value in said.items())}")
     for group, notes in measures["notes"].items():
         for note in notes:

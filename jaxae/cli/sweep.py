@@ -1,11 +1,12 @@
 """`jaxae sweep`: `jaxae train` for every combination of seeds and grid values."""
 
 import re
+import shlex
 from typing import Any
 
 import click
 
-from jaxae.cli.train import TrainCommand, config_options, make_config
+from jaxae.cli.train import TrainCommand, check_scale, config_options, make_config
 from jaxae.errors import Diverged, InputError
 
 
@@ -49,6 +50,7 @@ def sweep(
     how.check(base)
     chosen = (base.seed,) if seeds is None else plans.seeds(seeds)
     plan = plans.Plan(base, chosen, plans.grid(grid, base), shared_batches)
+    check_scale(values["scale"], (member.config for member in plan.members))
     from jaxae import parallel
     from jaxae.progress import Progress
     from jaxae.sweep import sweep as carry_out
@@ -56,7 +58,11 @@ def sweep(
     parallel.virtual(seed_devices * data_devices)
     progress = Progress(quiet)
     if len(plan.grid.get("data", ())) > 1:
-        progress.warn("data differs among members, whose measures do not compare: there will be a table, and no report")
+        first = plan.members[0].config.result()["data"]
+        one = f"jaxae compare {shlex.quote(run_dir)} --where data={first} --out page.html"
+        progress.warn(
+            f"data differs among members, whose measures do not compare: there will be no report; then: `{one}`"
+        )
     swept = carry_out(plan, run_dir, how, progress)
     finish(swept, progress, not no_report)
 

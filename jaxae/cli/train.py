@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from jaxae.cli.hosts import host_options
 from jaxae.config import Config, about
 from jaxae.errors import InputError
 from jaxae.join import Hosts
+from jaxae.names import LIKELIHOODS
 
 
 class TrainCommand(click.Command):
@@ -100,6 +101,13 @@ def make_config(values: dict[str, Any]) -> Config:
     return config
 
 
+def check_scale(scale: float | None, configs: Iterable[Config]) -> None:
+    """Raises InputError for a --scale that none of the runs takes."""
+    if scale is not None and not any(config.takes_scale() for config in configs):
+        others = ", ".join(name for name in LIKELIHOODS if name != "bernoulli")
+        raise InputError(f"scale {scale}: bernoulli has none: leave it out, or choose a --likelihood of {others}")
+
+
 @click.command(cls=TrainCommand, short_help="train or resume, evaluate, report")
 @click.option("--run", "run_dir", metavar="DIR", help="the run's folder [runs/DATA-METHOD-HASH]")
 @click.option("--quiet", is_flag=True, help="say nothing but the result")
@@ -112,6 +120,7 @@ def train(run_dir: str | None, quiet: bool, no_report: bool, hosts: Hosts, **val
     Durations are steps (500), epochs (20e) or per cent of the run (5%). Schedules are listed at the end.
     """
     config = make_config(values)
+    check_scale(values["scale"], [config])
     if run_dir is not None and not run_dir:
         raise InputError("--run '': expected a folder")
     supervise.enter(hosts)

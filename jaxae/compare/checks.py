@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas
 
+from jaxae import own
 from jaxae.compare.collect import DIVERGED, MISSING, WITHOUT
 from jaxae.compare.varied import Group
 from jaxae.errors import InputError, known
@@ -50,6 +51,10 @@ SAME_FOR = {
     ),
 }
 """What else these measures need."""
+OF_CODE = (
+    "measured by different versions of your own code",
+    "evaluate them by one: `jaxae evaluate RUN --metrics FILE:NAME`",
+)
 KINDS = {"bernoulli": "of one bit a pixel", "discretised_logistic": "of one level a pixel"}  # others are densities
 
 
@@ -124,6 +129,7 @@ def clashes(frame: pandas.DataFrame, measure: str) -> Clash | None:
     """What keeps the runs' values of the measure apart, if anything does."""
     there = evaluated(frame)
     needed = SAME | {column: words for column, (names, *words) in SAME_FOR.items() if measure in names}
+    needed |= {measures.code_of(measure): OF_CODE}
     if "pixels" in there and (there["pixels"] == measures.BITS).all():
         needed.pop("binarize", None)
     for column, (what, todo) in needed.items():
@@ -152,8 +158,12 @@ def _distinct(frame: pandas.DataFrame, column: str) -> Sequence[Any]:
 
 
 def _apart(frame: pandas.DataFrame, measure: str) -> list[str]:
-    """Two likelihoods of different kinds, where the measure depends on the kind: a density's nats are no bit's."""
+    """Two likelihoods of different kinds, where the measure depends on the kind: a density's nats are no bit's. One of
+    the user's own is of a kind of its own: what its nats are of, they know."""
     if "likelihood" not in frame or measure not in measures.OF_LIKELIHOOD:
         return []
-    kinds = {KINDS.get(name, "a density"): name for name in _distinct(evaluated(frame), "likelihood")}
+    kinds = {
+        KINDS.get(name, name if own.is_own(name) else "a density"): name
+        for name in _distinct(evaluated(frame), "likelihood")
+    }
     return list(kinds.values())[:2] if len(kinds) > 1 else []

@@ -3,17 +3,29 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas
 
 from jaxae import schedules
-from jaxae.compare.varied import varied
+from jaxae.compare import words
+from jaxae.compare.varied import has, varied
 from jaxae.config import Config
 from jaxae.errors import InputError, known
-from jaxae.evaluate.measures import GREY, NOT_NUMBERS, OF_FEWER, OF_LIKELIHOOD, REPRODUCED, UNTOLD, USUAL_DENSITY
+from jaxae.evaluate.measures import (
+    GREY,
+    NOT_NUMBERS,
+    OF_FEWER,
+    OF_LIKELIHOOD,
+    REPRODUCED,
+    UNTOLD,
+    USUAL_DENSITY,
+    code_of,
+    of_own,
+    said_of,
+)
 from jaxae.folder import RunFolder, SweepFolder
 from jaxae.names import OF_NETWORKS, SPLITS
 from jaxae.plan import Member
@@ -38,15 +50,18 @@ class Run(NamedTuple):
     data: str | None
 
 
-def table(paths: str | os.PathLike | Iterable[str | os.PathLike], split: str = "test") -> pandas.DataFrame:
+def table(
+    paths: str | os.PathLike | Iterable[str | os.PathLike], split: str = "test", where: Mapping[str, Any] = {}
+) -> pandas.DataFrame:
     """One row for each run in `paths`, which are folders of runs or of sweeps; a sweep has a row for every member.
 
     Columns: run (its path), member, seed; every config field and hyperparameter in which the runs differ; outcome
     (finished, stopped early, diverged; of a sweep's members also: not trained, not evaluated), step, data_sha256; then
     what was measured of the `split`; a measure of the name of another column is measured_NAME. There are none of a step
-    before the run's last. `jaxae.compare.compare` takes this table, or any rows of it.
+    before the run's last. `where`: only the runs that have all those settings, {"data": "mnist"}.
+    `jaxae.compare.compare` takes this table, or any rows of it.
     """
-    runs = read(paths, split)
+    runs = _having(where, read(paths, split))
     fields = varied([run.config for run in runs])
     frame = pandas.DataFrame([_row(run, among) for run, among in zip(runs, fields, strict=True)])
     frame = frame.astype({"step": "Int64"})
@@ -54,6 +69,19 @@ def table(paths: str | os.PathLike | Iterable[str | os.PathLike], split: str = "
     for name in fields[0]:
         frame[name] = pandas.Series([among[name] for among in fields], dtype=object)  # 8 stays 8 beside a run without
     return frame
+
+
+def _having(where: Mapping[str, Any], runs: list[Run]) -> list[Run]:
+    """Raises InputError where none has the settings."""
+    names = {name for run in runs for name in run.config}
+    for name, value in where.items():
+        known("setting of where", name, names)
+        kept = [run for run in runs if has(run.config, name, str(value))]
+        if not kept:
+            there = dict.fromkeys(words.value(run.config[name]) for run in runs if name in run.config)
+            raise InputError(f"where {name}={value}: no run has it: expected one of {', '.join(there)}")
+        runs = kept
+    return runs
 
 
 def _row(run: Run, among: dict[str, Any]) -> dict[str, Any]:
@@ -153,6 +181,8 @@ def _columns(found: dict[str, Any]) -> dict[str, Any]:
     untold = any(UNTOLD in notes.get(group, []) for group in ("probes", "disentanglement"))
     measures |= {"probed": UNTOLD} if untold else {}
     measures |= {"pixels": settings["likelihood"]["pixels"]} if "pixels" in settings.get("likelihood", {}) else {}
+    for group, names in of_own(settings).items():
+        measures |= {code_of(name): said_of(group, settings[group]) for name in names}
     fewer = {group: settings.get(group, {}).get("examples") for group in OF_FEWER}
     measures |= {f"{group}_examples": count for group, count in fewer.items() if count is not None}
     if annealing:

@@ -64,6 +64,18 @@ class Comparison(NamedTuple):
     caveats: tuple[str, ...] = ()
     split: str = "test"
 
+    def frame(self) -> pandas.DataFrame:
+        """A row a setting: what sets it apart, and the columns of its `Summary`, empty where no seed was measured.
+        `frame().to_latex()` is a paper's table."""
+        rows = [s.values | (s.summary._asdict() if s.summary else {"n": 0}) for s in self.settings]
+        columns = [*dict.fromkeys(name for s in self.settings for name in s.values), *Summary._fields]
+        return pandas.DataFrame(rows, columns=columns)
+
+    def differences(self) -> pandas.DataFrame:
+        """A row for every setting against the baseline: setting, other, the columns of their `Difference`, p_holm, the
+        probability of improvement with its interval, and seeds_needed."""
+        return pandas.DataFrame(map(_row, self.against))
+
 
 def compare(
     frame: pandas.DataFrame, measure: str | None = None, baseline: str | None = None, level: float = statistics.LEVEL
@@ -105,6 +117,15 @@ def compare(
         measure, known.words, known.unit, known.better, level, base, settings, against, pairs, caveats,
         checks.split_of(frame),
     )  # fmt: skip
+
+
+def _row(pair: Pair) -> dict[str, Any]:
+    chance = pair.improvement._asdict() if pair.improvement else {}
+    of_chance = {"improvement": "probability", "improvement_low": "low", "improvement_high": "high"}
+    return {
+        "setting": pair.setting, "other": pair.other, **pair.difference._asdict(), "p_holm": pair.p_holm,
+        **{name: chance.get(key) for name, key in of_chance.items()}, "seeds_needed": pair.seeds_needed,
+    }  # fmt: skip
 
 
 def _caveats(frame: pandas.DataFrame, measure: str) -> tuple[str, ...]:

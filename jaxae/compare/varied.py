@@ -13,7 +13,8 @@ from jaxae.errors import InputError, unknown
 from jaxae.schedules import spelled
 
 DIGESTS = {
-    "start_digest": "start", "method_sha256": "method", "network_sha256": "network", "optimizer_sha256": "optimizer",
+    "start_digest": "start", "method_sha256": "method", "network_sha256": "network",
+    "likelihood_sha256": "likelihood", "optimizer_sha256": "optimizer",
 }  # fmt: skip
 """Of what a field names: the user's own files and runs."""
 OWN = "of the seed"  # an order of the data that follows the run's own seed
@@ -105,7 +106,7 @@ def choose(settings: Sequence[Group], wanted: str | None) -> Group:
         return settings[0]
     names = sorted({name for group in settings for name in group.values})
     asked = dict(_parts(wanted, names))
-    matching = [group for group in settings if all(_is(group, name, text) for name, text in asked.items())]
+    matching = [group for group in settings if all(has(group.values, name, text) for name, text in asked.items())]
     labels = "; ".join(group.label for group in (matching or settings))
     if not matching:
         raise InputError(f"baseline {wanted!r}: no run has it: expected one of: {labels}")
@@ -124,10 +125,11 @@ def _parts(wanted: str, names: Sequence[str]) -> Iterator[tuple[str, str]]:
         yield name.replace("-", "_"), text
 
 
-def _is(group: Group, name: str, text: str) -> bool:
-    value = group.values.get(name)
+def has(values: Mapping[str, Any], name: str, text: str) -> bool:
+    """Whether the value of that name is what `text` says."""
+    value = values.get(name)
     if value is None:
-        return name in group.values and text.lower() == NONE
+        return name in values and text.lower() == NONE
     if is_number(value):
         try:
             return float(text) == value

@@ -4,7 +4,7 @@ number without its space says nothing, and numbers of two spaces are never compa
 import contextlib
 import hashlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +25,7 @@ from jaxae.data.source import Source, Split
 from jaxae.data.view import View
 from jaxae.digest import digest
 from jaxae.errors import InputError
+from jaxae.evaluate.own import OF_JAX
 from jaxae.networks.conv import Encoder
 from jaxae.networks.layers import Spec
 from jaxae.types import Batch, Images, PyTree
@@ -68,23 +69,11 @@ def own(spec: str) -> Features:
     space = f"the user's own features {title}, SHA-256 {users.sha256(spec)[:8]}"
 
     def of(images: Images) -> Float[Array, "batch features"]:
-        with _told(title, file):
+        with users.told(f"features {title}", file, but=OF_JAX):
             out = function(images)
         return _checked(out, images, title)
 
     return Features(space, of)
-
-
-@contextlib.contextmanager
-def _told(title: str, file: Path) -> Iterator[None]:
-    """What the user's function raises, in one line with its place; but what JAX says of tracing it is for others."""
-    try:
-        yield
-    except (InputError, jax.errors.JAXTypeError, jax.errors.JaxRuntimeError):
-        raise
-    except Exception as error:  # whatever it raises
-        first = next(filter(str.strip, str(error).split("\n")), type(error).__name__)
-        raise InputError(f"features {title} ({users.place(error, [file])}): {first.strip()}") from error
 
 
 def _checked(out: Any, images: Images, title: str) -> Float[Array, "batch features"]:

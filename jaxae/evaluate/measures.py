@@ -1,7 +1,8 @@
 """What is known of each measure of evaluation.json: its name in words, its unit, and which way is better."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 
 class Measure(NamedTuple):
@@ -52,6 +53,7 @@ DEFAULTS = ("nll", "elbo", "mse")  # the first that every run has
 # annealing; of one feature space.
 OF_LIKELIHOOD = ("nll", "bits_per_dim", "elbo", "reconstruction", "ais_nll")
 USUAL_DENSITY = "p(x)"  # of images; what else nats may be of, the settings of a likelihood say
+SHOWN = 12  # digits of a SHA-256
 TOO_HIGH = 0.05  # nats of nll_bias that are worth a word
 NEAR = 0.1  # nats from its bound, where mutual information tells the number of examples
 GREY = (
@@ -96,6 +98,25 @@ NOT_NUMBERS = ("settings", "notes", "kl_of_units")
 def about(name: str) -> Measure:
     """A measure that some method adds of its own has no unit that we know, and no better end."""
     return MEASURES.get(name, Measure(name.replace("_", " "), "", None))
+
+
+def said_of(group: str, settings: Mapping[str, Any]) -> str:
+    """Which code has made the measures of a group of the user's own."""
+    return f"{group} {settings['sha256'][:SHOWN]}"
+
+
+def code_of(name: str) -> str:
+    """The column that says which code has made a measure of the user's own."""
+    return f"{name}_code"
+
+
+def of_own(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """The groups of the user's own among those whose `settings` evaluation.json has, and the measures of each."""
+    return {
+        group: said["measures"].split(", ")
+        for group, said in settings.items()
+        if "sha256" in said and "measures" in said
+    }
 
 
 def shown(value: float, places: int = 3) -> str:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from jaxae import own as users
 from jaxae.errors import InputError, unknown
 from jaxae.evaluate.annealed import annealing
 from jaxae.evaluate.bench import Bench, Group, Model
@@ -11,6 +12,7 @@ from jaxae.evaluate.decomposition import decomposed
 from jaxae.evaluate.disentanglement import disentangled
 from jaxae.evaluate.latents import codebook, codes_in_use, probes
 from jaxae.evaluate.likelihood import likelihood
+from jaxae.evaluate.own import own
 from jaxae.evaluate.samples import sampled
 from jaxae.names import METRICS
 
@@ -32,12 +34,19 @@ def measures(names: Sequence[str], bench: Bench) -> Group:
     """models -> one dict a model, of all those groups' numbers and their "notes" and "settings" by group. A number that
     is not finite is None, and a note names it.
 
-    names: of METRICS; "all" stands for those that the method and the data allow, and notes why the others are left out.
-    Raises InputError for a name that is unknown, or a group asked for by name that is not possible.
+    names: of METRICS, or functions of the user's own, "mine.py:sharpness" (`jaxae.evaluate.own`); "all" stands for
+    those of METRICS that the method and the data allow, and notes why the others are left out. Raises InputError for a
+    name that is unknown, or a group asked for by name that is not possible.
     """
     made: dict[str, Group] = {}
     left_out: dict[str, str] = {}
-    for name in METRICS if "all" in names else names:
+    taken: list[str] = []
+    theirs = list(filter(users.is_own, names))
+    for name in [*METRICS, *theirs] if "all" in names else names:
+        if users.is_own(name):
+            made[users.short(name)], found = own(name, bench, taken)
+            taken += found
+            continue
         if name not in METRICS:
             raise unknown("metrics", name, ["all", *METRICS])
         try:

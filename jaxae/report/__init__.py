@@ -49,14 +49,16 @@ def write_comparison(
     baseline: str | None = None,
     level: float = 0.95,
     split: str = "test",
+    where: Mapping[str, Any] = {},
 ) -> Path:
     """Writes the page that compares the runs and sweeps in `paths`, as `jaxae.compare.compare` does, and returns `out`.
+    `where`: only those of these settings, as `jaxae.compare.table` takes them.
 
     The page is a function of the runs alone: it holds no date, and written twice it is the same to the byte.
     """
     from jaxae.report.comparison import render
 
-    files.write(Path(out), render(paths, measure, baseline, level, split).encode())
+    files.write(Path(out), render(paths, measure, baseline, level, split, where).encode())
     return Path(out)
 
 

@@ -1,6 +1,6 @@
 """The page of a comparison put together: what each section shows, computed; the template has the words."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,12 @@ from jaxae.report.templates import fill
 
 
 def render(
-    paths: Iterable[str | Path], measure: str | None, baseline: str | None, level: float, split: str = "test"
-) -> str:
+    paths: Iterable[str | Path], measure: str | None, baseline: str | None, level: float, split: str = "test",
+    where: Mapping[str, Any] = {},
+) -> str:  # fmt: skip
     """The whole page as text."""
     places = [Path(path) for path in paths]
-    whole = table(places, split)
+    whole = table(places, split, where)
     found = compare(whole, measure, baseline, level)
     frame = checks.with_measure(whole, found.measure)
     every = groups(frame)
@@ -35,6 +36,7 @@ def render(
         "about": measures.about(found.measure),
         "level": words.percent(level),
         "fields": known,
+        "where": [f"{name}={value}" for name, value in where.items()],
         "legend": list(zip((s.label for s in found.settings), colours)),
         "counts": counts(frame),
         "evaluation": _measured(checks.evaluated(frame), found.measure),

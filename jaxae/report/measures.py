@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from jaxae import own
-from jaxae.evaluate.measures import MEASURES, OF_FACTORS, OF_FEWER, Measure, shown
+from jaxae.evaluate.measures import MEASURES, OF_FACTORS, OF_FEWER, Measure, of_own, said_of, shown
+from jaxae.evaluate.measures import about as about_of
 from jaxae.names import OF_NETWORKS
 from jaxae.run import Trained, final_digest
 
@@ -30,6 +31,12 @@ def headline(evaluation: Mapping[str, Any] | None, trained: Trained) -> dict[str
         return {"evaluation": None, "rows": [], "notes": [], "sample_space": None, "stale": False}
     e = evaluation
     rows = [_row(e, name, about, _note(e, name)) for name, about in MEASURES.items()]
+    settings = e.get("settings", {})
+    rows += [
+        _row(e, name, about_of(name), f"SHA-256 of {said_of(group, settings[group])}")
+        for group, names in of_own(settings).items()
+        for name in names
+    ]
     return {
         "evaluation": dict(e),
         "rows": [row for row in rows if row],

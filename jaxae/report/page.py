@@ -12,9 +12,9 @@ from jaxae.report import curves as drawn
 from jaxae.report import latent, measures, plots
 from jaxae.report.pictures import data_uri
 from jaxae.report.templates import fill
-from jaxae.run import Trained, final_digest
+from jaxae.run import Trained, final_digest, is_of_its_data
 
-MOST = 10_000  # test examples that the latent space is drawn from, evenly spread
+MOST = 10_000  # examples that the latent space is drawn from, evenly spread
 SHOWN = 24
 COLUMNS = 12
 PAIRS = 6
@@ -27,13 +27,15 @@ OF_CODES = ("interpolations", "space", "units", "traversals")
 def render(trained: Trained, evaluation: Mapping[str, Any] | None) -> str:
     """The whole page as text."""
     method, source = trained.setup.method, trained.setup.source
-    codes = artifacts.encode(trained, count=min(MOST, len(source.test)))
+    split = shown(trained, evaluation)
+    codes = artifacts.encode(trained, split, count=min(MOST, len(source.split(split))))
     context = {
         **measures.headline(evaluation, trained),
         **measures.record(trained, trained.folder.record()),
         "measured_by": measured_by(trained, evaluation or {}),
         "entry": methods.entry(trained.setup.config.method),
         "latent": codes["z"].shape[1],
+        "split": split,
         "codes": len(codes["z"]),
         "posterior": method.posterior is not None,
         "prior": method.sample is not None,
@@ -45,11 +47,20 @@ def render(trained: Trained, evaluation: Mapping[str, Any] | None) -> str:
         "digest": final_digest(trained),
         "step": trained.step,
         "curves": curves(trained),
-        "reconstructions": reconstructions(trained),
+        "reconstructions": reconstructions(trained, split),
         "samples": samples(trained),
-        **(of_codes(trained, codes) if finite(codes) else dict.fromkeys(OF_CODES)),
+        **(of_codes(trained, codes, split) if finite(codes) else dict.fromkeys(OF_CODES)),
     }
     return fill("page.jinja", context)
+
+
+def shown(trained: Trained, evaluation: Mapping[str, Any] | None) -> str:
+    """The split whose images the page has: that of its measures; without any, the one that would close the training,
+    and where none would, no test images either. Of other images than the run's, these."""
+    if evaluation and "split" in evaluation:
+        return evaluation["split"]
+    closing = trained.setup.config.evaluate if is_of_its_data(trained) else "test"
+    return "validation" if closing == "none" else closing
 
 
 def measured_by(trained: Trained, evaluation: Mapping[str, Any]) -> list[str]:
@@ -65,11 +76,11 @@ def finite(codes: Mapping[str, np.ndarray]) -> bool:
     return all(np.isfinite(values).all() for values in codes.values())
 
 
-def of_codes(trained: Trained, codes: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def of_codes(trained: Trained, codes: Mapping[str, np.ndarray], split: str) -> dict[str, Any]:
     """What there is to show of the latent space, where the codes are finite."""
     units = artifacts.units(codes, trained.setup.method.standard_prior)
-    shown = interpolations(trained), space(trained, codes), unit_statistics(units), traversals(trained, units)
-    return dict(zip(OF_CODES, shown, strict=True))
+    made = interpolations(trained, split), space(trained, codes, split), unit_statistics(units)
+    return dict(zip(OF_CODES, (*made, traversals(trained, units, split)), strict=True))
 
 
 def curves(trained: Trained) -> dict[str, Any] | None:
@@ -96,8 +107,8 @@ def curves(trained: Trained) -> dict[str, Any] | None:
     }
 
 
-def reconstructions(trained: Trained) -> dict[str, Any]:
-    made = artifacts.reconstruct(trained, count=min(SHOWN, len(trained.setup.source.test)))
+def reconstructions(trained: Trained, split: str) -> dict[str, Any]:
+    made = artifacts.reconstruct(trained, split, min(SHOWN, len(trained.setup.source.split(split))))
     tiles = beside(made.inputs, made.reconstructions, COLUMNS)
     return {
         "picture": data_uri(tiles),
@@ -114,26 +125,26 @@ def samples(trained: Trained) -> dict[str, Any] | None:
     return {"picture": data_uri(table(made, COLUMNS)), "n": len(made), "columns": COLUMNS}
 
 
-def interpolations(trained: Trained) -> dict[str, Any]:
-    test, names = trained.setup.source.test, trained.setup.source.classes
-    made = artifacts.interpolate(trained, max(1, min(PAIRS, len(test) // 2)), STEPS)
-    words = [[plots.class_name(names, label) for label in test.labels[pair].tolist()] for pair in made.examples]
+def interpolations(trained: Trained, split: str) -> dict[str, Any]:
+    labels, names = trained.setup.source.split(split).labels, trained.setup.source.classes
+    made = artifacts.interpolate(trained, max(1, min(PAIRS, len(labels) // 2)), STEPS, split=split)
+    words = [[plots.class_name(names, label) for label in labels[pair].tolist()] for pair in made.examples]
     return {
         "picture": data_uri(made.images),
         "n": len(made.examples),
         "columns": STEPS,
-        "pairs": words if (test.labels >= 0).all() else made.examples.tolist(),
-        "labelled": bool((test.labels >= 0).all()),
+        "pairs": words if (labels >= 0).all() else made.examples.tolist(),
+        "labelled": bool((labels >= 0).all()),
     }
 
 
-def space(trained: Trained, codes: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def space(trained: Trained, codes: Mapping[str, np.ndarray], split: str) -> dict[str, Any]:
     """The codes in a plane, and for one or two latents the decoded lattice under it."""
     z, labels, names = codes["z"], codes["label"], trained.setup.source.classes
     method = trained.setup.method
     gaussian = method.posterior is not None and method.sample is not None and method.standard_prior
     found = {"labels": len(np.unique(labels[labels >= 0])), "gaussian": gaussian, "side": SIDE, "ratio": []}
-    alt = f"The codes of {len(z)} test examples, coloured by label"
+    alt = f"The codes of {len(z)} {split} examples, coloured by label"
     if z.shape[1] == 1:
         lines = latent.lattice(z, STEPS * 2 - 1, gaussian)
         line = artifacts.decode(trained, lines)[None]
@@ -164,7 +175,7 @@ def unit_statistics(units: Units) -> dict[str, Any]:
     }
 
 
-def traversals(trained: Trained, units: Units) -> dict[str, Any]:
-    made = artifacts.traverse(trained, steps=STEPS, most=ROWS, over=units)
+def traversals(trained: Trained, units: Units, split: str) -> dict[str, Any]:
+    made = artifacts.traverse(trained, split=split, steps=STEPS, most=ROWS, over=units)
     rows = [{"unit": int(u), "sd": float(units.sd[u])} for u in made.unit]
     return {"picture": data_uri(made.images), "rows": rows, "columns": STEPS, "span": float(made.offset[-1])}

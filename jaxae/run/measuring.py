@@ -2,18 +2,18 @@
 
 import contextlib
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
 
-from jaxae import files, methods
+from jaxae import copies, files, methods
 from jaxae.data.view import evenly
 from jaxae.errors import InputError
 from jaxae.evaluate.bench import USUAL, Bench, Model, Settings
-from jaxae.evaluate.measures import BITS, GREY, REPRODUCED
+from jaxae.evaluate.measures import BITS, GREY, REPRODUCED, of_own
 from jaxae.folder import RunFolder
 from jaxae.plan import structure
 from jaxae.progress import Progress
@@ -41,7 +41,8 @@ def evaluate_runs(
     """The held-out measures of runs, with what identifies them. Those that differ in seeds and numbers alone are
     measured by one compiled program.
 
-    names: groups of `jaxae.names.METRICS`, or "all". Every number's meaning is told where it is made: `jaxae.evaluate`.
+    names: groups of `jaxae.names.METRICS`, "all", or functions of the user's own, "mine.py:sharpness". Every number's
+    meaning is told where it is made: `jaxae.evaluate`.
     settings: `run.Settings(samples=5000, features="pixels", ...)`. on: the `bench` of all of them, made before, in
     place of the split and the settings.
     """
@@ -170,6 +171,7 @@ def store(trained: Trained, measures: dict[str, Any]) -> dict[str, Any]:
     there = _read_or_set_aside(trained.folder, measures["split"])
     if any(there.get(name) != measures[name] for name in ("digest", "step", "split", "evaluation_seed")):
         there = {}
+    there = _without_replaced(there, measures)
     by_group = {kind: there.get(kind, {}) | measures.get(kind, {}) for kind in ("notes", "settings")}
     for group in there.get("settings", {}).keys() - measures.get("settings", {}).keys():  # it was possible before
         by_group["notes"][group] = there["notes"].get(group, [])
@@ -177,11 +179,26 @@ def store(trained: Trained, measures: dict[str, Any]) -> dict[str, Any]:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         files.write_json(file, whole)
+        for group in of_own(measures.get("settings", {})):
+            copies.keep((trained.folder.sweep() or trained.folder).path, group, measures["settings"][group]["sha256"])
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
             raise
         Progress().warn(f"{file} is not written: {error.strerror}")
     return whole
+
+
+def _without_replaced(there: dict[str, Any], measures: dict[str, Any]) -> dict[str, Any]:
+    """What is there, less the groups of the user's own that are measured anew, or whose measures others replace."""
+    old = of_own(there.get("settings", {}))
+    gone = [g for g, names in old.items() if g in measures.get("settings", {}) or not measures.keys().isdisjoint(names)]
+    numbers = {f"{name}{end}" for group in gone for name in old[group] for end in ("", "_data_se")}
+    kept = {name: value for name, value in there.items() if name not in numbers}
+    return kept | {kind: _but(there.get(kind, {}), gone) for kind in ("notes", "settings") if kind in there}
+
+
+def _but(by_group: dict[str, Any], gone: Collection[str]) -> dict[str, Any]:
+    return {group: said for group, said in by_group.items() if group not in gone}
 
 
 def _read_or_set_aside(folder: RunFolder, split: str) -> dict[str, Any]:

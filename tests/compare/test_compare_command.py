@@ -9,6 +9,7 @@ from rich.console import Console
 from jaxae import cli, compare
 from jaxae.cli.compare import show
 from jaxae.compare import rows
+from jaxae.errors import InputError
 from tests import compared
 
 
@@ -47,6 +48,45 @@ def test_a_page(where, tmp_path, capsys):
     out = tmp_path / "c.html"
     assert cli.status(["compare", str(where), "--out", str(out)]) == 0
     assert str(out) in capsys.readouterr().out and "by beta" in out.read_text()
+
+
+def test_only_the_runs_of_a_setting(where, tmp_path, capsys):
+    out, csv = tmp_path / "c.html", tmp_path / "c.csv"
+    words = ["compare", str(where), "--where", "beta=2", "--where", "learning-rate=1e-3"]
+    assert cli.status([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    (setting,) = found["settings"]
+    assert setting["diverged"] == [1] and setting["missing"] == [4] and setting["summary"]["n"] == 3
+    whole = {s.label: s for s in compare.compare(compare.table(where)).settings}
+    assert setting["summary"]["mean"] == whole["beta=2"].summary.mean
+    assert cli.status([*words, "--out", str(out), "--csv", str(csv)]) == 0
+    assert "of those with beta=2, learning_rate=1e-3" in out.read_text() and len(pandas.read_csv(csv)) == 5
+    capsys.readouterr()
+    for wrong, said in (
+        ("beta=3", "where beta=3: no run has it: expected one of 1, 2"),
+        ("betta=1", "unknown setting of where 'betta': did you mean 'beta'?"),
+        ("beta", "where 'beta': expected a setting such as data=mnist"),
+    ):
+        assert cli.status(["compare", str(where), "--where", wrong]) == 2
+        err = capsys.readouterr().err
+        assert said in err and err.count("\n") == 1
+
+
+def test_runs_of_other_data_are_compared_apart(tmp_path):
+    places = []
+    for data in ("digits", "mnist"):
+        of = {**compared.DATA, "name": data, "sha256": data[0] * 64}
+        places += [
+            compared.run(
+                tmp_path / f"{data}-{seed}-{beta}", seed, 80.0 + seed + beta, data=of, config_data=data, beta=beta
+            )
+            for seed in (0, 1)
+            for beta in (1.0, 4.0)
+        ]
+    with pytest.raises(InputError, match="trained and evaluated on different data"):
+        compare.compare(compare.table(places), "nll")
+    found = compare.compare(compare.table(places, where={"data": "mnist"}), "nll")
+    assert [(s.label, s.summary.mean) for s in found.settings] == [("beta=1", 81.5), ("beta=4", 84.5)]
 
 
 def test_no_number_is_cut_in_a_narrow_terminal(tmp_path, monkeypatch, capsys):

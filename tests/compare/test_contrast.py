@@ -47,6 +47,24 @@ def test_differences_are_paired_by_seed_and_corrected_within_their_table(frame):
     ]  # fmt: skip
 
 
+def test_a_comparison_is_a_table_too(frame, tmp_path):
+    found = compare(frame, baseline="beta=2")
+    rows = found.frame()
+    assert rows["beta"].tolist() == [1.0, 2.0, 4.0] and rows["n"].tolist() == [5, 5, 5]
+    for name in ("mean", "low", "high", "sd", "iqm"):
+        assert rows[name].tolist() == [getattr(setting.summary, name) for setting in found.settings]
+    pairs = found.differences()
+    assert pairs[["setting", "other"]].to_numpy().tolist() == [["beta=1", "beta=2"], ["beta=4", "beta=2"]]
+    assert pairs["mean"].tolist() == [pair.difference.mean for pair in found.against]
+    assert pairs["p_holm"].tolist() == [pair.p_holm for pair in found.against]
+    assert pairs["improvement_low"].tolist() == [pair.improvement.low for pair in found.against]
+    assert r"\toprule" in rows.to_latex(float_format="%.2f")
+    lost = compared.sweep(tmp_path / "s", compared.GRID, diverged=[(seed, 4.0) for seed in range(5)])
+    assert compare(table(lost)).frame()["n"].tolist() == [5, 5, 0]
+    alone = compare(frame[frame["beta"] == 1])
+    assert alone.frame()["mean"].tolist() == [alone.settings[0].summary.mean] and alone.differences().empty
+
+
 def test_better_is_lower_or_higher_as_the_measure_says(frame):
     lower = compare(frame, "nll").against[1].improvement
     higher = compare(frame, "elbo").against[1].improvement
