@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxae import data, fits, likelihoods, methods, networks, optim, own, schedules, trials
+from jaxae import data, fits, likelihoods, methods, networks, optim, own, purity, schedules
 from jaxae.config import Config
 from jaxae.data import pixels
 from jaxae.data.source import Source, Split
@@ -24,7 +24,7 @@ def build(config: Config, net: Net | None = None, source: Source | None = None) 
     """Reads the data and makes the network. `net` takes the place of the config's: your own linen modules; `source` is
     the data where it has been read before."""
     config = of_net(config, net).resolved()
-    code, generators = config.code(), trials.generators()  # before any of it runs
+    code, generators = config.code(), purity.generators()  # before any of it runs
     fits.check_source(source)
     source = source or data.load(*config.reading())
     fits.check_data(config, source)

@@ -18,15 +18,15 @@ def of_run(config: Config, folder: Path) -> str:
 
 
 def of_evaluation(folder: Path, measured: Mapping[str, Any]) -> list[str]:
-    """The command lines that measure again what evaluation.json holds. Of the user's own features and measures, and of
-    draws from a sampler, they have the names alone."""
+    """The command lines that measure again what evaluation.json holds. Of features of the user's own, and of draws from
+    a sampler, they have the names alone."""
     settings: dict[str, dict[str, Any]] = measured.get("settings", {})
     ais, of_samples = settings.get("ais", {}), settings.get("samples", {})
     groups: dict[Any, list[str]] = {}
     theirs = [group for group, said in settings.items() if "sha256" in said]
     for group in filter(settings.__contains__, [*METRICS, *theirs]):
         samples = ais.get("importance_samples") if group == "ais" else measured.get("samples")
-        groups.setdefault(samples, []).append(group)
+        groups.setdefault(samples, []).append(settings[group].get("file", group) if group in theirs else group)
     commands = []
     for samples, names in groups.items():
         words = ["jaxae", "evaluate", str(folder), "--metrics", ",".join(names)]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from jaxae import own, trials
+from jaxae import axis, own, trials
 from jaxae.config import Config
 from jaxae.data.source import Source
 from jaxae.errors import InputError
@@ -194,11 +194,19 @@ def check_likelihood(likelihood: Likelihood, spec: str, shape: tuple[int, int, i
         raise InputError(f"{name}: fit gives {_form(fitted)}: expected Variables, and the state to keep")
     if _form(fitted[1]) != _form(started.state):
         raise InputError(f"{name}: fit keeps {_form(fitted[1])}: expected the state of init, {_form(started.state)}")
+    variables, out = likelihood.init(), jnp.zeros((1, *shape))
+    one, other = (jax.tree.leaves(likelihood.fit(variables, out, jnp.full_like(out, x))) for x in (0.25, 0.75))
+    finds = not all(map(np.array_equal, one, other))
+    if finds and not axis.couples(lambda: likelihood.fit(variables, out, out)):
+        raise InputError(
+            f"{name}: what fit finds is of one device's share of the batch alone: expected jaxae.axis.mean of its mean "
+            "over the examples, which sees the whole batch"
+        )
 
 
 def check_parts(setup: Setup, generators: tuple[Any, ...]) -> None:
     """Modules or a method of the user's own make what training and its closing evaluation take. `generators`:
-    `trials.generators` before any of it ran."""
+    `purity.generators` before any of it ran."""
     try:
         _check_parts(setup, generators)
     except _OF_TRACERS as error:

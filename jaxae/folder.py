@@ -41,7 +41,7 @@ CONFIG = {"method": str, "hyperparameters": dict}
 RECORD = {
     "command": str, "network": str, "resolved": {"hyperparameters": dict}, "versions": dict, "device": str,
     "data": {"sha256": str, "sizes": {"train": int}}, "method_sha256": str, "network_sha256": str,
-    "likelihood_sha256": str, "optimizer_sha256": str, "earlier": list,
+    "likelihood_sha256": str, "nats_of": str, "optimizer_sha256": str, "earlier": list,
     "start": {"run": str, "step": int, "digest": str},
     "modules": {"encoder": str, "decoder": str, "likelihood": str, "what they compute": list},
 }  # fmt: skip

@@ -6,6 +6,7 @@ Each tuple is checked against its implementation by the tests.
 import os
 
 LIKELIHOODS = ("bernoulli", "gaussian", "gaussian_learned", "gaussian_optimal", "discretised_logistic")
+OF_PROBABILITIES = ("bernoulli", "discretised_logistic")  # the others are densities
 BINARIZE = ("none", "threshold", "fixed", "dynamic")
 OPTIMIZERS = (
     "adam", "adamw", "nadam", "amsgrad", "adamax", "radam", "adabelief", "lion", "lamb", "muon", "rmsprop", "sgd",
@@ -33,7 +34,8 @@ SPLITS = ("train", "validation", "test")
 CLOSING = ("test", "validation", "none")
 OF_TABLES = frozenset({
     "run", "member", "outcome", "step", "split", "examples", "data_sha256", "evaluation_seed", "digest", "sampler",
-    "annealing", "feature_space", "density_of", "reconstruction_of", "caveat", "probed", "pixels", "start_digest",
+    "annealing", "feature_space", "density_of", "nats_of", "reconstruction_of", "caveat", "probed", "pixels",
+    "start_digest",
     "method_sha256", "network_sha256", "likelihood_sha256", "optimizer_sha256",
 })  # fmt: skip
 """Columns of a table of runs by which they are told apart, or whether they compare."""

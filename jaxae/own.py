@@ -156,7 +156,8 @@ def load(name: str) -> ModuleType:
     module = sys.modules[title] = ModuleType(title)
     module.__file__ = str(file)
     try:
-        exec(compile(code, str(file), "exec"), vars(module))
+        with told(str(file), file, but=(ImportError,)):
+            exec(compile(code, str(file), "exec"), vars(module))
     except BaseException as error:
         del sys.modules[title]
         relative = isinstance(error, ImportError) and "relative import" in str(error)

@@ -11,6 +11,8 @@ import jax
 from jaxae import command
 from jaxae.config import Config
 from jaxae.errors import InputError
+from jaxae.evaluate.measures import DENSITY, PROBABILITIES
+from jaxae.names import OF_PROBABILITIES
 from jaxae.setup import Setup
 
 LIBRARIES = ("jaxae", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
@@ -32,8 +34,17 @@ def made(config: Config, folder: Path, setup: Setup) -> dict[str, Any]:
         **numerics(),
         "data": {"name": source.name, "about": source.about, "sha256": source.digest, "sizes": source.sizes()},
         **setup.code,
+        **_nats(setup),
         **({"start": setup.start.facts} if setup.start else {}),
     }
+
+
+def _nats(setup: Setup) -> dict[str, str]:
+    """What the nats of a likelihood of the user's own are of, where its name does not tell."""
+    of, usual = setup.likelihood, setup.likelihood.name in OF_PROBABILITIES
+    if setup.own_likelihood and (of.discrete != usual or not setup.own_net):
+        return {"nats_of": PROBABILITIES if of.discrete else DENSITY}
+    return {}
 
 
 def versions() -> dict[str, str]:

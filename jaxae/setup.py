@@ -122,6 +122,11 @@ class Setup:
     def likelihood(self) -> Likelihood:
         return self.net.likelihood
 
+    @property
+    def own_likelihood(self) -> bool:
+        """Whether it may be the user's own."""
+        return self.own_net or "likelihood" in self.config.own_functions()
+
     def view(self, split: str, seed: int = EVALUATION_KEY) -> View:
         return View(self.source.split(split), self.pixels, random.stream(jax.random.key(seed), "evaluation"))
 

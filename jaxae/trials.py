@@ -1,40 +1,32 @@
 """What the user's own code may not do, and no shape tells: draw without a key, look at an example's neighbours. Each
 check raises InputError, before anything is trained."""
 
-import random
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from jaxae import own
 from jaxae.errors import InputError
+from jaxae.purity import EXAMPLES, apart, generators, is_apart, traced
 from jaxae.setup import Setup
 from jaxae.types import Batch, Keys, PyTree, Variables
 
-EXAMPLES = 3
 ROUNDING = {"float32": 1e-3, "bfloat16": 5e-2}
 """Of the largest number: by how much an example in a batch may differ from itself alone."""
-
-
-def generators() -> tuple[Any, ...]:
-    """The state of NumPy's and of Python's own generators: another where something has drawn by them."""
-    _, numbers, *rest = np.random.get_state(legacy=True)
-    return np.asarray(numbers).tobytes(), rest, random.getstate()
 
 
 def draws_by_its_keys(setup: Setup, variables: Variables, keys: Keys, batch: Batch, before: tuple[Any, ...]) -> None:
     """The compiled step draws by the keys that it is given. What draws by NumPy or by Python's `random` does so once,
     when it is traced, for all steps to come, and each time another number: two traces then differ. A trace that is kept
     (of a jitted helper) would be the same: where `before`, the `generators` of then, have moved, none is."""
-    traced = _traced(setup, variables, keys, batch)
+    first = _traced(setup, variables, keys, batch)
     if generators() != before:
         jax.clear_caches()
-    if traced != _traced(setup, variables, keys, batch):
+    if first != _traced(setup, variables, keys, batch):
         raise InputError(
             f"{_whose(setup)}: each time that it is traced it is another program, as numpy.random and Python's random "
             "make it, which draw once for all steps: expected jaxae.random or jax.random, with the keys that are given"
@@ -52,33 +44,29 @@ def knows_nothing_of_its_batch(setup: Setup, variables: Variables, keys: Keys, b
         tried["images"] = method.decode, (_numbers(z.shape).astype(z.dtype),)
     if method.log_weight is not None:
         tried["log-weights"] = method.log_weight, (own_keys, few)
+    if setup.own_likelihood:
+        out = _numbers(few.x.shape)
+        tried["log-probabilities"] = _of_start(setup, "log_prob"), (out, few.x)
+        tried["draws of pixels"] = _of_start(setup, "draw"), (jax.random.clone(own_keys), out)
 
     @jax.jit
     def both(filled, arguments):
-        def alone(function, given):
-            """Of batches of one."""
-
-            def one(example):
-                made = function(filled, *jax.tree.map(lambda leaf: leaf[None], example))
-                return jax.tree.map(lambda leaf: leaf[0], made)
-
-            return jax.lax.map(one, given)
-
-        return {
-            what: (function(filled, *arguments[what]), alone(function, arguments[what]))
-            for what, (function, _) in tried.items()
-        }
+        return {what: apart(partial(function, filled), arguments[what]) for what, (function, _) in tried.items()}
 
     made = both(filled, {what: arguments for what, (_, arguments) in tried.items()})
-    rounding = ROUNDING[str(setup.config.dtype)]
-    for what, pair in made.items():
-        for together, apart in zip(*map(jax.tree.leaves, pair), strict=True):
-            together, apart = (np.asarray(found, np.float64) for found in (together, apart))
-            if np.abs(together - apart).max() > rounding * np.abs(together).max():
-                raise InputError(
-                    f"{_whose(setup)}: the {what} of {EXAMPLES} examples together are not those of each alone: "
-                    "expected nothing that looks at the others in a batch, such as a mean over its first axis"
-                )
+    for what, (together, alone) in made.items():
+        if not is_apart(together, alone, ROUNDING[str(setup.config.dtype)]):
+            raise InputError(
+                f"{_whose(setup)}: the {what} of {EXAMPLES} examples together are not those of each alone: "
+                "expected nothing that looks at the others in a batch, such as a mean over its first axis, and each "
+                "example's own key"
+            )
+
+
+def _of_start(setup: Setup, name: str) -> Callable[..., Any]:
+    """(variables, ...) -> what the likelihood's function makes by its own, as they are at the start."""
+    likelihood = setup.likelihood
+    return lambda variables, *arguments: getattr(likelihood, name)(likelihood.init(), *arguments)
 
 
 def _whose(setup: Setup) -> str:
@@ -102,28 +90,9 @@ def _traced(setup: Setup, variables: Variables, keys: Keys, batch: Batch) -> lis
         (method.decode, (variables, z)),
         (method.sample, (variables, keys)),
     ]
-    programs = [
-        jax.make_jaxpr(lambda *given, f=function: f(*given))(*arguments)
-        for function, arguments in functions
-        if function is not None
-    ]
-    constants = [np.asarray(leaf).tobytes() for leaf in _constants(programs) if not _is_key(leaf)]
-    return [re.sub(r" at 0x[0-9a-f]+", "", str(program.jaxpr)) for program in programs] + constants
-
-
-def _constants(of: Any) -> Iterator[Any]:
-    """Of programs, and of the programs in them: of jitted helpers, loops and branches."""
-    if isinstance(of, list | tuple):
-        for one in of:
-            yield from _constants(one)
-    elif isinstance(of, ClosedJaxpr | Jaxpr):  # of one kind from jax 0.11 on
-        yield from getattr(of, "consts", ())
-        for equation in of.eqns:
-            yield from _constants(list(equation.params.values()))
-
-
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    if setup.own_likelihood:
+        functions.append((_of_start(setup, "draw"), (variables, keys, batch.x)))
+    return [traced(function, *arguments) for function, arguments in functions if function is not None]
 
 
 def _pattern(leaf: Any) -> PyTree:

@@ -91,7 +91,8 @@ class Likelihood(NamedTuple):
     bias: Callable[[Float[Array, "height width channels"]], Float[Array, "height width channels"]]
     """The training mean -> the decoder output whose mean is that image, at the start."""
     fit: Callable[[Variables, Images, Images], tuple[Variables, PyTree]]
-    """(variables, out, x) -> (the variables this training batch is scored with, the state to keep)."""
+    """(variables, out, x) -> (the variables this training batch is scored with, the state to keep). What it finds of a
+    batch it finds by `jaxae.axis.mean`: `out` and `x` may be one device's share."""
     log_prob: Callable[[Variables, Images, Images], Float[Array, " batch"]]
     """(variables, out, x) -> log p(x|z) in nats, summed over pixels."""
     mean: Callable[[Variables, Images], Images]

@@ -87,6 +87,12 @@ def test_a_scale_that_no_run_takes_is_refused(words, tmp_path, capsys):
     assert err.count("\n") == 1 and not (tmp_path / "run").exists()
 
 
+def test_an_axis_of_scales_that_no_run_takes_is_refused(tmp_path, capsys):
+    words = "sweep", "--run", tmp_path / "s", "--grid", "scale=0.1,0.2", *flags(SMALL)
+    code, _, err = say(capsys, *words)
+    assert code == 2 and "scale 0.1: bernoulli has none" in err and not (tmp_path / "s").exists()
+
+
 def test_a_scale_that_some_run_takes_is_not(tmp_path):
     assert Config(scale=0.3, method="ae").takes_scale() and not Config(scale=0.3).takes_scale()
     grid = {"likelihood": ("bernoulli", "gaussian")}

@@ -13,7 +13,7 @@ LAYERS = """
 errors names types digest home gpu files signals
 own
 copies
-schedules densities random axis exact hosts join bounds
+schedules densities random axis exact hosts join bounds purity
 flows sphere divergences quantize similarity
 likelihoods parts networks
 hyperbolic leapfrog riemannian

@@ -17,8 +17,10 @@ from jaxae import cli, compare, optim, own, run, sweep
 from jaxae.build import build
 from jaxae.config import Config
 from jaxae.errors import InputError
+from jaxae.evaluate.measures import GREY
 from jaxae.files import read_json, write_json
 from jaxae.plan import Plan, find
+from tests import compared
 from tests.runs import SMALL, digest_of, flags, say
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -479,6 +481,14 @@ def test_a_likelihood_of_ones_own_is_what_its_functions_say():
     assert np.abs(drawn).mean() == pytest.approx(0.3, rel=0.03) and abs(np.median(drawn)) < 0.01
 
 
+def test_grey_pixels_under_bits_of_ones_own_are_told(tmp_path):
+    (tmp_path / "bits.py").write_text("from jaxae.likelihoods import bernoulli\ndef mine(scale): return bernoulli()\n")
+    made = run.train(config(network=None, likelihood="bits.py:mine", steps=2), tmp_path / "r")
+    measures = run.evaluate_run(made, samples=2)
+    assert GREY in measures["notes"]["likelihood"] and "bits_per_dim" not in measures
+    assert read_json(tmp_path / "r" / "record.json")["nats_of"] == "probabilities"
+
+
 def test_one_that_is_jaxaes_trains_to_its_bits_and_is_read_by_its_copy(tmp_path, capsys):
     (tmp_path / "pixels.py").write_text(GAUSSIAN)
     mine = config(network=None, likelihood="pixels.py:mine", scale=0.2, steps=4)
@@ -493,15 +503,48 @@ def test_one_that_is_jaxaes_trains_to_its_bits_and_is_read_by_its_copy(tmp_path,
         run.train(dataclasses.replace(mine, steps=6), tmp_path / "r")
 
 
+@pytest.mark.parametrize("method", ["ae", "vqvae"])
+def test_a_likelihood_that_looks_at_its_batch_is_refused_without_a_density_of_codes_too(method, tmp_path):
+    (tmp_path / "bad.py").write_text(
+        GAUSSIAN + "._replace(log_prob=lambda v, out, x: -abs(x - out.mean(0)[None]).sum((1, 2, 3)))"
+    )
+    with pytest.raises(InputError, match="the log-probabilities of 3 examples together are not those of each alone"):
+        build(Config(method=method, likelihood="bad.py:mine", batch_size=100))
+
+
+@pytest.mark.parametrize("nats_of", ["a density", "probabilities"])
+def test_nats_are_compared_where_they_are_of_densities(tmp_path, nats_of):
+    def of(seed, version):
+        (tmp_path / "pixels.py").write_text(FILES["pixels.py"] + f"# {version}\n")
+        place = compared.run(tmp_path / f"{seed}-{version}", seed, 80.0 + seed, likelihood="pixels.py:mine")
+        of_own = {"likelihood_sha256": own.sha256("pixels.py:mine"), "nats_of": nats_of}
+        record = read_json(place / "record.json") | of_own
+        write_json(place / "record.json", record)
+        own.allow(tmp_path / "pixels.py")
+        return place
+
+    one, other = of(0, "a"), of(1, "a")
+    assert compare.compare(compare.table([one, other]), "nll").settings[0].summary.mean == 80.5
+    both = compare.table([one, of(1, "b")])
+    with_gaussian = compare.table([one, compared.run(tmp_path / "g", 0, 85.0, likelihood="gaussian")])
+    if nats_of == "a density":
+        assert [s.summary.mean for s in compare.compare(both, "nll").settings] == [80.0, 81.0]
+        assert [s.summary.mean for s in compare.compare(with_gaussian, "nll").settings] == [80.0, 85.0]
+        return
+    for table in (both, with_gaussian):
+        with pytest.raises(InputError, match="of likelihoods whose 'nll' counts different things"):
+            compare.compare(table, "nll")
+        assert compare.compare(table).measure == "mse"
+
+
 @pytest.mark.slow
-def test_likelihoods_of_ones_own_are_swept_and_their_nats_are_their_own(tmp_path, capsys):
+def test_likelihoods_of_ones_own_are_swept_and_compared(tmp_path, capsys):
     axis = {"likelihood": ("gaussian", "pixels.py:mine")}
     swept = sweep.sweep(Plan(config(network=None, scale=0.2, steps=4), (0, 1), axis), tmp_path / "s")
     assert sorted(swept.table["likelihood"]) == ["gaussian"] * 2 + ["pixels.py:mine"] * 2
     found = compare.compare(swept.table)
-    assert found.measure == "mse" and len(found.settings) == 2
-    with pytest.raises(InputError, match="of likelihoods whose 'nll' counts different things"):
-        compare.compare(swept.table, "nll")
+    assert found.measure == "nll" and len(found.settings) == 2, "both are densities of the same pixels"
+    assert swept.table["nats_of"].tolist().count("a density") == 2
     alone = run.train(
         config(network=None, likelihood="pixels.py:mine", scale=0.2, steps=4, order_seed=0), tmp_path / "r"
     )

@@ -56,7 +56,7 @@ def compare(
         must_be_there(path)
     from jaxae import compare as comparing
 
-    only = dict(map(_condition, where))
+    only = _conditions(where)
     frame = comparing.table(paths, split, only)
     found = comparing.compare(frame, measure, baseline, level)
     if csv:
@@ -75,11 +75,17 @@ def compare(
             click.echo(written)
 
 
-def _condition(text: str) -> tuple[str, str]:
-    name, equals, value = (part.strip() for part in text.partition("="))
-    if not (name and equals):
-        raise InputError(f"where {text!r}: expected a setting such as data=mnist")
-    return name.replace("-", "_"), value
+def _conditions(texts: tuple[str, ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in texts:
+        flag, equals, value = (part.strip() for part in text.partition("="))
+        name = flag.replace("-", "_")
+        if not (name and equals):
+            raise InputError(f"where {text!r}: expected a setting such as data=mnist")
+        if name in found:
+            raise InputError(f"where {text}: {name} is there already: expected each setting once")
+        found[name] = value
+    return found
 
 
 def _check(csv: str | None, out: str | None) -> None:

@@ -50,7 +50,8 @@ def sweep(
     how.check(base)
     chosen = (base.seed,) if seeds is None else plans.seeds(seeds)
     plan = plans.Plan(base, chosen, plans.grid(grid, base), shared_batches)
-    check_scale(values["scale"], (member.config for member in plan.members))
+    scale = values["scale"] if "scale" not in plan.grid else plan.grid["scale"][0]
+    check_scale(scale, (member.config for member in plan.members))
     from jaxae import parallel
     from jaxae.progress import Progress
     from jaxae.sweep import sweep as carry_out
@@ -58,11 +59,8 @@ def sweep(
     parallel.virtual(seed_devices * data_devices)
     progress = Progress(quiet)
     if len(plan.grid.get("data", ())) > 1:
-        first = plan.members[0].config.result()["data"]
-        one = f"jaxae compare {shlex.quote(run_dir)} --where data={first} --out page.html"
-        progress.warn(
-            f"data differs among members, whose measures do not compare: there will be no report; then: `{one}`"
-        )
+        told = "data differs among members, whose measures do not compare: there will be no report"
+        progress.warn(told if base.evaluate == "none" else f"{told}; of one there is: `{_of_one(plan, run_dir)}`")
     swept = carry_out(plan, run_dir, how, progress)
     finish(swept, progress, not no_report)
 
@@ -77,6 +75,13 @@ for option in sweep.params:
     if isinstance(option, click.Option) and option.name:
         option.help = IN_A_SWEEP.get(option.name, option.help)
         option.hidden = option.name in ("parallel", "wandb")
+
+
+def _of_one(plan: Any, run_dir: str) -> str:
+    """The command that compares the members of the first data set."""
+    split = plan.base.evaluate
+    words = ["jaxae", "compare", run_dir, "--where", f"data={plan.members[0].config.result()['data']}"]
+    return shlex.join([*words, *(["--split", split] if split != "test" else []), "--out", "page.html"])
 
 
 def _mesh(text: str | None, devices: int | None) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from jaxae.compare.collect import DIVERGED, MISSING, WITHOUT
 from jaxae.compare.varied import Group
 from jaxae.errors import InputError, known
 from jaxae.evaluate import measures
+from jaxae.evaluate.measures import DENSITY
 
 SAME = {
     "split": ("evaluated on different splits", "evaluate them on the same one: `jaxae evaluate RUN` measures test"),
@@ -129,7 +130,9 @@ def clashes(frame: pandas.DataFrame, measure: str) -> Clash | None:
     """What keeps the runs' values of the measure apart, if anything does."""
     there = evaluated(frame)
     needed = SAME | {column: words for column, (names, *words) in SAME_FOR.items() if measure in names}
-    needed |= {measures.code_of(measure): OF_CODE}
+    if (code := measures.code_of(measure)) in there and measure in there:
+        there = there.assign(**{code: there[code].mask(there[code].isna() & there[measure].notna(), "jaxae's own")})
+        needed |= {code: OF_CODE}
     if "pixels" in there and (there["pixels"] == measures.BITS).all():
         needed.pop("binarize", None)
     for column, (what, todo) in needed.items():
@@ -137,10 +140,10 @@ def clashes(frame: pandas.DataFrame, measure: str) -> Clash | None:
             one, other = (there[there[column] == value]["run"].iloc[0] for value in values[:2])
             shown = " and ".join(str(v)[: 12 if column == "data_sha256" else None] for v in values[:2])
             return Clash(f"{one} and {other}", what, shown, todo)
-    if kinds := _apart(frame, measure):
-        one, other = (there[there["likelihood"] == name]["run"].iloc[0] for name in kinds)
+    if apart := _apart(there, measure):
+        runs, kinds = zip(*apart)
         what = f"of likelihoods whose {measure!r} counts different things"
-        return Clash(f"{one} and {other}", what, " and ".join(kinds), "compare their --measure mse")
+        return Clash(" and ".join(runs), what, " and ".join(kinds), "compare their --measure mse")
     return None
 
 
@@ -157,13 +160,18 @@ def _distinct(frame: pandas.DataFrame, column: str) -> Sequence[Any]:
     return list(dict.fromkeys(frame[column].dropna()))
 
 
-def _apart(frame: pandas.DataFrame, measure: str) -> list[str]:
-    """Two likelihoods of different kinds, where the measure depends on the kind: a density's nats are no bit's. One of
-    the user's own is of a kind of its own: what its nats are of, they know."""
-    if "likelihood" not in frame or measure not in measures.OF_LIKELIHOOD:
+def _apart(frame: pandas.DataFrame, measure: str) -> list[tuple[str, str]]:
+    """Two runs with likelihoods of different kinds, and what these are, where the measure depends on the kind: a
+    density's nats are no bit's. What of the user's own is no density is of a kind of its own."""
+    columns = [column for column in ("likelihood", "likelihood_sha256", "nats_of") if column in frame]
+    if not columns or measure not in measures.OF_LIKELIHOOD:
         return []
-    kinds = {
-        KINDS.get(name, name if own.is_own(name) else "a density"): name
-        for name in _distinct(evaluated(frame), "likelihood")
-    }
-    return list(kinds.values())[:2] if len(kinds) > 1 else []
+    found: dict[str, tuple[str, str]] = {}
+    for run, *said in frame[["run", *columns]].itertuples(index=False):
+        of = {column: text for column, text in zip(columns, said) if isinstance(text, str)}
+        nats = of.pop("nats_of", None)
+        label = " ".join(of.values()) or nats or "the others'"
+        theirs = own.is_own(of.get("likelihood", "")) or "likelihood_sha256" in of or nats is not None
+        kind = nats if nats == DENSITY else label if theirs else KINDS.get(of.get("likelihood", ""), DENSITY)
+        found.setdefault(kind, (run, label))
+    return list(found.values())[:2] if len(found) > 1 else []

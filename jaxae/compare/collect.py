@@ -62,6 +62,8 @@ def table(
     `jaxae.compare.compare` takes this table, or any rows of it.
     """
     runs = _having(where, read(paths, split))
+    for run in runs:
+        _must_be_evaluated(run, split)
     fields = varied([run.config for run in runs])
     frame = pandas.DataFrame([_row(run, among) for run, among in zip(runs, fields, strict=True)])
     frame = frame.astype({"step": "Int64"})
@@ -73,8 +75,10 @@ def table(
 
 def _having(where: Mapping[str, Any], runs: list[Run]) -> list[Run]:
     """Raises InputError where none has the settings."""
+    if not isinstance(where, Mapping):
+        raise InputError(f'where {where!r}: expected settings by their names, such as {{"data": "mnist"}}')
     names = {name for run in runs for name in run.config}
-    for name, value in where.items():
+    for name, value in ((name.replace("-", "_"), value) for name, value in where.items()):
         known("setting of where", name, names)
         kept = [run for run in runs if has(run.config, name, str(value))]
         if not kept:
@@ -87,7 +91,8 @@ def _having(where: Mapping[str, Any], runs: list[Run]) -> list[Run]:
 def _row(run: Run, among: dict[str, Any]) -> dict[str, Any]:
     row = {"run": str(run.path), "member": run.member, "seed": run.config["seed"], **among}
     row |= {"outcome": run.outcome, "step": run.step, "data_sha256": run.data}
-    return row | {f"measured_{name}" if name in row else name: value for name, value in run.measures.items()}
+    taken = {*row, *map(code_of, row)}  # a measure's code is called as the measure is
+    return row | {f"measured_{name}" if name in taken else name: value for name, value in run.measures.items()}
 
 
 def read(paths: str | os.PathLike | Iterable[str | os.PathLike], split: str = "test") -> list[Run]:
@@ -111,14 +116,17 @@ def _found(path: str | os.PathLike, split: str) -> list[Run]:
     sweep, folder = SweepFolder(path), RunFolder(path)
     if sweep.exists():
         return _members(sweep, split)
-    run = _run(folder, folder.path.name, split)
-    if run.outcome == UNEVALUATED:
+    return [_run(folder, folder.path.name, split)]
+
+
+def _must_be_evaluated(run: Run, split: str) -> None:
+    """Raises InputError for a run alone that is not: of a sweep's members some may be missing."""
+    if run.outcome == UNEVALUATED and RunFolder(run.path).sweep() is None:
         of, flag = ("", "") if split == "test" else (f" on {split}", f" --split {split}")
         raise InputError(
             f"{run.path}: not evaluated yet{of}: `jaxae evaluate {run.path}{flag}` does it, once training has come to "
             f"its end (steps={run.config['steps']})"
         )
-    return [run]
 
 
 def _members(folder: SweepFolder, split: str) -> list[Run]:
@@ -144,6 +152,7 @@ def _run(folder: RunFolder, member: str, split: str) -> Run:
     measures = {} if _too_early(found.get("step"), config, record, "outcome" in said) else _columns(found)
     outcome = said.get("outcome", FINISHED) if measures or said.get("outcome") == DIVERGED else UNEVALUATED
     data = record.get("data") or {}
+    measures |= {"nats_of": record["nats_of"]} if measures and "nats_of" in record else {}
     step = measures.pop("step", said.get("step"))
     deciding = _deciding(config, record, record.get("modules"))
     return Run(folder.path, member, deciding, outcome, step, measures, data.get("sha256"))

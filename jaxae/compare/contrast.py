@@ -15,6 +15,8 @@ from jaxae.compare.varied import Group, choose, groups
 from jaxae.errors import InputError
 from jaxae.evaluate import measures
 
+IMPROVEMENT = {"improvement": "probability", "improvement_low": "low", "improvement_high": "high"}
+COLUMNS = ["setting", "other", *Difference._fields, "p_holm", *IMPROVEMENT, "seeds_needed"]
 FEW = 5  # settings up to which each is compared with each
 
 
@@ -65,16 +67,21 @@ class Comparison(NamedTuple):
     split: str = "test"
 
     def frame(self) -> pandas.DataFrame:
-        """A row a setting: what sets it apart, and the columns of its `Summary`, empty where no seed was measured.
-        `frame().to_latex()` is a paper's table."""
-        rows = [s.values | (s.summary._asdict() if s.summary else {"n": 0}) for s in self.settings]
-        columns = [*dict.fromkeys(name for s in self.settings for name in s.values), *Summary._fields]
-        return pandas.DataFrame(rows, columns=columns)
+        """A row a setting: what sets it apart (setting_NAME, where that is a column of the others), and the columns of
+        its `Summary`, empty where no seed was measured. `frame().to_latex()` is a paper's table."""
+
+        def column(name: str) -> str:
+            return f"setting_{name}" if name in Summary._fields else name
+
+        apart = [{column(name): value for name, value in s.values.items()} for s in self.settings]
+        rows = [a | (s.summary._asdict() if s.summary else {"n": 0}) for a, s in zip(apart, self.settings)]
+        columns = dict.fromkeys(name for values in apart for name in values)
+        return pandas.DataFrame(rows, columns=[*columns, *Summary._fields])
 
     def differences(self) -> pandas.DataFrame:
         """A row for every setting against the baseline: setting, other, the columns of their `Difference`, p_holm, the
         probability of improvement with its interval, and seeds_needed."""
-        return pandas.DataFrame(map(_row, self.against))
+        return pandas.DataFrame([_row(pair) for pair in self.against], columns=COLUMNS)
 
 
 def compare(
@@ -121,11 +128,8 @@ def compare(
 
 def _row(pair: Pair) -> dict[str, Any]:
     chance = pair.improvement._asdict() if pair.improvement else {}
-    of_chance = {"improvement": "probability", "improvement_low": "low", "improvement_high": "high"}
-    return {
-        "setting": pair.setting, "other": pair.other, **pair.difference._asdict(), "p_holm": pair.p_holm,
-        **{name: chance.get(key) for name, key in of_chance.items()}, "seeds_needed": pair.seeds_needed,
-    }  # fmt: skip
+    improvement = {name: chance.get(key) for name, key in IMPROVEMENT.items()}
+    return {name: getattr(pair, name, None) for name in COLUMNS} | pair.difference._asdict() | improvement
 
 
 def _caveats(frame: pandas.DataFrame, measure: str) -> tuple[str, ...]:

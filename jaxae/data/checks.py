@@ -66,23 +66,27 @@ def to_source(name: str, raw: dict[str, Raw], about: str, held_out: Held, classe
     three, rule = complete(name, splits, held_out)
     for key, count in _seen_twice(*three).items():
         log.warning(
-            "%s: %s of its %s images are training images, too: what is measured on these is not held out: drop them",
+            "%s: %s of its %s images are %s images, too: what is measured on these is not held out: drop them",
             name,
             f"{count:,}",
             key,
+            "training" if key == "validation" else "training or validation",
         )
     bits = bool(ones and not others) or all(of.rows.dtype == bool for of in raw.values())
     return Source(name, form[0], *three, f"{about}; {rule}", classes, bits=bits)
 
 
 def _seen_twice(train: Split, validation: Split, test: Split) -> dict[str, int]:
-    """How many images of the other splits are training images, to the last pixel; of data too large, nothing."""
+    """How many images of a split are in one before it, to the last pixel; of data too large, nothing."""
     splits = {"validation": validation, "test": test}
     every = [train, *splits.values()]
     if sum(map(len, every)) > MOST_LOOKED_AT or sum(split.rows.nbytes for split in every) > MOST_BYTES:
         return {}
-    known = set(_marks(train))
-    counts = {key: sum(mark in known for mark in _marks(split)) for key, split in splits.items()}
+    known, counts = set(_marks(train)), {}
+    for key, split in splits.items():
+        marks = list(_marks(split))
+        counts[key] = sum(mark in known for mark in marks)
+        known.update(marks)
     return {key: count for key, count in counts.items() if count}
 
 

@@ -52,6 +52,7 @@ DEFAULTS = ("nll", "elbo", "mse")  # the first that every run has
 # Compared only where they are of one likelihood; of one number of importance samples; of the same images and as much
 # annealing; of one feature space.
 OF_LIKELIHOOD = ("nll", "bits_per_dim", "elbo", "reconstruction", "ais_nll")
+DENSITY, PROBABILITIES = "a density", "probabilities"  # of which the nats of the user's own likelihood are
 USUAL_DENSITY = "p(x)"  # of images; what else nats may be of, the settings of a likelihood say
 SHOWN = 12  # digits of a SHA-256
 TOO_HIGH = 0.05  # nats of nll_bias that are worth a word
@@ -115,7 +116,7 @@ def of_own(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
     return {
         group: said["measures"].split(", ")
         for group, said in settings.items()
-        if "sha256" in said and "measures" in said
+        if all(isinstance(said.get(name), str) for name in ("sha256", "measures"))
     }
 
 

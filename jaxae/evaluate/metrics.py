@@ -44,7 +44,11 @@ def measures(names: Sequence[str], bench: Bench) -> Group:
     theirs = list(filter(users.is_own, names))
     for name in [*METRICS, *theirs] if "all" in names else names:
         if users.is_own(name):
-            made[users.short(name)], found = own(name, bench, taken)
+            if (title := users.short(name)) in made:
+                raise InputError(
+                    f"metrics {name}: another file's {title} is among them: rename the function, or the file"
+                )
+            made[title], found = own(name, bench, taken)
             taken += found
             continue
         if name not in METRICS:

@@ -2,6 +2,7 @@
 compared over seeds like those that jaxae has."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import jax
@@ -9,13 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from jaxae import methods
 from jaxae import own as users
+from jaxae.config import Config
 from jaxae.errors import InputError
 from jaxae.evaluate.bench import Bench, Group, Model
 from jaxae.evaluate.means import mean, standard_error
 from jaxae.evaluate.measures import MEASURES, NOT_MEASURES, NOT_NUMBERS
 from jaxae.names import OF_TABLES, OWN_MEASURE
+from jaxae.purity import EXAMPLES, apart, is_apart, traced
 
+TAKEN = (*MEASURES, *NOT_MEASURES, *NOT_NUMBERS, *OF_TABLES)
+ROUNDING = 5e-2  # of the largest number, by which an example may differ from itself alone: bfloat16's
 OF_JAX = (jax.errors.JAXTypeError, jax.errors.JaxRuntimeError)  # of tracing, and of a device: memory that is full
 
 
@@ -32,24 +38,31 @@ def own(spec: str, bench: Bench, taken: Collection[str] = ()) -> tuple[Group, li
     """
     file, name = users.split(spec)
     users.definition(file, name, OWN_MEASURE)
-    title, sha256, function = users.short(spec), users.sha256(spec), users.function(spec)
+    title, sha256 = users.short(spec), users.sha256(spec)
+    function = users.function(spec)
 
     def named(method, variables, keys, batch, step) -> dict[str, Array]:
         with users.told(title, file, but=OF_JAX):
             found = function(method, variables, keys, batch)
             numbers = found if isinstance(found, Mapping) else {name: found}
+            for key, value in numbers.items():
+                if value is None or isinstance(value, Mapping):
+                    raise InputError(f"{title}: {key}: a {type(value).__name__}: expected a number an example")
             return {str(key): jnp.asarray(value) for key, value in numbers.items()}
 
     shapes, examples, metrics = _shapes(bench, named, title)
-    _check(shapes, examples, {*MEASURES, *NOT_MEASURES, *NOT_NUMBERS, *OF_TABLES, *metrics, *taken}, title)
-    each, settings = bench.over(named), {"measures": ", ".join(shapes), "sha256": sha256}
+    _check(shapes, examples, {*TAKEN, *_of_configs(bench.name), *metrics, *taken}, title)
+    each = bench.over(named)
+    settings = {"measures": ", ".join(shapes), "sha256": sha256, "file": users.absolute(spec)}
 
     def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
+        _try(bench, models[0], named, title)
         found = []
         for of in each(models, bench.view(bench.split)):
             values = {key: np.asarray(value, np.float64) for key, value in of.items()}
-            means = {key: mean(value) for key, value in values.items()}
-            errors = {f"{key}_data_se": standard_error(value) for key, value in values.items()}
+            with np.errstate(invalid="ignore"):  # what is not finite is noted
+                means = {key: mean(value) for key, value in values.items()}
+                errors = {f"{key}_data_se": standard_error(value) for key, value in values.items()}
             found.append({**means, **errors, "settings": settings})
         return found
 
@@ -72,12 +85,40 @@ def _shapes(bench: Bench, named: Callable[..., dict[str, Array]], title: str) ->
     return shapes, len(batch.x), set(metrics)
 
 
+def _try(bench: Bench, model: Model, named: Callable[..., dict[str, Array]], title: str) -> None:
+    """Raises InputError where it draws without its keys, or looks at an example's neighbours."""
+    method, view = bench.make(model.numbers), bench.view(bench.split)
+    few, step = view.take(view.only[:EXAMPLES]), jnp.asarray(model.step)
+    keys = view.keys(few, "noise")
+
+    def of(keys, batch):
+        return named(method, model.variables, keys, batch, step)
+
+    if traced(of, keys, few) != traced(of, keys, few):
+        raise InputError(
+            f"{title}: each time that it is compiled it is another program, as numpy.random and Python's random make "
+            "it: expected jax.random, with the keys that are given"
+        )
+    together, alone = jax.jit(lambda *examples: apart(of, examples))(keys, few)
+    if not is_apart(together, alone, ROUNDING):
+        raise InputError(
+            f"{title}: of {len(few.x)} examples together it is not what it is of each alone: expected nothing that "
+            "looks at the others in a batch, such as a mean over its first axis, and each example's own key"
+        )
+
+
+def _of_configs(method: str) -> set[str]:
+    """Settings of runs, which their measures stand beside in tables."""
+    entries = [*methods.entries().values(), methods.entry(method)]
+    return {f.name for f in fields(Config)} | {h.name for entry in entries for h in entry.hyperparameters}
+
+
 def _check(shapes: dict[str, Any], examples: int, taken: Collection[str], title: str) -> None:
     """Raises InputError unless there are measures, each of a name of its own and a number an example."""
     if not shapes:
         raise InputError(f"{title}: no measure: expected at least one")
     for name, of in shapes.items():
-        if not name.isidentifier() or name.endswith("_se") or name in taken:
+        if not name.isidentifier() or name.endswith(("_se", "_code")) or name in taken:
             why = "there is one of that name" if name in taken else "no name of a measure"
             raise InputError(f"{title}: measure {name!r}: {why}: expected another, like sharpness")
         real = jnp.issubdtype(of.dtype, jnp.number) and not jnp.issubdtype(of.dtype, jnp.complexfloating)

@@ -89,6 +89,7 @@ def record(trained: Trained, kept: Mapping[str, Any]) -> dict[str, Any]:
         config["network"] = kept["network"]
     if start := kept.get("start"):
         config["start"] = f"{start['run']} at step {start['step']:,}, SHA-256 {start['digest'][:12]}"
+    config |= {name: value for name, value in kept.items() if name.endswith("_sha256")}
     at = list(config).index("method") + 1
     items = list(config.items())
     shown = [*items[:at], *weights.items(), *items[at:]]

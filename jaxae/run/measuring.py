@@ -2,10 +2,13 @@
 
 import contextlib
 import errno
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Shaped
 
@@ -78,7 +81,7 @@ def evaluator(on: Bench, names: Sequence[str] = ("likelihood",)) -> Callable[[Se
     def evaluate(runs: Sequence[Trained]) -> list[dict[str, Any]]:
         found = measure([Model(of.setup.numbers(), of.variables, of.step) for of in runs])
         seen = np.asarray(next(on.view(on.split).batches()).x)
-        cross_entropy = runs[0].setup.likelihood.name == "bernoulli" and not _bits(seen)
+        cross_entropy = _is_of_bits(runs[0].setup) and not _bits(seen)
         rows = on.source.split(on.split).rows
         bits = _bits(seen) and _bits(_grey(rows[evenly(len(rows), LOOKED_AT)], on.source.decode))
         of_what = methods.entry(runs[0].setup.config.method).reconstruction
@@ -100,6 +103,15 @@ def evaluator(on: Bench, names: Sequence[str] = ("likelihood",)) -> Callable[[Se
         return found
 
     return evaluate
+
+
+def _is_of_bits(setup: Setup) -> bool:
+    """Whether its likelihood is of zeros and ones alone; one of the user's own is what it draws."""
+    likelihood = setup.likelihood
+    if not setup.own_likelihood or not likelihood.discrete:
+        return likelihood.name == "bernoulli"
+    keys = jax.random.split(jax.random.key(0), 3)
+    return _bits(np.asarray(likelihood.draw(likelihood.init(), keys, jnp.zeros((3, *setup.source.shape)))))
 
 
 def _bits(x: np.ndarray) -> bool:
@@ -171,7 +183,7 @@ def store(trained: Trained, measures: dict[str, Any]) -> dict[str, Any]:
     there = _read_or_set_aside(trained.folder, measures["split"])
     if any(there.get(name) != measures[name] for name in ("digest", "step", "split", "evaluation_seed")):
         there = {}
-    there = _without_replaced(there, measures)
+    there = _without_replaced(there, measures, file)
     by_group = {kind: there.get(kind, {}) | measures.get(kind, {}) for kind in ("notes", "settings")}
     for group in there.get("settings", {}).keys() - measures.get("settings", {}).keys():  # it was possible before
         by_group["notes"][group] = there["notes"].get(group, [])
@@ -188,17 +200,26 @@ def store(trained: Trained, measures: dict[str, Any]) -> dict[str, Any]:
     return whole
 
 
-def _without_replaced(there: dict[str, Any], measures: dict[str, Any]) -> dict[str, Any]:
-    """What is there, less the groups of the user's own that are measured anew, or whose measures others replace."""
-    old = of_own(there.get("settings", {}))
-    gone = [g for g, names in old.items() if g in measures.get("settings", {}) or not measures.keys().isdisjoint(names)]
-    numbers = {f"{name}{end}" for group in gone for name in old[group] for end in ("", "_data_se")}
-    kept = {name: value for name, value in there.items() if name not in numbers}
-    return kept | {kind: _but(there.get(kind, {}), gone) for kind in ("notes", "settings") if kind in there}
-
-
-def _but(by_group: dict[str, Any], gone: Collection[str]) -> dict[str, Any]:
-    return {group: said for group, said in by_group.items() if group not in gone}
+def _without_replaced(there: dict[str, Any], measures: dict[str, Any], file: Path) -> dict[str, Any]:
+    """What is there, less what groups of the user's own had that are measured anew, or whose measures others replace.
+    What nothing takes the place of is told."""
+    kept, settings = dict(there), dict(there.get("settings", {}))
+    for group, names in of_own(settings).items():
+        again = group in measures.get("settings", {})
+        gone = names if again else [name for name in names if name in measures]
+        for name in gone:
+            kept.pop(name, None)
+            kept.pop(f"{name}_data_se", None)
+        if lost := [name for name in gone if name not in measures]:
+            Progress().warn(f"{file}: {', '.join(lost)} of another {group} are no longer there")
+        settings[group] = settings[group] | {"measures": ", ".join(name for name in names if name not in gone)}
+        if again or len(gone) == len(names):
+            del settings[group]
+    if "settings" not in there:
+        return kept
+    over = there["settings"].keys() - settings.keys()
+    notes = {name: said for name, said in there.get("notes", {}).items() if name not in over}
+    return kept | {"notes": notes, "settings": settings}
 
 
 def _read_or_set_aside(folder: RunFolder, split: str) -> dict[str, Any]:

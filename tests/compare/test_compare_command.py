@@ -66,10 +66,20 @@ def test_only_the_runs_of_a_setting(where, tmp_path, capsys):
         ("beta=3", "where beta=3: no run has it: expected one of 1, 2"),
         ("betta=1", "unknown setting of where 'betta': did you mean 'beta'?"),
         ("beta", "where 'beta': expected a setting such as data=mnist"),
+        ("learning-rate=1", "where learning-rate=1: learning_rate is there already: expected each setting once"),
     ):
-        assert cli.status(["compare", str(where), "--where", wrong]) == 2
+        assert cli.status(["compare", str(where), "--where", "learning-rate=1e-3", "--where", wrong]) == 2
         err = capsys.readouterr().err
         assert said in err and err.count("\n") == 1
+
+
+def test_only_runs_that_are_asked_for_must_be_evaluated(where, tmp_path):
+    lone = compared.run(tmp_path / "lone", 9, beta=8.0)
+    with pytest.raises(InputError, match="lone: not evaluated yet"):
+        compare.table([where, lone])
+    assert len(compare.table([where, lone], where={"beta": 1})) == 5
+    with pytest.raises(InputError, match="expected settings by their names"):
+        compare.table([where], where="beta=1")
 
 
 def test_runs_of_other_data_are_compared_apart(tmp_path):

@@ -62,7 +62,10 @@ def test_a_comparison_is_a_table_too(frame, tmp_path):
     lost = compared.sweep(tmp_path / "s", compared.GRID, diverged=[(seed, 4.0) for seed in range(5)])
     assert compare(table(lost)).frame()["n"].tolist() == [5, 5, 0]
     alone = compare(frame[frame["beta"] == 1])
-    assert alone.frame()["mean"].tolist() == [alone.settings[0].summary.mean] and alone.differences().empty
+    assert alone.frame()["mean"].tolist() == [alone.settings[0].summary.mean]
+    assert alone.differences().empty and list(alone.differences()) == list(pairs)
+    by_sd = compare(frame.rename(columns={"beta": "sd"})).frame()
+    assert by_sd["setting_sd"].tolist() == [1.0, 2.0, 4.0] and by_sd["sd"].tolist() == rows["sd"].tolist()
 
 
 def test_better_is_lower_or_higher_as_the_measure_says(frame):

@@ -20,6 +20,7 @@ from tests.runs import configured, say
 MINE = """
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 def sharpness(method, variables, keys, batch):
     made = method.reconstruct(variables, batch)
@@ -27,7 +28,7 @@ def sharpness(method, variables, keys, batch):
 
 def both(method, variables, keys, batch):
     ink = jnp.mean(batch.x, axis=(1, 2, 3))
-    return {"ink": ink, "dark": ink < 0.5, "noise": jax.vmap(jax.random.uniform)(keys)}
+    return {"ink": ink, "dark": ink < 0.5, "luck": jax.vmap(jax.random.uniform)(keys)}
 
 def whole(method, variables, keys, batch):
     return jnp.mean(batch.x)
@@ -64,6 +65,24 @@ def broken(method, variables, keys, batch):
 
 def short(method, variables, batch):
     return batch.index
+
+def foo_code(method, variables, keys, batch):
+    return batch.index
+
+def nothing(method, variables, keys, batch):
+    pass
+
+def likelihood(method, variables, keys, batch):
+    return batch.index
+
+def centred(method, variables, keys, batch):
+    return jnp.abs(batch.x - jnp.mean(batch.x, axis=0)[None]).sum((1, 2, 3))
+
+def one_key(method, variables, keys, batch):
+    return jax.random.uniform(keys[0], (len(batch.x),))
+
+def drawn(method, variables, keys, batch):
+    return batch.index + np.random.rand()
 """
 
 
@@ -84,8 +103,8 @@ def test_of_any_method_it_is_the_mean_of_the_functions_values(name, mine):
     values = np.abs(np.diff(np.concatenate(each), axis=2)).mean((1, 2, 3))
     assert found["sharpness"] == pytest.approx(values.mean(), rel=1e-4)
     assert found["sharpness_data_se"] == pytest.approx(values.std(ddof=1) / np.sqrt(len(values)), rel=1e-3, abs=1e-9)
-    sha256 = hashlib.sha256(MINE.encode()).hexdigest()
-    assert found["settings"] == {"mine.py:sharpness": {"measures": "sharpness", "sha256": sha256}}
+    said = {"measures": "sharpness", "sha256": hashlib.sha256(MINE.encode()).hexdigest(), "file": f"{mine}:sharpness"}
+    assert found["settings"] == {"mine.py:sharpness": said}
 
 
 def test_several_measures_by_name_and_their_noise_is_each_examples(mine):
@@ -96,8 +115,8 @@ def test_several_measures_by_name_and_their_noise_is_each_examples(mine):
     ink = np.asarray(every.x).mean((1, 2, 3))
     noise = np.asarray(jax.vmap(jax.random.uniform)(view.keys(every, "noise")))
     assert found["ink"] == pytest.approx(ink.mean()) and found["dark"] == np.mean(ink < 0.5)
-    assert found["noise"] == pytest.approx(noise.mean(), rel=1e-6)
-    assert again["noise"] == found["noise"], "every model is measured by one noise"
+    assert found["luck"] == pytest.approx(noise.mean(), rel=1e-6)
+    assert again["luck"] == found["luck"], "every model is measured by one noise"
 
 
 def test_members_side_by_side_are_measured_as_alone(mine):
@@ -120,8 +139,11 @@ def test_members_side_by_side_are_measured_as_alone(mine):
         ("odd", "measure 'a-b': no name of a measure"),
         ("error_se", "measure 'error_se': no name of a measure"),
         ("branches", "mine.py:branches: not to be compiled: expected jax.numpy"),
-        ("breaks", r"mine.py:breaks \(mine.py, line 41\): 'missing'"),
+        ("breaks", r"mine.py:breaks \(mine.py, line 42\): 'missing'"),
+        ("nothing", "mine.py:nothing: nothing: a NoneType: expected a number an example"),
+        ("likelihood", "measure 'likelihood': there is one of that name"),
         ("short", r"mine.py: short: expected short\(method, variables, keys, batch\)"),
+        ("foo_code", "measure 'foo_code': no name of a measure"),
         ("absent", r"mine.py: expected a function absent\(method, variables, keys, batch\)"),
     ],
 )
@@ -131,11 +153,28 @@ def test_what_is_no_measure_is_one_line_before_anything_is_computed(mine, name, 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("centred", "mine.py:centred: of 3 examples together it is not what it is of each alone"),
+        ("one_key", "mine.py:one_key: of 3 examples together it is not what it is of each alone"),
+        ("drawn", "mine.py:drawn: each time that it is compiled it is another program, as numpy.random"),
+    ],
+)
+def test_what_is_not_of_an_example_and_its_key_is_refused(mine, name, said):
+    of = bench()
+    with pytest.raises(InputError, match=said):
+        metrics.measures([f"{mine}:{name}"], of)(models(of, 1))
+
+
 def test_two_measures_of_one_name_are_refused(mine, tmp_path):
     other = tmp_path / "other.py"
     other.write_text(MINE)
     with pytest.raises(InputError, match=r"other\.py:sharpness: measure 'sharpness': there is one of that name"):
         metrics.measures([f"{mine}:sharpness", f"{other}:sharpness"], bench())
+    (tmp_path / "mine.py").write_text(MINE)
+    with pytest.raises(InputError, match=r"another file's mine\.py:both is among them"):
+        metrics.measures([f"{mine}:both", f"{tmp_path}/mine.py:both"], bench())
 
 
 def test_one_that_is_not_finite_is_null_with_a_note(mine):
@@ -166,7 +205,7 @@ def test_a_sweeps_members_keep_it_and_it_is_compared_and_shown(swept, tmp_path, 
     page = report.write_report(run.load(swept.member("seed=0").path), out=tmp_path / "page.html").read_text()
     sha256 = hashlib.sha256(MINE.encode()).hexdigest()[:12]
     assert ">sharpness <small>" in page and f"SHA-256 of mine.py:sharpness {sha256}" in page
-    assert "--metrics likelihood,latents,mine.py:sharpness" in page
+    assert f"--metrics likelihood,latents,{file}:sharpness" in page
     code, out, _ = say(capsys, "compare", swept.path, "--measure", "sharpness", "--json")
     assert (swept.path / "code" / sha256 / "mine.py").read_text() == MINE
     assert code == 0 and f"{np.mean([m['sharpness'] for m in found.values()]):.4g}"[:5] in out
@@ -186,6 +225,25 @@ def test_a_sweeps_members_keep_it_and_it_is_compared_and_shown(swept, tmp_path, 
     assert kept["settings"]["mine.py:sharpness"]["measures"] == "steepness" and "nll" in kept
 
 
+def test_only_what_is_measured_anew_takes_the_place_of_what_was_there(swept, tmp_path, capsys):
+    (tmp_path / "a.py").write_text(MINE)
+    (tmp_path / "b.py").write_text(
+        MINE.replace("def both", "def ink").replace('{"ink": ink, "dark"', '{"ink": ink, "pale"')
+    )
+    one = "evaluate", swept.path, "--member", "seed=0", "--metrics"
+    assert say(capsys, *one, f"{tmp_path}/a.py:both")[0] == 0
+    before = read_json(swept.member("seed=0").evaluation_file())
+    code, _, err = say(capsys, *one, f"{tmp_path}/b.py:ink")
+    kept = read_json(swept.member("seed=0").evaluation_file())
+    assert code == 0 and "no longer" not in err and kept["dark"] == before["dark"] and "pale" in kept
+    assert [kept["settings"][group]["measures"] for group in ("a.py:both", "b.py:ink")] == ["dark", "ink, luck, pale"]
+    (tmp_path / "a.py").write_text(MINE.replace('"dark": ink < 0.5', '"black": ink < 0.5'))
+    code, _, err = say(capsys, *one, f"{tmp_path}/a.py:both")
+    kept = read_json(swept.member("seed=0").evaluation_file())
+    assert code == 0 and "dark of another a.py:both are no longer there" in err
+    assert "dark" not in kept and kept["settings"]["b.py:ink"]["measures"] == "pale" and "likelihood" in kept["notes"]
+
+
 def test_a_wrong_name_or_file_is_one_line_of_the_command(swept, mine, capsys):
     for spec, said in (
         (f"{mine}:sharp", "expected a function sharp(method, variables, keys, batch)"),
@@ -194,6 +252,12 @@ def test_a_wrong_name_or_file_is_one_line_of_the_command(swept, mine, capsys):
     ):
         code, _, err = say(capsys, "evaluate", swept.path, "--metrics", spec)
         assert code == 2 and said in err and err.count("\n") == 1, err
+
+
+def test_a_file_that_fails_when_it_is_read_is_one_line(swept, tmp_path, capsys):
+    (tmp_path / "bad.py").write_text("def f(method, variables, keys, batch):\n    return batch.index\n\n1 / 0\n")
+    code, _, err = say(capsys, "evaluate", swept.path, "--metrics", f"{tmp_path}/bad.py:f")
+    assert code == 2 and "bad.py (bad.py, line 4): division by zero" in err and err.count("\n") == 1
 
 
 def test_only_values_of_one_version_are_compared(tmp_path):
@@ -212,3 +276,6 @@ def test_only_values_of_one_version_are_compared(tmp_path):
     ):
         compare.compare(mixed, "ink")
     assert compare.compare(mixed, "nll").settings[0].summary.mean == 81.0
+    jaxaes = compared.run(tmp_path / "jaxae's", 3, compared.measures(83.0, ink=5))
+    with pytest.raises(InputError, match=r"\(mine\.py:ink aa and jaxae's own\)"):
+        compare.compare(compare.table([tmp_path / "0-aa", jaxaes]), "ink")
