@@ -13,6 +13,7 @@ from jaxae import random as keys
 from jaxae.types import PyTree
 
 EXAMPLES = 3
+LEAST = 1e-3  # smaller numbers may be nothing but rounding
 
 
 def generators() -> tuple[Any, ...]:
@@ -41,11 +42,11 @@ def apart(function: Callable[..., PyTree], examples: PyTree) -> tuple[PyTree, Py
 
 
 def is_apart(together: PyTree, alone: PyTree, rounding: float) -> bool:
-    """Whether both are the same, but for a share of the largest number."""
+    """Whether both are the same, but for a share of the largest number, or of LEAST where all are smaller."""
     for one, other in zip(*map(jax.tree.leaves, (together, alone)), strict=True):
         one, other = (np.asarray(found, np.float64) for found in (one, other))
         with np.errstate(invalid="ignore"):  # of infinities: what is not finite is for others to say
-            if np.abs(one - other).max() > rounding * np.abs(one).max():
+            if np.abs(one - other).max() > rounding * max(np.abs(one).max(), LEAST):
                 return False
     return True
 

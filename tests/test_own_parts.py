@@ -489,6 +489,7 @@ def test_grey_pixels_under_bits_of_ones_own_are_told(tmp_path):
     assert read_json(tmp_path / "r" / "record.json")["nats_of"] == "probabilities"
 
 
+@pytest.mark.slow
 def test_one_that_is_jaxaes_trains_to_its_bits_and_is_read_by_its_copy(tmp_path, capsys):
     (tmp_path / "pixels.py").write_text(GAUSSIAN)
     mine = config(network=None, likelihood="pixels.py:mine", scale=0.2, steps=4)

@@ -623,8 +623,9 @@ def test_masks_flags_and_stacks_of_channels_are_no_images(images, caplog):
     ):
         with pytest.raises(InputError, match=said):
             data.arrays(**wrong)
-    assert data.arrays(np.zeros((100, 8, 8, 64)) + 0.5).shape == (8, 8, 64) and not caplog.text
-    assert data.arrays(np.zeros((100, 5, 16, 16)) + 0.5).shape == (5, 16, 16)
+    grey = np.linspace(0.3, 0.7, 100)[:, None, None, None]  # no image twice
+    assert data.arrays(grey + np.zeros((100, 8, 8, 64))).shape == (8, 8, 64) and not caplog.text
+    assert data.arrays(grey + np.zeros((100, 5, 16, 16))).shape == (5, 16, 16)
     assert "read as images of 5 x 16 with 16 channels, which come last: transpose(0, 2, 3, 1) where" in caplog.text
 
 

@@ -65,6 +65,7 @@ def test_the_command_that_diverges_ends_with_1(tmp_path, capsys):
     assert capsys.readouterr().err.splitlines()[-1].startswith("jaxae: all 2 members diverged")
 
 
+@pytest.mark.slow
 def test_what_closes_a_sweep_is_the_split_that_is_asked_for(tmp_path, capsys):
     """And of the test split nothing is measured, until somebody asks."""
     words = ["--grid", "beta=1,4", *flags({**SMALL, "steps": 4})]
