@@ -177,6 +177,12 @@ def test_two_measures_of_one_name_are_refused(mine, tmp_path):
         metrics.measures([f"{mine}:both", f"{tmp_path}/mine.py:both"], bench())
 
 
+def test_it_is_measured_beside_all_others(mine, monkeypatch):
+    monkeypatch.setattr(metrics, "METRICS", ("latents",))  # the others take long
+    (found,) = metrics.measures(["all", f"{mine}:sharpness"], of := bench())(models(of, 1))
+    assert found["sharpness"] > 0 and found["active_units"] >= 0
+
+
 def test_one_that_is_not_finite_is_null_with_a_note(mine):
     of = bench()
     (found,) = metrics.measures([f"{mine}:broken", "latents"], of)(models(of, 1))
