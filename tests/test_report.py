@@ -17,6 +17,7 @@ from sklearn.decomposition import PCA
 from jaxae import Config, files, run
 from jaxae.errors import InputError
 from jaxae.report import curves, latent, measures, plots, svg, write_report
+from jaxae.report.page import shown
 from jaxae.report.pictures import BUDGET, data_uri
 from jaxae.run import final_digest, on
 from tests import made
@@ -187,6 +188,15 @@ def test_images_are_of_the_split_that_closes_the_run_or_was_measured(closing, sp
     one, other = page(source.test), page(source.train)
     assert (one != other) == shows_test
     assert f"24 {'test' if shows_test else 'validation'} images" in Page(one).text
+
+
+def test_a_page_of_other_images_shows_these_whatever_closed_the_run(tmp_path):
+    trained = made.trained(tmp_path / "run")
+    config = dataclasses.replace(trained.setup.config, evaluate="validation")
+    closed = trained._replace(setup=dataclasses.replace(trained.setup, config=config))
+    assert shown(closed, None) == "validation"
+    other = trained.setup.source.train
+    assert shown(on(closed, other.rows[:20], other.labels[:20]), None) == "test"
 
 
 def test_what_a_method_has_no_business_with_is_left_out_and_why(tmp_path, evaluated):
