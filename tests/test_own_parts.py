@@ -455,6 +455,11 @@ LIKELIHOOD = {
     + "._replace(log_prob=lambda v, out, x: -abs(x - out.mean(0)[None]).sum((1, 2, 3)))": "looks at the others",
     GAUSSIAN + "._replace(mean=lambda v, out: out > 0)": "mean gives bool[2, 8, 8, 1]: expected real numbers",
     GAUSSIAN + "._replace(draw=lambda v, keys, out: out[0])": "draw gives float32[8, 8, 1]: expected real numbers",
+    GAUSSIAN + "._replace(draw=lambda v, keys, out: out + __import__('numpy').random.rand())": "as numpy.random",
+    GAUSSIAN + "._replace(draw=lambda v, k, out: out + __import__('jax').random.normal(k[0], out.shape))": "own key",
+    "from jaxae.likelihoods import gaussian_optimal\nimport jax.numpy as jnp\ndef mine(scale):\n"
+    "    def fit(v, out, x):\n        return v, {**v.state, 'variance': jnp.mean((x - out) ** 2)}\n"
+    "    return gaussian_optimal(scale)._replace(fit=fit)": "expected jaxae.axis.mean",
     GAUSSIAN + "._replace(fit=lambda v, out, x: v)": "fit gives ",
     GAUSSIAN
     + "._replace(fit=lambda v, out, x: (v, {'n': x.sum()}))": "fit keeps {'n': 'float32[]'}: expected the state",

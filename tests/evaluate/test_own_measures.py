@@ -14,6 +14,7 @@ from jaxae.errors import InputError
 from jaxae.evaluate import metrics
 from jaxae.evaluate.own import own
 from jaxae.files import read_json
+from jaxae.purity import is_apart
 from tests import compared
 from tests.runs import configured, say
 
@@ -165,6 +166,12 @@ def test_what_is_not_of_an_example_and_its_key_is_refused(mine, name, said):
     of = bench()
     with pytest.raises(InputError, match=said):
         metrics.measures([f"{mine}:{name}"], of)(models(of, 1))
+
+
+def test_what_is_next_to_nothing_is_rounding():
+    near, far, tiny = (np.array([1.0, value]) for value in (2.0, 2.2, 0.0))
+    assert is_apart(near, near + 0.01, 5e-2) and not is_apart(near, far, 5e-2)
+    assert is_apart(1e-9 * near, tiny * 1e-9, 5e-2)
 
 
 def test_two_measures_of_one_name_are_refused(mine, tmp_path):
