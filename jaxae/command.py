@@ -7,9 +7,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from jaxae.axes import shown
 from jaxae.config import Config
 from jaxae.names import METRICS
-from jaxae.plan import Plan, shown
+from jaxae.plan import Plan
 
 
 def of_run(config: Config, folder: Path) -> str:
@@ -57,6 +58,8 @@ def of_sweep(plan: Plan, folder: Path, lanes: str, block: int, seed_devices: int
         texts = [str(shown(value)) for value in values]
         apart = any("," in re.sub(r"\([^()]*\)", "", text) for text in texts)  # then each ends in a semicolon
         words += ["--grid", f"{axis}=" + ("".join(f"{text};" for text in texts) if apart else ",".join(texts))]
+    for setting in plan.settings:
+        words += ["--setting", ",".join(f"{name}={shown(value)}" for name, value in setting.items())]
     words += ["--shared-batches"] if plan.shared_batches else []
     words += ["--lanes", lanes, "--block", str(block)] if lanes == "vmap" else ["--lanes", lanes]
     if seed_devices * base.devices > 1:

@@ -104,7 +104,11 @@ class Config:
     batch_size: int = _field(128, "training", "examples in a (global) batch", low=1)
     seed: int = _field(0, "training", "of initialisation, noise and data order", low=0, high=2**32 - 1)
     order_seed: int | None = _field(None, "training", "of the data order alone [--seed]", low=0, high=2**32 - 1)
-    start: str | None = _field(None, "training", "a run whose parameters it begins with, those that both have")
+    start: str | None = _field(
+        None,
+        "training",
+        "a run whose parameters it begins with, those that both have; of a sweep, its run of the same seed",
+    )
     optimizer: str = _field("adam", "training", "update rule", choices=names.OPTIMIZERS, own=names.OWN_RULE)
     learning_rate: float | str = _field(1e-3, "training", "a number or a schedule", schedule=True)
     weight_decay: float | None = _field(None, "training", "of adamw, lion, lamb and muon [0]", low=0)

@@ -102,15 +102,18 @@ class Setup:
         unlike = [np.flatnonzero(value != value[-1]) for value in values]
         return int(max((steps[at[-1] + 1] for at in unlike if len(at)), default=0))
 
-    def like(self, config: Config) -> "Setup":
-        """The setup of a config that differs in its seeds and numbers alone: the data and the network are shared.
-        Raises InputError for one that differs in more."""
+    def like(self, config: Config, start: Start | None = None) -> "Setup":
+        """The setup of a config that differs in its seeds and numbers alone: the data and the network are shared, and
+        what it begins with too, unless that is of its own seed: then it is `start`. Raises InputError for a config that
+        differs in more."""
         config = config.resolved()
         if structure(config) != structure(self.config):
             differing = "; ".join(self.config.difference(config))
             raise InputError(f"{differing}: expected a config that differs in its seeds and numbers alone")
         numbers = weights(config, self.entry, self.total, self.epoch)
-        made = dataclasses.replace(self, config=config, weights=numbers, key=jax.random.key(config.seed))
+        shared = None if self.start is None or self.start.of_seed else self.start
+        key = jax.random.key(config.seed)
+        made = dataclasses.replace(self, config=config, weights=numbers, key=key, start=start or shared)
         vars(made)["_first"] = self._first  # compiled once for all of them
         return made
 

@@ -14,23 +14,29 @@ from jaxae.types import PyTree, TrainState, Variables
 
 
 class Start(NamedTuple):
-    """The variables that the other run is measured with, by name, and what is told of them: folder, step and digest."""
+    """The variables that the other run is measured with, by name, and what is told of them: folder, step and digest; of
+    a sweep's run also which it is, and a digest of how it was made but for its seed."""
 
     arrays: dict[str, Any] | None
     """{"params/encoder/Dense_0/kernel": ...}; None where they are not needed any more: training went on from there."""
     facts: dict[str, Any]
+
+    @property
+    def of_seed(self) -> bool:
+        """Whether another seed begins with another run."""
+        return "member" in self.facts
 
     def check(self, shapes: Variables) -> None:
         """Raises InputError unless what both runs have is alike, and there is such; `shapes` are of the new one's."""
         here, there = kinds(named_leaves(shapes)), kinds(self.arrays or {})
         shared = {_entry(name) for name in here} & {_entry(name) for name in there}
         if not shared:
-            raise InputError(f"start {self.facts['run']}: it has no parameters in common with this run")
+            raise InputError(f"start {whose(self.facts)}: it has no parameters in common with this run")
         for name in sorted({*here, *there}):
             if _entry(name) in shared and here.get(name) != there.get(name):
                 said = f"its {name} is {there.get(name, 'not there')}, and {here.get(name, 'not there')} here"
                 wanted = "expected the same networks and latent size, and a method that asks as much of the encoder"
-                raise InputError(f"start {self.facts['run']}: {said}: {wanted}")
+                raise InputError(f"start {whose(self.facts)}: {said}: {wanted}")
 
     def begun(self, state: TrainState, tx: optax.GradientTransformation) -> TrainState:
         """The state before the first step, with what both have as the other run learned it."""
@@ -42,6 +48,11 @@ class Start(NamedTuple):
 
         variables: PyTree = tree_map_with_path(taken, state.variables)
         return TrainState(state.step, variables, jax.tree.map(jnp.copy, tx.init(variables.params)))
+
+
+def whose(facts: dict[str, Any]) -> str:
+    """Whose the variables of those facts are, in words."""
+    return f"{facts['member']} of {facts['run']}" if "member" in facts else facts["run"]
 
 
 def _entry(name: str) -> str:

@@ -19,6 +19,7 @@ likelihoods parts networks
 hyperbolic leapfrog riemannian
 gaussian codebooks
 methods optim values config
+axes
 plan
 command
 memory compiler

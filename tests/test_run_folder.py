@@ -13,7 +13,8 @@ from jaxae.build import build
 from jaxae.config import Config
 from jaxae.errors import InputError
 from jaxae.files import read_json, write_json
-from jaxae.folder import RunFolder, SweepFolder, occupied
+from jaxae.folder import RunFolder, SweepFolder
+from jaxae.folder.lock import occupied
 from jaxae.plan import Plan
 from tests import compared
 from tests.runs import SMALL, configured
@@ -94,7 +95,7 @@ def test_a_number_of_threads_that_is_none_is_refused_in_one_line(tmp_path, monke
 
 def test_a_folder_right_under_the_root_is_a_runs(monkeypatch):
     made = []
-    monkeypatch.setattr(folder, "locked", lambda path, shared=False: contextlib.nullcontext(made.append(path)))
+    monkeypatch.setattr(folder.run, "locked", lambda path, shared=False: contextlib.nullcontext(made.append(path)))
     monkeypatch.setattr(RunFolder, "write", lambda self, *of: made.append("written"))
     with RunFolder("/no-such-run").claimed(Config(), {}):
         assert made == [Path("/no-such-run"), "written"]
@@ -105,7 +106,7 @@ def test_only_a_lock_that_is_held_is_another_process(tmp_path, monkeypatch):
         assert lock.readable() and lock.writable()
         raise OSError(errno.EBADF, "Bad file descriptor")
 
-    monkeypatch.setattr(folder.fcntl, "flock", refused)
+    monkeypatch.setattr(folder.lock.fcntl, "flock", refused)
     with pytest.raises(InputError, match="cannot be locked: Bad file descriptor"), folder.locked(tmp_path):
         pass
 

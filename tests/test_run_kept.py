@@ -220,7 +220,7 @@ def test_the_record_tells_where_each_part_was_made(tmp_path, monkeypatch):
     run.train(configured(steps=10), tmp_path / "run")  # no step is made
     assert record() == first and first["threads"] == 2 and "earlier" not in first
     run.train(configured(steps=20), tmp_path / "run")
-    where = {name: first[name] for name in folders.WHERE}
+    where = {name: first[name] for name in folders.run.WHERE}
     assert record()["threads"] == 3 and record()["earlier"] == [{"until_step": 10, **where}]
     assert (where["prng"], where["x64"], where["matmul_precision"]) == ("threefry2x32", False, None)
     run.train(configured(steps=20), tmp_path / "run")
@@ -262,7 +262,7 @@ def test_what_another_process_made_of_the_folder_meanwhile_is_seen(tmp_path, mon
         folders.RunFolder(path).write(configured(seed=5), {})
         return locked(path)
 
-    monkeypatch.setattr(folders, "locked", late)
+    monkeypatch.setattr(folders.run, "locked", late)
     with pytest.raises(InputError, match="holds a run of another config: seed: 5 -> 0"):
         run.train(configured(steps=5), tmp_path / "run")
 

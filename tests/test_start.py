@@ -234,10 +234,106 @@ def test_other_data_another_likelihood_and_no_code_of_the_start_are_needed(other
 
 def test_what_is_no_start_is_one_line(tmp_path):
     swept = sweep.sweep(Plan(configured(steps=2), (0,)), tmp_path / "s")
-    with pytest.raises(InputError, match=r"holds a sweep: expected a run, such as .*/s/members/seed=0"):
-        run.train(configured(start=str(swept.folder.path)), tmp_path / "r")
+    said = (
+        r"s holds a sweep, with no members of seed=7: expected one, or the folder of a run, such as .*/members/seed=0"
+    )
+    with pytest.raises(InputError, match=said):
+        run.train(configured(start=str(swept.folder.path), seed=7), tmp_path / "r")
     with pytest.raises(InputError, match=r"start /a: expected the setup that jaxae\.run\.begin_with"):
         build(configured(start="/a")).init()
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    """Two betas, two seeds, six steps."""
+    path = tmp_path_factory.mktemp("pretrained") / "s"
+    return sweep.sweep(Plan(configured(steps=6), (0, 1), {"beta": (1.0, 4.0)}), path)
+
+
+def test_each_seed_begins_with_the_run_of_its_own_in_a_sweep(pretrained, tmp_path):
+    base = configured(**STILL, start=str(pretrained.folder.path))
+    plan = Plan(base, (0, 1), {"beta": (1.0, 4.0)})
+    swept = sweep.sweep(plan, tmp_path / "s", progress=(told := Saying()))
+    for member in plan.members:
+        made, of = (run.load(path, member=member.name) for path in (tmp_path / "s", pretrained.folder.path))
+        assert alike(made.variables, of.variables)
+        start = made.folder.record()["start"]
+        facts = {"run": base.start, "member": member.name, "step": 6, "digest": digest(of.variables)}
+        assert {name: start[name] for name in facts} == facts
+    assert told.said.count(f"each begins with the parameters of the run of its own seed in {base.start}") == 1
+    assert "start_digest" not in swept.table
+    settings = compare.compare(swept.table, "nll").settings
+    assert [(setting.label, setting.seeds) for setting in settings] == [("beta=1", (0, 1)), ("beta=4", (0, 1))]
+    page = write_report(run.load(tmp_path / "s", member="seed=1,beta=4"), {}).read_text()
+    assert f"seed=1,beta=4 of {base.start} at step 6" in page
+
+
+def test_a_run_alone_begins_as_the_member_of_its_seed_does(pretrained, tmp_path):
+    base = configured(steps=6, start=str(pretrained.folder.path), hyperparameters={"beta": 4.0})
+    sweep.sweep(Plan(base, (0, 1)), tmp_path / "s")
+    alone = run.train(dataclasses.replace(base, seed=1), tmp_path / "alone", progress=(told := Saying()))
+    member = run.load(tmp_path / "s", member="seed=1")
+    assert run.final_digest(alone) == run.final_digest(member)
+    assert alone.folder.record()["start"] == member.folder.record()["start"]
+    assert f"begins with the parameters of seed=1,beta=4 of {base.start} at step 6" in told.said
+
+
+@pytest.mark.slow
+def test_starts_of_every_seed_are_one_setting_beside_others(pretrained, other, tmp_path):
+    starts = (None, str(other.folder.path), str(pretrained.folder.path))
+    swept = sweep.sweep(Plan(configured(steps=2), (0, 1), {"start": starts}), tmp_path / "s")
+    settings = compare.compare(swept.table, "nll").settings
+    assert [(setting.label, setting.seeds) for setting in settings] == [
+        ("start=none", (0, 1)), ("start=a", (0, 1)), ("start=s", (0, 1)),
+    ]  # fmt: skip
+    shutil.rmtree(next((tmp_path / "s" / "members").glob("seed=1*start=s")))
+    assert compare.table([tmp_path / "s"])["start"].nunique() == 3, "a member that is not trained yet is of its setting"
+
+
+def test_a_start_of_a_sweep_that_is_not_one_is_one_line(pretrained, tmp_path):
+    path = str(pretrained.folder.path)
+    with pytest.raises(InputError, match=r"start: .*/s holds a sweep, with 2 members of seed=0: expected one"):
+        run.train(configured(method="iwae", **STILL, start=path), tmp_path / "r")
+    with pytest.raises(InputError, match=r"with no members of seed=0, beta=2.0: expected one"):
+        run.train(configured(**STILL, start=path, hyperparameters={"beta": 2.0}), tmp_path / "r")
+    with pytest.raises(InputError, match=r"start: .*/s holds a sweep, with no members of seed=2, beta=1.0"):
+        sweep.sweep(Plan(configured(**STILL, start=path), (0, 2)), tmp_path / "t")
+    assert not (tmp_path / "r").exists() and not (tmp_path / "t" / "sweep.json").exists()
+    shutil.copytree(path, tmp_path / "s")
+    (tmp_path / "s" / "members" / "seed=0,beta=1" / "outcome.json").unlink()
+    with pytest.raises(InputError, match=r"seed=0,beta=1: not trained to its end: `jaxae sweep --run .*/s` goes on"):
+        run.train(configured(**STILL, start=str(tmp_path / "s")), tmp_path / "r")
+    begun = run.begin_with(build(configured(start=path)))
+    with pytest.raises(InputError, match=r"expected the setup that jaxae\.run\.begin_with"):
+        begun.like(configured(start=path, seed=1)).init()
+
+
+@pytest.mark.slow
+def test_members_that_were_made_otherwise_are_no_start_of_one_sweep(pretrained, tmp_path):
+    shutil.copytree(pretrained.folder.path, tmp_path / "s")
+    longer = run.load(tmp_path / "s", member="seed=1,beta=1")
+    run.train(dataclasses.replace(longer.setup.config, steps=8), longer.folder.path)
+    plan = Plan(configured(**STILL, start=str(tmp_path / "s")), (0,))
+    sweep.sweep(plan, tmp_path / "t")
+    said = r"start: .*/s: seed=1,beta=1 was made otherwise than seed=0,beta=1"
+    with pytest.raises(InputError, match=said):
+        sweep.sweep(dataclasses.replace(plan, seeds=(0, 1)), tmp_path / "t")
+    with pytest.raises(InputError, match=said):
+        sweep.sweep(dataclasses.replace(plan, seeds=(0, 1)), tmp_path / "u")
+
+
+@pytest.mark.slow
+def test_a_wave_whose_seeds_begin_with_their_own_goes_on_without_them(pretrained, tmp_path):
+    shutil.copytree(pretrained.folder.path, tmp_path / "a")
+    plan = Plan(configured(steps=30, start=str(tmp_path / "a")), (0, 1))
+    sweep.sweep(plan, tmp_path / "whole")
+    cut_off_at_a_save(plan, tmp_path / "s")
+    shutil.rmtree(tmp_path / "a")
+    assert list(sweep.sweep(plan, tmp_path / "s").table["outcome"]) == ["finished"] * 2
+    cut, whole = (run.load(tmp_path / name, member="seed=1") for name in ("s", "whole"))
+    assert (
+        run.final_digest(cut) == run.final_digest(whole) and cut.folder.record()["start"]["member"] == "seed=1,beta=1"
+    )
 
 
 def test_from_the_command_line(other, tmp_path, capsys, monkeypatch):

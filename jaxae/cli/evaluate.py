@@ -74,6 +74,7 @@ def _run(
     run_dir: str, groups: list[str], split: str, checkpoint: str, sampler: str, settings: Settings
 ) -> dict[str, Any]:
     from jaxae import run
+    from jaxae.folder import SweepFolder
 
     trained = run.load(run_dir, checkpoint)
     (measures,) = run.evaluate_runs([trained], _but_samples(groups, sampler), split=split, settings=settings)
@@ -84,8 +85,8 @@ def _run(
         measures = _with_samples(measures, trained, sampler, split, settings, "all" in groups)
         if keep:
             run.store(trained, measures)
-    if keep and (sweep := trained.folder.sweep()) and sweep.table.is_file():
-        _write_table(sweep)
+    if keep and (sweep := trained.folder.sweep_path()) and (folder := SweepFolder(sweep)).table.is_file():
+        _write_table(folder)
     return measures
 
 

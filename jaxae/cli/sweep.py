@@ -19,6 +19,12 @@ from jaxae.errors import Diverged, InputError
     metavar="NAME=V,V",
     help="an axis and its values: beta=1,4, or 'levels=8,5;7,5' where they hold commas; once for each axis",
 )
+@click.option(
+    "--setting",
+    multiple=True,
+    metavar="NAME=V,NAME=V",
+    help="values that go together, such as method=factor_vae,gamma=10; once for each setting, beside the grid",
+)
 @click.option("--shared-batches", is_flag=True, help="every member reads the data in the same order")
 @click.option("--lanes", default="auto", help="map: one member after the other; vmap: side by side; auto [auto]")
 @click.option("--block", type=int, default=None, help="members that vmap takes side by side [at most 8 on a CPU; "
@@ -30,10 +36,10 @@ from jaxae.errors import Diverged, InputError
 @click.option("--no-report", is_flag=True, help="write no report.html")
 @config_options
 def sweep(
-    run_dir: str, seeds: str | None, grid: tuple[str, ...], shared_batches: bool, lanes: str, block: int | None,
-    wave: int | None, mesh: str | None, quiet: bool, no_report: bool, **values: Any,
+    run_dir: str, seeds: str | None, grid: tuple[str, ...], setting: tuple[str, ...], shared_batches: bool, lanes: str,
+    block: int | None, wave: int | None, mesh: str | None, quiet: bool, no_report: bool, **values: Any,
 ) -> None:  # fmt: skip
-    """Train every combination of seeds and grid values in DIR, or go on there; measure each; write the report.
+    """Train every combination of seeds, settings and grid in DIR, or go on there; measure each; write the report.
 
     Real-valued axes (the learning rate, a method's own weights) run together with the seeds in one compiled program;
     others (latent, network, method) make a group each. Every member is then a run: `jaxae evaluate DIR --member
@@ -42,15 +48,17 @@ def sweep(
     """
     if not run_dir:
         raise InputError("--run '': expected a folder")
+    from jaxae import axes
     from jaxae import plan as plans
 
     seed_devices, data_devices = _mesh(mesh, values.pop("devices"))
     how = plans.How(lanes, block, seed_devices, wave)
     base = make_config({**values, "devices": data_devices})
     how.check(base)
-    chosen = (base.seed,) if seeds is None else plans.seeds(seeds)
-    plan = plans.Plan(base, chosen, plans.grid(grid, base), shared_batches)
-    scale = values["scale"] if "scale" not in plan.grid else plan.grid["scale"][0]
+    chosen = (base.seed,) if seeds is None else axes.seeds(seeds)
+    settings = axes.settings(setting)
+    plan = plans.Plan(base, chosen, axes.grid(grid, base, settings), shared_batches, settings)
+    scale = values["scale"] if "scale" not in plan.axes else plan.axes["scale"][0]
     check_scale(scale, (member.config for member in plan.members))
     from jaxae import parallel
     from jaxae.progress import Progress
@@ -58,7 +66,7 @@ def sweep(
 
     parallel.virtual(seed_devices * data_devices)
     progress = Progress(quiet)
-    if len(plan.grid.get("data", ())) > 1:
+    if len({member.config.data for member in plan.members}) > 1:
         told = "data differs among members, whose measures do not compare: there will be no report"
         progress.warn(told if base.evaluate == "none" else f"{told}; of one there is: `{_of_one(plan, run_dir)}`")
     swept = carry_out(plan, run_dir, how, progress)

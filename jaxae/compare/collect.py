@@ -121,7 +121,7 @@ def _found(path: str | os.PathLike, split: str) -> list[Run]:
 
 def _must_be_evaluated(run: Run, split: str) -> None:
     """Raises InputError for a run alone that is not: of a sweep's members some may be missing."""
-    if run.outcome == UNEVALUATED and RunFolder(run.path).sweep() is None:
+    if run.outcome == UNEVALUATED and RunFolder(run.path).sweep_path() is None:
         of, flag = ("", "") if split == "test" else (f" on {split}", f" --split {split}")
         raise InputError(
             f"{run.path}: not evaluated yet{of}: `jaxae evaluate {run.path}{flag}` does it, once training has come to "
@@ -201,10 +201,11 @@ def _columns(found: dict[str, Any]) -> dict[str, Any]:
 
 def _deciding(config: Config, record: dict[str, Any], modules: dict[str, Any] | None = None) -> dict[str, Any]:
     """What decides a run's result, with the seed of its order of the data even where that is the run's own; of the
-    user's own files the SHA-256 that `record` has, of the run that it began with the digest; `modules`, of the user's
-    own, in place of the network's settings."""
+    user's own files the SHA-256 that `record` has, of the run that it began with the digest, or where each seed has
+    its own that of how these were made; `modules`, of the user's own, in place of the network's settings."""
     told = {name: value[:SHOWN] for name, value in record.items() if name.endswith("_sha256")}
-    told |= {"start_digest": record["start"]["digest"][:SHOWN]} if "start" in record else {}
+    start = record.get("start", {})
+    told |= {"start_digest": start.get("made_as", start["digest"])[:SHOWN]} if start else {}
     found = {"start": "none", "start_digest": "none"} | flat(config.result()) | {"order_seed": config.order_seed} | told
     if modules is None:
         return found

@@ -8,6 +8,7 @@ from jaxae.evaluate.measures import MEASURES, OF_FACTORS, OF_FEWER, Measure, of_
 from jaxae.evaluate.measures import about as about_of
 from jaxae.names import OF_NETWORKS
 from jaxae.run import Trained, final_digest
+from jaxae.start import whose
 
 PLACES = {"nats": 3, "bits/dim": 4, "a dimension": 5, "": 3}
 NAMES = {"elbo": "ELBO", "bits_per_dim": "the same, a dimension"}
@@ -88,7 +89,7 @@ def record(trained: Trained, kept: Mapping[str, Any]) -> dict[str, Any]:
         config = {name: value for name, value in config.items() if name not in OF_NETWORKS}
         config["network"] = kept["network"]
     if start := kept.get("start"):
-        config["start"] = f"{start['run']} at step {start['step']:,}, SHA-256 {start['digest'][:12]}"
+        config["start"] = f"{whose(start)} at step {start['step']:,}, SHA-256 {start['digest'][:12]}"
     config |= {name: value for name, value in kept.items() if name.endswith("_sha256")}
     at = list(config).index("method") + 1
     items = list(config.items())

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from jaxae import fits, log, names, optim, own
-from jaxae import folder as folders
 from jaxae.build import build, of_source
 from jaxae.checkpoint import Checkpoints, Restored
 from jaxae.data.in_memory import split as split_of
 from jaxae.data.source import Source
 from jaxae.digest import digest
 from jaxae.errors import InputError
-from jaxae.folder import RunFolder
+from jaxae.folder import RunFolder, member_path
 from jaxae.progress import Progress
 from jaxae.setup import Setup
 from jaxae.types import Net, TrainState, Variables
@@ -51,7 +50,7 @@ def load(
     (lowest validation loss), a step, or "auto": the best where the run stops early (it has a patience), else the last.
     `net` and `source` are those that it was trained with, where they are your own; `setup` saves building it anew.
     Nothing that a checkpoint holds is executed."""
-    folder = RunFolder(folders.member_path(path, member))
+    folder = RunFolder(member_path(path, member))
     config = folder.config()
     if setup and (differing := config.difference(setup.config)):
         raise InputError(f"{folder.path} is a run of another setup: {'; '.join(differing)}")
@@ -143,7 +142,7 @@ def history(run: Trained | str | Path, *, member: str | None = None) -> "pandas.
     if isinstance(run, Trained):
         folder = run.folder
     else:
-        folder = RunFolder(folders.member_path(run, member))
+        folder = RunFolder(member_path(run, member))
         folder.config()  # there is a run
     rows = pandas.DataFrame(log.read(folder.metrics_file), columns=None)
     return rows.groupby("step").first().reset_index() if len(rows) else rows

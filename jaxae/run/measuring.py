@@ -191,8 +191,9 @@ def store(trained: Trained, measures: dict[str, Any]) -> dict[str, Any]:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         files.write_json(file, whole)
+        where = trained.folder.sweep_path() or trained.folder.path
         for group in of_own(measures.get("settings", {})):
-            copies.keep((trained.folder.sweep() or trained.folder).path, group, measures["settings"][group]["sha256"])
+            copies.keep(where, group, measures["settings"][group]["sha256"])
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
             raise

@@ -1,12 +1,15 @@
-"""The run whose parameters another begins with."""
+"""The run whose parameters another begins with: named alone, or the one of its own seed among a sweep's."""
 
 import contextlib
 import dataclasses
+import hashlib
+import json
 from typing import Any
 
 import jax
 
 from jaxae.checkpoint import Checkpoints
+from jaxae.config import Config
 from jaxae.digest import digest
 from jaxae.errors import InputError
 from jaxae.files import read_json
@@ -14,7 +17,7 @@ from jaxae.folder import RunFolder, SweepFolder
 from jaxae.progress import Progress
 from jaxae.run.loading import chosen, nothing_kept
 from jaxae.setup import Setup
-from jaxae.start import Start
+from jaxae.start import Start, whose
 
 AVERAGE = "/average/"  # in the names of averaged weights: see `jaxae.optim.AverageState`
 
@@ -29,7 +32,7 @@ def begin_with(
     if path is None:
         return setup
     try:
-        start = read(path)
+        start = read(path, setup.config)
     except InputError as error:
         if kept and not needed and kept["run"] == path:
             return dataclasses.replace(setup, start=Start(None, kept))
@@ -46,21 +49,69 @@ def begin_with(
         )
     start.check(setup.shapes().variables)
     if progress and needed:
-        progress.say(f"begins with the parameters of {path} at step {start.facts['step']:,}")
+        progress.say(f"begins with the parameters of {whose(start.facts)} at step {start.facts['step']:,}")
     return dataclasses.replace(setup, start=start)
 
 
-def read(path: str) -> Start:
+def read(path: str, config: Config) -> Start:
     """The variables that the run in `path` is measured with: of its best step where it may stop early, else its last;
-    averaged, where its optimiser keeps them so. Neither its data nor its code is asked for."""
+    averaged, where its optimiser keeps them so. Neither its data nor its code is asked for. Of a sweep, the run that
+    has the seed of `config`, and its values on each axis that the sweep has several of."""
     if SweepFolder(path).exists():
-        member = SweepFolder(path).listed()[0].name
-        raise InputError(f"{path} holds a sweep: expected a run, such as {SweepFolder(path).member(member).path}")
+        return _of_sweep(SweepFolder(path), config)
     if not RunFolder(path).config_file.is_file():
         raise InputError(f"{path}: no run here (no config.json)")
-    with Checkpoints(RunFolder(path).checkpoints, warn=Progress().warn, write=False) as checkpoints:
+    return _measured(RunFolder(path))
+
+
+def _measured(folder: RunFolder) -> Start:
+    with Checkpoints(folder.checkpoints, warn=Progress().warn, write=False) as checkpoints:
         ranked = checkpoints.best_step() is not None
-    return variables_in(RunFolder(path), "auto" if ranked else "last")
+    return variables_in(folder, "auto" if ranked else "last")
+
+
+def _of_sweep(folder: SweepFolder, config: Config) -> Start:
+    plan = folder.plan()
+    axes = [name for name, values in plan.axes.items() if len(values) > 1 or name not in plan.grid]
+    wanted = {"seed": config.seed, **{axis: value for axis in axes if (value := _value(config, axis)) is not None}}
+    members = {
+        member.name: member
+        for member in folder.listed()
+        if all(_value(member.config, k) == v for k, v in wanted.items())
+    }
+    if len(members) != 1:
+        said = ", ".join(f"{name}={value}" for name, value in wanted.items())
+        other = next(iter(members or {member.name for member in folder.listed()}))
+        raise InputError(
+            f"{folder.path} holds a sweep, with {len(members) or 'no'} member{'s' * (len(members) != 1)} of {said}: "
+            f"expected one, or the folder of a run, such as {folder.member(other).path}"
+        )
+    (name,) = members
+    run = folder.member(name)
+    if run.outcome() is None:
+        raise InputError(f"{run.path}: not trained to its end: `jaxae sweep --run {folder.path}` goes on with it")
+    start = _measured(run)
+    facts = {"run": str(folder.path), "member": name, "made_as": _made_as(run, axes)}
+    return Start(start.arrays, start.facts | facts)
+
+
+def _value(config: Config, name: str) -> Any:
+    """Of a field or a hyperparameter; None where it has none."""
+    whole = config.resolved()
+    return {**whole.to_dict(), **whole.hyperparameters}.get(name)
+
+
+def _made_as(folder: RunFolder, matched: list[str]) -> str:
+    """A digest of how a run was made, but for its seed and what else it was chosen by: the same for each seed's."""
+    record = folder.record()
+    decided = dict(record.get("resolved", {}))
+    weights = {name: value for name, value in decided.pop("hyperparameters", {}).items() if name not in matched}
+    decided = {name: value for name, value in decided.items() if name not in (*matched, "seed", "order_seed")}
+    files = {name: value for name, value in record.items() if name.endswith("_sha256")}
+    files["data"] = record.get("data", {}).get("sha256")
+    begun = record.get("start", {})
+    whole = {**decided, **weights, **files, "start": begun.get("made_as", begun.get("digest"))}
+    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
 
 def variables_in(folder: RunFolder, checkpoint: str = "auto") -> Start:

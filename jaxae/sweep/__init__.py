@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 from jaxae.plan import How, Member, Plan
 
 if TYPE_CHECKING:
-    from jaxae.sweep.run import Group, Swept, Unread, evaluate, load, sweep
+    from jaxae.sweep.measuring import Unread, evaluate
+    from jaxae.sweep.run import Group, Swept, load, sweep
 
 __all__ = ["Group", "How", "Member", "Plan", "Swept", "Unread", "evaluate", "load", "sweep"]
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:  # these need jax: imported on first use, so that a wrong plan is told at once
-        from jaxae.sweep import run
+        from jaxae.sweep import measuring, run
 
-        return getattr(run, name)
+        return getattr(run if hasattr(run, name) else measuring, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -3,28 +3,30 @@
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxae import command, fits, own, run, signals
-from jaxae import folder as folders
 from jaxae import record as records
+from jaxae.axes import MOST
 from jaxae.build import build, of_net, of_source
-from jaxae.checkpoint import Checkpoints
 from jaxae.data.source import Source
 from jaxae.errors import InputError, Interrupted
-from jaxae.evaluate.bench import USUAL, Settings
-from jaxae.folder import SweepFolder
+from jaxae.evaluate.bench import Settings
+from jaxae.folder import SweepFolder, locked
 from jaxae.log import OnMemberRow
 from jaxae.names import OF_NETWORKS
 from jaxae.parallel import Layout, make_mesh
-from jaxae.plan import MOST, How, Member, Plan
+from jaxae.plan import How, Member, Plan
 from jaxae.programs import Programs, make_programs
 from jaxae.progress import Bar, Progress
 from jaxae.setup import Setup
+from jaxae.start import Start
 from jaxae.sweep import lanes as lane_rules
+from jaxae.sweep.measuring import Unread, load_member, measured, setups_of
+from jaxae.sweep.starting import saved, starts
 from jaxae.sweep.wave import Wave, stack
 from jaxae.types import Net, TrainState
 
@@ -33,15 +35,6 @@ if TYPE_CHECKING:
 
 
 USUALLY = How()
-
-
-class Unread(InputError):
-    """Members that could not be read. The others are measured all the same: `found` has theirs, by name."""
-
-    def __init__(self, errors: Sequence[str], found: dict[str, dict[str, Any]]):
-        more = f" (and {len(errors) - 1} more members)" if len(errors) > 1 else ""
-        super().__init__(f"{errors[0]}{more}")
-        self.found = found
 
 
 class Group(NamedTuple):
@@ -70,56 +63,18 @@ class Swept(NamedTuple):
             whole = tuple(m for m in group if (ended[m.name] or {}).get("outcome") not in (None, "diverged"))
             if whole:
                 setup = build(whole[0].config, self.net, self.source)
-                states = [_load(self.folder, m, setup.like(m.config), "last").state for m in whole]
+                states = [load_member(self.folder, m, setup.like(m.config), "last").state for m in whole]
                 found.append(Group(whole, stack(states)))
         return found
-
-
-def _setups(plan: Plan, net: Net | None, source: Source | None) -> list[Setup]:
-    """One for each group; groups of the same data read it once."""
-    made: list[Setup] = []
-    for group in plan.groups:
-        config = group[0].config
-        same = [s.source for s in made if s.config.reading() == config.reading()]
-        made.append(build(config, net, same[0] if same else source))
-    return made
-
-
-def _begun(plan: Plan, setups: Sequence[Setup], folder: SweepFolder, progress: Progress) -> list[Setup]:
-    """The groups' setups, with the parameters that members begin with, where another run gives them: the same for all
-    members, those that have begun before too."""
-    begun = [member for member in plan.members if member.config.start is not None]
-    told = {m.config.start: record["start"] for m in begun if "start" in (record := folder.member(m.name).record())}
-    going_on = set(_saved(folder))
-
-    def over(member: Member) -> bool:
-        return member.name in going_on or folder.outcome(member.name) is not None
-
-    return [
-        run.begin_with(setup, told.get(setup.config.start), not all(map(over, group)), progress)
-        for setup, group in zip(setups, plan.groups)
-    ]
-
-
-def _saved(folder: SweepFolder) -> list[str]:
-    """The members of the wave that was cut off, where it has something saved to go on from."""
-    with Checkpoints(folder.wave_checkpoints, write=False) as checkpoints:
-        if not checkpoints.steps():
-            return []
-    if names := folder.wave_members():
-        return names
-    raise InputError(
-        f"{folder.wave_file}: not there, and without it the checkpoints beside it are nobody's: put it back, or move "
-        f"{folder.wave} away, and its members begin anew"
-    )
 
 
 def _own(plan: Plan, net: Net | None, source: Source | None) -> Plan:
     """The plan of a sweep with the user's own modules or arrays, which decide what no axis may vary then."""
     decided = {"network", "latent", "dtype", *OF_NETWORKS} if net else set()
     decided |= {"data", "validation", "size", "test"} if source is not None else set()
-    if axes := [axis for axis in plan.grid if axis in decided]:
-        raise InputError(f"grid {axes[0]}: net= or source= decides it: leave it out")
+    if axes := [axis for axis in plan.axes if axis in decided]:
+        where = "grid" if axes[0] in plan.grid else "setting"
+        raise InputError(f"{where} {axes[0]}: net= or source= decides it: leave it out")
     return dataclasses.replace(plan, base=of_source(of_net(plan.base, net), source))
 
 
@@ -152,11 +107,12 @@ def sweep(
     lanes = folder.read()["lanes"] if folder.exists() and how.lanes == "auto" else how.lanes
     wanted["block"] = how.block if lanes == "vmap" else None
     folder.check(plan, {**wanted, "exact": plan.base.exact})
-    with folders.locked(folder.path), signals.collected() as asked:
+    with locked(folder.path), signals.collected() as asked:
         folder.check(plan, {**wanted, "exact": plan.base.exact})  # another process may have made it meanwhile
-        setups = _begun(plan, _setups(plan, net, source), folder, progress)
+        setups = setups_of(plan, net, source)
+        begun = starts(plan, setups, folder, progress)
         _foresee(plan, setups, progress)
-        Sweep(plan, folder, how, progress, asked, setups, on_row).run()
+        Sweep(plan, folder, how, progress, asked, setups, begun, on_row).run()
     return load(folder.path, net=net, source=source)
 
 
@@ -168,7 +124,7 @@ def _foresee(plan: Plan, setups: list[Setup], progress: Progress) -> None:
             told |= dict.fromkeys(fits.doubts(config, setup.like(config)))
     for doubt in told:
         progress.warn(doubt)
-    if {"binarize", "likelihood"} & set(plan.grid):
+    if {"binarize", "likelihood"} & set(plan.axes):
         return
     ways = {setup.config.binarize: own.short(setup.config.method) for setup in setups}
     if len(ways) > 1:
@@ -199,10 +155,11 @@ class Sweep:
         progress: Progress,
         asked: list[int],
         setups: list[Setup],
+        starts: Mapping[str, Start],
         on_row: OnMemberRow | None = None,
     ):
         self.plan, self.folder, self.how, self.progress, self.asked = plan, folder, how, progress, asked
-        self.setups, self.on_row = setups, on_row
+        self.setups, self.starts, self.on_row = setups, starts, on_row
         self.check_weights()
         self.check_members()
         self.mesh = make_mesh(how.seed_devices, plan.base.devices)
@@ -300,7 +257,7 @@ class Sweep:
     def begun(self) -> list[str]:
         """The members of the wave that was cut off, maybe while it was handed out. One that is handed out, or has
         nothing saved, is over."""
-        names = _saved(self.folder)
+        names = saved(self.folder)
         if not all(self.folder.outcome(name) for name in names):
             return names
         self.folder.end_wave()
@@ -322,9 +279,10 @@ class Sweep:
     def say_plan(self, sizes: Sequence[tuple[int, int]]) -> None:
         """What is going to happen, before it does."""
         plan, say = self.plan, self.progress.say
-        axes = ", ".join(f"{len(values)} {name}" for name, values in plan.grid.items())
-        seeds = f"{len(plan.seeds)} seed{'s' if len(plan.seeds) > 1 else ''}"
-        say(f"{len(plan.members):,} members: {seeds}{' x ' + axes if axes else ''}; {self.done:,} done already")
+        parts = [f"{len(plan.seeds)} seed{'s' if len(plan.seeds) > 1 else ''}"]
+        parts += [f"{len(plan.settings)} settings"] if plan.settings else []
+        parts += [f"{len(values)} {name}" for name, values in plan.grid.items()]
+        say(f"{len(plan.members):,} members: {' x '.join(parts)}; {self.done:,} done already")
         if plan.shared_batches:
             say("all members read the data in the same order")
         where = f", over {self.how.seed_devices} devices" if self.how.seed_devices > 1 else ""
@@ -344,7 +302,7 @@ class Sweep:
         """One wave, from its beginning or its last checkpoint to the members' own folders."""
         self.folder.begin_wave([member.name for member in members])
         self.done -= sum(self.ended(member) for member in members)  # those that are handed out again
-        wave = Wave(self.folder, setup, members, self.progress, self.on_row)
+        wave = Wave(self.folder, setup, members, self.starts, self.progress, self.on_row)
         what = f"members {self.done + 1} to {self.done + len(members)} of {len(self.plan.members)}"
         wave.train(layout, programs, size, bar, self.done * setup.total, what, self.asked)
         self.done += len(members)
@@ -375,76 +333,3 @@ class Sweep:
     def go_on(self) -> None:
         if self.asked:
             raise Interrupted(self.asked[0], "stopped while measuring: the same command goes on from there")
-
-
-def _load(folder: SweepFolder, member: Member, setup: Setup, checkpoint: str = "auto") -> run.Trained:
-    there = folder.member(member.name)
-    try:
-        if there.config_file.is_file() and there.config().steps != member.config.steps:  # made longer by itself
-            return run.load(there.path, checkpoint, net=setup.net if setup.own_net else None, source=setup.source)
-        return run.load(there.path, checkpoint, setup=setup)
-    except InputError as error:
-        remedy = f"restore it, or remove {there.path}: the same `jaxae sweep` trains {member.name} again"
-        raise InputError(f"{error}: {remedy}") from None
-
-
-def measured(
-    folder: SweepFolder,
-    setup: Setup,
-    members: Sequence[Member],
-    names: Sequence[str] = ("likelihood",),
-    split: str = "test",
-    settings: Settings = USUAL,
-    *,
-    lanes: str,
-    block: int,
-    unread: list[str],
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Measures the members of a group, `block` at a time where lanes lie side by side, and keeps the numbers in
-    each one's folder. Those that diverged, or are not trained, are passed over; so are those that cannot
-    be read, and `unread` is told why."""
-    ended = {m.name: (folder.outcome(m.name) or {}).get("outcome") for m in members}
-    there = [m for m in members if ended[m.name] not in (None, "diverged")]
-    block = min(block, lane_rules.NARROW)  # a measure's batches are large: more lanes would only take memory
-    evaluate = run.evaluator(run.bench(setup, split, settings, lanes, block), names)
-    at_once = block if lanes == "vmap" else 1
-    for start in range(0, len(there), at_once):
-        trained: dict[str, run.Trained] = {}
-        for member in there[start : start + at_once]:
-            try:
-                trained[member.name] = _load(folder, member, setup.like(member.config))
-            except InputError as error:
-                unread.append(str(error))
-        for (name, of), found in zip(trained.items(), evaluate(list(trained.values())) if trained else []):
-            if run.kept(found):
-                run.store(of, found)
-            yield name, found
-
-
-def evaluate(
-    path: str | Path,
-    names: Sequence[str] = ("likelihood",),
-    split: str = "test",
-    settings: Settings = USUAL,
-    progress: Progress | None = None,
-    *,
-    net: Net | None = None,
-    source: Source | None = None,
-) -> dict[str, dict[str, Any]]:
-    """The measures of every trained member of the sweep in `path`, by its name: see `jaxae.run.evaluate_runs`. They are
-    kept in the members' folders, as they come. Raises Unread, when all others are measured, where
-    members cannot be read."""
-    folder, progress = SweepFolder(path), progress or Progress(quiet=True)
-    plan, kept = folder.plan(), folder.read()
-    unread: list[str] = []
-    lanes: dict[str, Any] = {"lanes": kept["lanes"], "block": kept["block"]}
-    found: dict[str, dict[str, Any]] = {}
-    for setup, group in zip(_setups(plan, net, source), plan.groups):
-        for name, measures in measured(folder, setup, group, names, split, settings, unread=unread, **lanes):
-            found[name] = measures
-            progress.say(f"measured {name}, {len(found):,} of up to {len(plan.members):,}")
-    if unread:
-        raise Unread(unread, found)
-    if not found:
-        raise InputError(f"{folder.path}: no member has been trained to its end: `jaxae sweep --run {folder.path}`")
-    return found

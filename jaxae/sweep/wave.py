@@ -1,7 +1,7 @@
 """A wave: members trained side by side, from a state on disk that they share to folders of their own."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
@@ -23,24 +23,26 @@ from jaxae.programs import Programs
 from jaxae.progress import Bar, Progress
 from jaxae.run import check_data
 from jaxae.setup import Setup
+from jaxae.start import Start
 from jaxae.types import PyTree, TrainState
 
 WRITERS = 4  # members' checkpoints written at once
 
 
 class Wave:
-    """`setup` is any member's: what they do not share is in their configs."""
+    """`setup` is any member's: what they do not share is in their configs, and in `starts` by their names."""
 
     def __init__(
         self,
         folder: SweepFolder,
         setup: Setup,
         members: Sequence[Member],
+        starts: Mapping[str, Start],
         progress: Progress,
         on_row: OnMemberRow | None = None,
     ):
         self.folder, self.members, self.progress, self.on_row = folder, members, progress, on_row
-        self.setups = [setup.like(member.config) for member in members]
+        self.setups = [setup.like(member.config, starts.get(member.name)) for member in members]
         self.runs = [folder.member(member.name) for member in members]
         self.source = setup.source
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxae import command
-from jaxae import plan as plans
+from jaxae import axes, command
+from jaxae.axes import grid, seeds, settings, shown
 from jaxae.cli import status
 from jaxae.config import Config
 from jaxae.errors import InputError
-from jaxae.plan import How, Plan, find, grid, seeds, shown
+from jaxae.plan import How, Plan, find
 
 BASE = Config(steps=10)
 WIDE = Config(
@@ -29,6 +29,10 @@ WIDE = Config(
         (Plan(BASE, (4,), {"latent": (2, 4), "learning_rate": (1e-3, "cosine(1e-3, 0, 100%)")}), ("vmap", 4, 2)),
         (Plan(WIDE, (5, 1), {}, shared_batches=True), ("map", 1, 4)),
         (Plan(WIDE, (3,), {"method": ("vae", "beta_vae"), "beta": (0.5,)}), ("map", 1, 1)),
+        (
+            Plan(BASE, (0,), {"width": (8, 9)}, settings=({"method": "fsq", "levels": "8,5"}, {"beta": 2.0})),
+            ("map", 1, 1),
+        ),
     ],
 )
 def test_the_command_of_a_sweep_is_read_back_as_that_sweep(plan, how, monkeypatch):
@@ -112,7 +116,10 @@ def test_values_that_hold_commas_end_in_semicolons():
     [
         (["bta=1,4"], "unknown axis of vae 'bta': did you mean 'beta'"),
         (["gamma=1"], "unknown axis of vae 'gamma'"),
-        (["method=ae,vae", "beta=1,2"], "grid beta: ae has none, of this sweep's methods vae: sweep those apart"),
+        (
+            ["method=ae,vae", "beta=1,2"],
+            "grid beta: ae has none, of this sweep's methods vae: give each a setting of its own",
+        ),
         (["beta=1,1.0"], "1 is there twice"),
         (["learning_rate=1e-3,0.001"], "0.001 is there twice"),
         (["beta=1", "beta=2"], "beta is an axis already"),
@@ -225,9 +232,75 @@ def test_reading_a_plan_needs_no_jax():
     import sys
 
     code = "import sys; sys.modules['jax'] = None; import jaxae.config, importlib.util as u\n"
-    code += f"s = u.spec_from_file_location('plan', {plans.__file__!r}); m = u.module_from_spec(s)\n"
-    code += "sys.modules['plan'] = m; s.loader.exec_module(m); print(m.seeds('0:2'))"
+    code += f"s = u.spec_from_file_location('axes', {axes.__file__!r}); m = u.module_from_spec(s)\n"
+    code += "sys.modules['axes'] = m; s.loader.exec_module(m); print(m.seeds('0:2'))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "(0, 1)\n"
+
+
+METHODS = ({"method": "vae"}, {"method": "factor_vae", "gamma": 10.0}, {"method": "factor_vae", "gamma": 30.0})
+
+
+def test_settings_are_values_that_go_together():
+    plan = Plan(BASE, (0, 1), {"latent": (2, 3)}, settings=METHODS)
+    assert [m.name for m in plan.members][:4] == [
+        "seed=0,method=vae,latent=2", "seed=1,method=vae,latent=2", "seed=0,method=vae,latent=3",
+        "seed=1,method=vae,latent=3",
+    ]  # fmt: skip
+    assert len(plan.members) == 12 and plan.members[-1].name == "seed=1,method=factor_vae,gamma=30,latent=3"
+    last = plan.members[-1].config
+    assert (last.method, last.hyperparameters["gamma"], last.latent, last.seed) == ("factor_vae", 30.0, 3, 1)
+    assert [len(group) for group in plan.groups] == [2, 2, 4, 4], "a weight of one method is a number in its program"
+    assert plan.axes == {"method": ("vae", "factor_vae"), "gamma": (10.0, 30.0), "latent": (2, 3)}
+    names = [member.name for member in plan.members]
+    assert find("gamma=30.0, latent=3, seed=1, method=factor_vae", names) == names[-1]
+    of_base = Plan(BASE, (0,), settings=({}, {"beta": np.float32(4)}))
+    assert [m.name for m in of_base.members] == ["seed=0", "seed=0,beta=4"]
+
+
+def test_settings_are_read_from_words():
+    words = ["method=factor_vae,gamma=10", "learning-rate=cosine(1e-3, 0, 5), latent=2", "method=fsq,levels=8,5,5"]
+    assert settings(words) == (
+        {"method": "factor_vae", "gamma": "10"},
+        {"learning_rate": "cosine(1e-3, 0, 5)", "latent": 2},
+        {"method": "fsq", "levels": "8,5,5"},
+    )
+    plan = Plan(BASE, (0,), settings=settings(words))
+    assert [m.name for m in plan.members] == [
+        "seed=0,method=factor_vae,gamma=10", "seed=0,learning_rate=cosine(1e-3, 0, 5),latent=2",
+        "seed=0,method=fsq,levels=8,5,5",
+    ]  # fmt: skip
+    assert grid(["beta=1,4"], Config(method="ae"), ({"method": "vae"},)) == {"beta": (1.0, 4.0)}
+
+
+@pytest.mark.parametrize("word", ["", "beta", "beta=", "=1", "beta=1,beta=2", "beta=1,latent="])
+def test_words_that_are_no_setting(word):
+    with pytest.raises(InputError, match=r"^setting '.*': expected NAME=VALUE,NAME=VALUE"):
+        Plan(BASE, (0,), settings=settings([word]))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (({"gamma": 1.0},), "unknown axis of vae 'gamma'"),
+        (({"method": "vae", "gamma": 1.0},), "unknown axis of vae 'gamma'"),
+        (({"method": "vea"},), "did you mean 'vae'"),
+        (({"beta": -1.0},), "at least 0"),
+        (({"seed": 1},), "setting seed: no axis: see --seeds"),
+        (({"chunk": 1},), "setting chunk: it changes no result"),
+        (({"latent": 3},), "setting latent: it is an axis of the grid, too"),
+        (({"beta": 2.0}, {"beta": 2}), "members: seed=0,beta=2,latent=2 is there twice"),
+        (
+            ({"beta": 1.0}, {}),
+            "seed=0,latent=2 is the same run as seed=0,beta=1,latent=2: expected settings that differ",
+        ),
+        (({"method": "vae"}, {"beta": 1.0}), "is the same run as seed=0,method=vae,latent=2"),
+        ("beta=4", "settings 'beta=4': expected a tuple"),
+        (("beta=4",), "setting 'beta=4': expected values by name"),
+    ],
+)
+def test_bad_settings(given, message):
+    with pytest.raises(InputError, match=message):
+        Plan(BASE, (0, 1), {"latent": (2,)}, settings=given)
 
 
 def test_values_from_python_are_held_as_a_config_holds_them(tmp_path, monkeypatch):

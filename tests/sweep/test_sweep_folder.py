@@ -28,7 +28,8 @@ from jaxae.programs import make_programs
 from jaxae.progress import Progress
 from jaxae.sweep import lanes, wave
 from jaxae.sweep.lanes import block, wave_size
-from jaxae.sweep.run import Sweep, _setups
+from jaxae.sweep.measuring import setups_of
+from jaxae.sweep.run import Sweep
 from tests.runs import (
     Saying,
     change_a_pixel,
@@ -355,7 +356,7 @@ def test_what_another_process_made_of_the_folder_meanwhile_is_seen(tmp_path, mon
         sweep_file.write(plan_of((5,), {}), {"lanes": "map", "block": 1, "exact": False})
         return locked(path)
 
-    monkeypatch.setattr(folders, "locked", late)
+    monkeypatch.setattr("jaxae.sweep.run.locked", late)
     monkeypatch.setattr(Sweep, "__init__", rival)
     with pytest.raises(InputError, match="holds another sweep: it has 'seed=5'"):
         sweep.sweep(plan_of((0,), {}), tmp_path / "s")
@@ -462,7 +463,9 @@ def lanes_on_a_gpu(path, plan, monkeypatch, limit, **how):
         patch.setattr(lanes, "jax", SimpleNamespace(default_backend=lambda: "gpu"))
         patch.setattr(lanes, "available", lambda: limit)
         patch.setattr(lanes, "needed", lambda setup, layout, programs, count: setup.config.width * count)
-        begun = Sweep(plan, SweepFolder(path), sweep.How(**how), Progress(quiet=True), [], _setups(plan, None, None))
+        begun = Sweep(
+            plan, SweepFolder(path), sweep.How(**how), Progress(quiet=True), [], setups_of(plan, None, None), {}
+        )
         return begun.kind, begun.block
 
 
@@ -480,7 +483,7 @@ def test_all_groups_of_a_sweep_have_a_block_that_each_of_them_has_room_for(tmp_p
 
 def test_lanes_side_by_side_have_room_for_the_scores_too():
     """A training batch of 1 beside 180 held-out examples at once, which need more than it."""
-    (setup,) = _setups(plan_of((0,), {}, batch_size=1, width=16), None, None)
+    (setup,) = setups_of(plan_of((0,), {}, batch_size=1, width=16), None, None)
     layout = Layout(make_mesh(), "jit", "vmap", 8)
     made = make_programs(setup, layout)
     trains = lanes._account(made.chunk, *lanes.arguments(setup, layout, 8))

@@ -1,0 +1,38 @@
+"""Who may write in a folder, and what may lie there already."""
+
+import contextlib
+import errno
+import fcntl
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from jaxae.errors import InputError
+
+LOCK = ".lock"
+LEFTOVER = re.compile(r"\.lock|\.(config|record|sweep)\.json\w{8}")
+"""The lock, and what `write_json` writes beside the file to come."""
+
+
+def occupied(path: Path) -> bool:
+    """Whether something lies there already: more than a command leaves that was refused or killed at its start."""
+    return path.exists() and (not path.is_dir() or any(not LEFTOVER.fullmatch(entry.name) for entry in path.iterdir()))
+
+
+@contextlib.contextmanager
+def locked(path: Path, shared: bool = False) -> Iterator[None]:
+    """Makes the folder, and keeps other processes out of it while inside; where it is `shared`, those that do not share
+    it."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = (path / LOCK).open("a+")  # NFS shares a lock only on what is open for reading
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+    with lock:
+        try:
+            fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except OSError as error:
+            held = error.errno in (errno.EWOULDBLOCK, errno.EACCES)
+            why = "another process is training here" if held else f"cannot be locked: {error.strerror}"
+            raise InputError(f"{path}: {why}") from None
+        yield
