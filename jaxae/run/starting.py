@@ -56,7 +56,7 @@ def begin_with(
 def read(path: str, config: Config) -> Start:
     """The variables that the run in `path` is measured with: of its best step where it may stop early, else its last;
     averaged, where its optimiser keeps them so. Neither its data nor its code is asked for. Of a sweep, the run that
-    has the seed of `config`, and its values on each axis that the sweep has several of."""
+    has the seed of `config`, and where several have it, its values of what they differ in."""
     if SweepFolder(path).exists():
         return _of_sweep(SweepFolder(path), config)
     if not RunFolder(path).config_file.is_file():
@@ -71,17 +71,15 @@ def _measured(folder: RunFolder) -> Start:
 
 
 def _of_sweep(folder: SweepFolder, config: Config) -> Start:
-    plan = folder.plan()
-    axes = [name for name, values in plan.axes.items() if len(values) > 1 or name not in plan.grid]
+    listed, plan = folder.listed(), folder.plan()
+    of_seed = [member for member in listed if member.config.seed == config.seed]
+    axes = [axis for axis, values in plan.axes.items() if len(values) > 1 or axis not in plan.grid]
+    axes = axes if len(of_seed) > 1 else []
     wanted = {"seed": config.seed, **{axis: value for axis in axes if (value := _value(config, axis)) is not None}}
-    members = {
-        member.name: member
-        for member in folder.listed()
-        if all(_value(member.config, k) == v for k, v in wanted.items())
-    }
+    members = [m.name for m in of_seed if all(_value(m.config, name) == value for name, value in wanted.items())]
     if len(members) != 1:
         said = ", ".join(f"{name}={value}" for name, value in wanted.items())
-        other = next(iter(members or {member.name for member in folder.listed()}))
+        other = next(iter(members or [member.name for member in of_seed or listed]))
         raise InputError(
             f"{folder.path} holds a sweep, with {len(members) or 'no'} member{'s' * (len(members) != 1)} of {said}: "
             f"expected one, or the folder of a run, such as {folder.member(other).path}"
