@@ -26,7 +26,7 @@ def page_of(paths, out, **asked):
     page = Page(text)
     assert text.startswith("<!doctype html>") or text.lstrip().startswith("<!doctype html>")
     assert "None" not in page.text and "Undefined" not in text and "nan" not in page.text.split()
-    drawings = page.all("svg")
+    drawings = [each for each in page.all("svg") if "aria-hidden" not in each]
     assert drawings and all(each["role"] == "img" and each["aria-label"] for each in drawings)
     for what in ("Figure", "Table"):
         numbers = [int(n) for n in re.findall(rf"<b>{what} (\d+)\.</b>", text)]
@@ -75,6 +75,16 @@ def test_every_setting_in_a_figure_has_its_n(page):
     ticks = [words for words in page[0].words if re.fullmatch(r"\(n = \d\)", words.strip())]
     assert [ticks.count(f"(n = {n})") > 0 for n in (5, 4)] == [True, True]
     assert re.search(r"beta=2\s+\(n = 4\)", page[0].text)
+
+
+def test_curves_are_told_apart_by_their_dashes_too(page):
+    curves = page[1].partition('id="curves"')[2]
+    legend = dict(re.findall(r'stroke="(#\w+)" stroke-dasharray="([\d. none]+)"', curves))
+    assert list(legend.values()) == ["none", "5 2", "1.2 1.6"]
+    drawn = re.findall(r'style="fill: none; ([^"]*)stroke: (#\w+)', curves)
+    assert {colour for _, colour in drawn} == set(legend)
+    for dash, colour in drawn:
+        assert ("stroke-dasharray" in dash) == (legend[colour] != "none")
 
 
 def test_the_numbers_are_those_of_compare(sweep, page):

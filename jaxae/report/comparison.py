@@ -1,5 +1,6 @@
 """The page of a comparison put together: what each section shows, computed; the template has the words."""
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def render(
         "level": words.percent(level),
         "fields": known,
         "where": [f"{name}={value}" for name, value in where.items()],
-        "legend": list(zip((s.label for s in found.settings), colours)),
+        "legend": list(zip((s.label for s in found.settings), colours, itertools.cycle(trajectories.DASHES))),
         "counts": counts(frame),
         "evaluation": _measured(checks.evaluated(frame), found.measure),
         "headline": headline(found),

@@ -1,5 +1,6 @@
 """Plots of many runs at once: learning curves, and rate against distortion."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ from jaxae.report.svg import INK, MUTED, PAGE, new_figure, style, to_svg
 EARLY = 0.12  # of the run, whose heights would flatten the rest
 NAMED = 8  # settings whose names fit into the plane, beside the legend
 SHORT = 24  # characters of such a name
+DASHES = ((), (5, 2), (1.2, 1.6), (7, 2, 1.2, 2))
+"""Of lines, by the places of their settings, so that colour is not all that tells neighbours apart."""
 PANELS = {"validation_loss": "validation loss, nats", "validation_elbo": "validation ELBO, nats"}
 Rows = Sequence[dict[str, Any]]
 
@@ -33,15 +36,16 @@ def shown(logs: Sequence[Sequence[Rows]]) -> list[str]:
 
 
 def learning(logs: Sequence[Sequence[Rows]], colours: Sequence[str], alt: str) -> Markup:
-    """One thin line a run, coloured by setting."""
+    """One thin line a run, coloured and dashed by setting."""
     names = shown(logs)
     with style():
         figure = new_figure(PAGE, 230)
         for place, name in enumerate(names):
             axes = figure.add_subplot(1, len(names), place + 1)
-            for runs, colour in zip(logs, colours):
+            for runs, colour, dash in zip(logs, colours, itertools.cycle(DASHES)):
                 for rows in runs:
                     marks: dict[str, Any] = {"marker": "o", "markersize": 2} if len(series(rows, name)[0]) == 1 else {}
+                    marks["linestyle"] = (0, dash) if dash else "solid"
                     axes.plot(*series(rows, name), color=colour, linewidth=0.9, alpha=0.85, **marks)
             axes.set_title(PANELS[name])
             axes.set_ylim(*_limits([rows for runs in logs for rows in runs], name))
