@@ -70,10 +70,12 @@ def grid(words: Iterable[str], base: Config, settings: Iterable[Mapping[str, Any
 
 
 def settings(words: Iterable[str]) -> tuple[dict[str, Any], ...]:
-    """ "method=factor_vae,gamma=10" and the like, as the text is."""
+    """ "method=factor_vae,gamma=10" and the like, as the text is; by semicolons where values hold such commas. "" is
+    the base itself."""
     found = []
     for word in words:
-        pairs = [part.partition("=") for part in BETWEEN.split(word)]
+        parts = word.removesuffix(";").split(";") if ";" in word else BETWEEN.split(word) if word.strip() else []
+        pairs = [part.partition("=") for part in parts]
         one = {name.strip().replace("-", "_"): text.strip() for name, _, text in pairs}
         if len(one) < len(pairs) or not all(equals and name.strip() and text.strip() for name, equals, text in pairs):
             raise InputError(f"setting {word!r}: expected NAME=VALUE,NAME=VALUE,... such as method=factor_vae,gamma=10")
@@ -118,7 +120,8 @@ def checked_setting(given: Any, methods_used: Sequence[str]) -> dict[str, Any]:
     used = [plain(given["method"])] if "method" in given else methods_used
     for name in given:
         _may_vary("setting", name)
-    return {name: _one(name, plain(value), used) for name, value in given.items()}
+    order = sorted(given, key=lambda name: (name != "method", name))  # whatever the user's: it names members
+    return {name: _one(name, plain(given[name]), used) for name in order}
 
 
 def checked(name: str, given: Iterable[Any], methods_used: Sequence[str]) -> tuple[Any, ...]:
@@ -158,6 +161,8 @@ def _typed(name: str, text: str) -> Any:
     if spec.metadata.get("duration") or spec.metadata.get("schedule"):
         return text
     kinds = typing.get_args(spec.type) or (spec.type,)
+    if type(None) in kinds and text.lower() == "none" and "none" not in spec.metadata.get("choices", ()):
+        return None
     for kind, words in ((int, "a whole number"), (float, "a number")):
         if kind in kinds:
             try:

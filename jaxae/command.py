@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from jaxae.axes import shown
+from jaxae.axes import BETWEEN, shown
 from jaxae.config import Config
 from jaxae.names import METRICS
 from jaxae.plan import Plan
@@ -59,7 +59,9 @@ def of_sweep(plan: Plan, folder: Path, lanes: str, block: int, seed_devices: int
         apart = any("," in re.sub(r"\([^()]*\)", "", text) for text in texts)  # then each ends in a semicolon
         words += ["--grid", f"{axis}=" + ("".join(f"{text};" for text in texts) if apart else ",".join(texts))]
     for setting in plan.settings:
-        words += ["--setting", ",".join(f"{name}={shown(value)}" for name, value in setting.items())]
+        parts = [f"{name}={shown(value)}" for name, value in setting.items()]
+        apart = any(BETWEEN.search(part) for part in parts)
+        words += ["--setting", "".join(f"{part};" for part in parts) if apart else ",".join(parts)]
     words += ["--shared-batches"] if plan.shared_batches else []
     words += ["--lanes", lanes, "--block", str(block)] if lanes == "vmap" else ["--lanes", lanes]
     if seed_devices * base.devices > 1:

@@ -74,15 +74,22 @@ class Plan:
         if not self.members:
             raise InputError("a sweep without members: expected a seed at least, and a value on each axis of the grid")
         axes.once("members", [member.name for member in self.members])
-        self._no_setting_twice()
+        self._no_setting_in_vain()
 
-    def _no_setting_twice(self) -> None:
-        """Raises InputError where two settings say the same, one of them maybe by a default."""
+    def _no_setting_in_vain(self) -> None:
+        """Raises InputError where two settings say the same, one of them maybe by a default, or one has a scale and no
+        likelihood that takes it."""
         seen: dict[str, str] = {}
         for member in self.members[:: len(self.seeds)] if self.settings else ():
-            what = repr(sorted(member.config.result().items()))
-            if (other := seen.setdefault(what, member.name)) != member.name:
+            config = member.config
+            whole = {**config.own_functions(), "data": config.data, "start": config.start}
+            if (other := seen.setdefault(repr({**config.result(), **whole}), member.name)) != member.name:
                 raise InputError(f"{member.name} is the same run as {other}: expected settings that differ")
+        each = len(self.members) // max(1, len(self.settings))
+        for place, setting in enumerate(self.settings):
+            of = self.members[place * each : (place + 1) * each]
+            if "scale" in setting and not any(member.config.takes_scale() for member in of):
+                raise InputError(f"setting {of[0].name}: its likelihood has no scale: leave it out")
 
     @cached_property
     def axes(self) -> dict[str, tuple[Any, ...]]:

@@ -315,11 +315,61 @@ def test_members_that_were_made_otherwise_are_no_start_of_one_sweep(pretrained, 
     run.train(dataclasses.replace(longer.setup.config, steps=8), longer.folder.path)
     plan = Plan(configured(**STILL, start=str(tmp_path / "s")), (0,))
     sweep.sweep(plan, tmp_path / "t")
-    said = r"start: .*/s: seed=1,beta=1 was made otherwise than seed=0,beta=1"
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=r"start: .*/members/seed=1,beta=1: made longer than its sweep's others"):
         sweep.sweep(dataclasses.replace(plan, seeds=(0, 1)), tmp_path / "t")
-    with pytest.raises(InputError, match=said):
-        sweep.sweep(dataclasses.replace(plan, seeds=(0, 1)), tmp_path / "u")
+    shutil.rmtree(tmp_path / "s")
+    sweep.sweep(Plan(configured(steps=5), (0, 1), {"beta": (1.0, 4.0)}), tmp_path / "s")
+    with pytest.raises(InputError, match=r"start: .*/s is another sweep than members here began with"):
+        sweep.sweep(dataclasses.replace(plan, seeds=(0, 1)), tmp_path / "t")
+
+
+@pytest.mark.slow
+def test_a_sweep_that_has_grown_is_the_same_start(tmp_path):
+    before = Plan(configured(steps=4), (0, 1), {"beta": (1.0,)})
+    base = configured(**STILL, start=str(tmp_path / "s"))
+    sweep.sweep(before, tmp_path / "s")
+    sweep.sweep(Plan(base, (0, 1)), tmp_path / "t")
+    sweep.sweep(dataclasses.replace(before, seeds=(2, 0, 1), grid={"beta": (4.0, 1.0)}), tmp_path / "s")
+    (tmp_path / "link").symlink_to(tmp_path)
+    elsewhere = dataclasses.replace(base, start=str(tmp_path / "link" / "s"))
+    grown = sweep.sweep(Plan(elsewhere, (0, 1, 2)), tmp_path / "t")
+    (setting,) = compare.compare(grown.table, "nll").settings
+    assert setting.seeds == (0, 1, 2)
+
+
+@pytest.mark.slow
+def test_sweeps_of_one_name_that_were_made_otherwise_are_other_settings(tmp_path):
+    first = Plan(configured(steps=4), (0, 1))
+    weighed = dataclasses.replace(first, base=configured(steps=4, hyperparameters={"beta": 4.0}))
+    starts = {"x": first, "y": dataclasses.replace(first, shared_batches=True), "z": weighed}
+    for name, plan in starts.items():
+        sweep.sweep(plan, tmp_path / name / "s")
+    axis = {"start": tuple(str(tmp_path / name / "s") for name in starts)}
+    swept = sweep.sweep(Plan(configured(**STILL), (0, 1), axis), tmp_path / "t")
+    assert [setting.seeds for setting in compare.compare(swept.table, "nll").settings] == [(0, 1)] * 3
+
+
+@pytest.mark.slow
+def test_another_run_under_another_spelling_of_a_start_is_refused(other, tmp_path):
+    shutil.copytree(other.folder.path, tmp_path / "a")
+    base = configured(**STILL, start=str(tmp_path / "a"))
+    sweep.sweep(Plan(base, (0,)), tmp_path / "s")
+    run.train(configured(steps=22, average=0.5), tmp_path / "a")
+    (tmp_path / "link").symlink_to(tmp_path)
+    elsewhere = dataclasses.replace(base, start=str(tmp_path / "link" / "a"))
+    with pytest.raises(InputError, match="has other parameters than this run began with"):
+        sweep.sweep(Plan(elsewhere, (0, 1)), tmp_path / "s")
+
+
+@pytest.mark.slow
+def test_each_of_several_methods_begins_with_its_own(tmp_path):
+    settings = ({"method": "vae"}, {"method": "vae", "likelihood": "gaussian"}, {"method": "beta_vae", "beta": 4.0})
+    sweep.sweep(Plan(configured(steps=2), (0,), settings=settings), tmp_path / "s")
+    plan = Plan(configured(**STILL, start=str(tmp_path / "s"), evaluate="none"), (0,), settings=settings)
+    sweep.sweep(plan, tmp_path / "t")
+    for member in plan.members:
+        made, of = (run.load(tmp_path / name, member=member.name) for name in ("t", "s"))
+        assert alike(made.variables, of.variables) and made.folder.record()["start"]["member"] == member.name
 
 
 @pytest.mark.slow

@@ -25,7 +25,8 @@ SWEEP = {
     "base": dict, "seeds": list, "grid": dict, "members": list, "shared_batches": bool, "lanes": str, "block": int,
     "exact": bool,
 }  # fmt: skip
-"""Of sweep.json, all of which must be there; beside "words" and "code", which older ones lack, and "settings"."""
+"""Of sweep.json, all of which must be there; beside "settings", "code", and "words" and "made_as", which older ones
+lack."""
 
 
 class SweepFolder:
@@ -50,7 +51,7 @@ class SweepFolder:
         if not self.exists():
             command = f"`jaxae sweep --run {shlex.quote(str(self.path))}`"
             raise InputError(f"{self.path}: no sweep here (no sweep.json): {command} makes one")
-        kept = read_json(self.sweep_file, SWEEP | {"code": dict, "words": dict, "settings": list})
+        kept = read_json(self.sweep_file, SWEEP | {"code": dict, "words": dict, "settings": list, "made_as": str})
         if kept.get("format") != FORMAT:
             raise InputError(f"{self.sweep_file}: format {kept.get('format')}: this jaxae reads format {FORMAT}")
         if missing := [name for name in SWEEP if name not in kept]:
@@ -161,12 +162,17 @@ class SweepFolder:
             if value is not None and kept[name] != value:
                 yield f"{name}: {kept[name]} -> {value}"
 
-    def write(self, plan: Plan, how: dict[str, Any], code: Mapping[str, str] = {}) -> None:
-        """`code`: the SHA-256 of the files of the user's own functions, as they were read."""
+    def write(self, plan: Plan, how: dict[str, Any], code: Mapping[str, str] = {}, made_as: str = "") -> None:
+        """`code`: the SHA-256 of the files of the user's own functions, as they were read. `made_as`: a digest of what
+        decides its results, which it keeps when it grows."""
         for name, sha256 in code.items():
             copies.keep(self.path, name, sha256)
-        kept = {"code": dict(code)} if code else {}
+        kept = {"made_as": self.made_as() or made_as, **({"code": dict(code)} if code else {})}
         write_json(self.sweep_file, {"format": FORMAT, **plan.to_dict(), **how, **kept})
+
+    def made_as(self) -> str:
+        """What tells it from other sweeps, whatever it has grown to; empty before it is written."""
+        return self.read().get("made_as", "") if self.exists() else ""
 
     def begin_wave(self, members: list[str]) -> None:
         """The wave's folder is theirs: what another wave left there is gone."""

@@ -2,8 +2,8 @@
 
 import contextlib
 import dataclasses
-import hashlib
-import json
+import os
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,6 +14,7 @@ from jaxae.digest import digest
 from jaxae.errors import InputError
 from jaxae.files import read_json
 from jaxae.folder import RunFolder, SweepFolder
+from jaxae.plan import Member
 from jaxae.progress import Progress
 from jaxae.run.loading import chosen, nothing_kept
 from jaxae.setup import Setup
@@ -23,16 +24,20 @@ AVERAGE = "/average/"  # in the names of averaged weights: see `jaxae.optim.Aver
 
 
 def begin_with(
-    setup: Setup, kept: dict[str, Any] | None = None, needed: bool = True, progress: Progress | None = None
+    setup: Setup,
+    kept: dict[str, Any] | None = None,
+    needed: bool = True,
+    progress: Progress | None = None,
+    read: "Callable[[str], Starts] | None" = None,
 ) -> Setup:
     """`setup` with the parameters of the run that its config begins with, if any. `kept`: what record.json tells of
-    them already; where training goes on they are not `needed`. Raises InputError for a run that cannot be read, has
-    other parameters than those that are kept, or does not fit."""
+    them already; where training goes on they are not `needed`. `read`: gives what `Starts` does, maybe read before.
+    Raises InputError for a run that cannot be read, has other parameters than those that are kept, or does not fit."""
     path = setup.config.start
     if path is None:
         return setup
     try:
-        start = read(path, setup.config)
+        start = (read or Starts)(path).of(setup.config)
     except InputError as error:
         if kept and not needed and kept["run"] == path:
             return dataclasses.replace(setup, start=Start(None, kept))
@@ -53,63 +58,67 @@ def begin_with(
     return dataclasses.replace(setup, start=start)
 
 
-def read(path: str, config: Config) -> Start:
-    """The variables that the run in `path` is measured with: of its best step where it may stop early, else its last;
-    averaged, where its optimiser keeps them so. Neither its data nor its code is asked for. Of a sweep, the run that
-    has the seed of `config`, and where several have it, its values of what they differ in."""
-    if SweepFolder(path).exists():
-        return _of_sweep(SweepFolder(path), config)
-    if not RunFolder(path).config_file.is_file():
+class Starts:
+    """The run in a folder, or those of the sweep there, for others to begin with: what they are measured with, of the
+    best step where they may stop early, else the last; averaged, where their optimisers keep them so. No data is asked
+    for, nor a run's code; what a sweep names of the user's own must be allowed."""
+
+    def __init__(self, path: str):
+        self.path, self.sweep = path, SweepFolder(path)
+        self.alone = None if self.sweep.exists() else _measured(path)
+        self.axes, self.listed = ([], []) if self.alone else (list(self.sweep.plan().axes), self.sweep.listed())
+
+    def of(self, config: Config) -> Start:
+        """Of a sweep, those of the run that has the seed of `config`, and where several have it, its values of what
+        they differ in. Raises InputError where that is not one."""
+        if self.alone is not None:
+            return self.alone
+        member = self._chosen(config)
+        run = self.sweep.member(member.name)
+        if run.outcome() is None:
+            raise InputError(f"{run.path}: not trained to its end: `jaxae sweep --run {self.path}` goes on with it")
+        if read_json(run.config_file).get("steps") != member.config.steps:
+            raise InputError(f"{run.path}: made longer than its sweep's others: expected it as they are")
+        start = _measured(run.path)
+        facts = {"run": self.path, "member": member.name, "made_as": self.sweep.made_as()}
+        return Start(start.arrays, start.facts | facts)
+
+    def _chosen(self, config: Config) -> Member:
+        of_seed = [member for member in self.listed if member.config.seed == config.seed]
+        each, mine = [_values(member.config) for member in of_seed], _values(config)
+        apart = [axis for axis in self.axes if axis in mine and len({repr(of.get(axis)) for of in each}) > 1]
+        wanted = {axis: mine[axis] for axis in apart if axis != "start"}
+        there = [m for m, of in zip(of_seed, each) if all(of.get(axis) == value for axis, value in wanted.items())]
+        if len(there) > 1:  # files of one name
+            there = [member for member in there if _files(member.config) == _files(config)] or there
+        if len(there) == 1:
+            return there[0]
+        said = ", ".join(f"{name}={value}" for name, value in {"seed": config.seed, **wanted}.items())
+        such = self.sweep.member((there or of_seed or self.listed)[0].name).path
+        raise InputError(
+            f"{self.path} holds a sweep, with {len(there) or 'no'} member{'s' * (len(there) != 1)} of {said}: "
+            f"expected one, or the folder of a run, such as {such}"
+        )
+
+
+def _values(config: Config) -> dict[str, Any]:
+    """What may decide its result, with the hyperparameters among the fields."""
+    found = {name: value for name, value in config.result().items() if name != "seed"}
+    return {**found, **found.pop("hyperparameters")}
+
+
+def _files(config: Config) -> dict[str, str]:
+    """The whole paths of what `_values` tells by its name."""
+    return {**config.own_functions(), "data": config.data}
+
+
+def _measured(path: str | os.PathLike) -> Start:
+    folder = RunFolder(path)
+    if not folder.config_file.is_file():
         raise InputError(f"{path}: no run here (no config.json)")
-    return _measured(RunFolder(path))
-
-
-def _measured(folder: RunFolder) -> Start:
     with Checkpoints(folder.checkpoints, warn=Progress().warn, write=False) as checkpoints:
         ranked = checkpoints.best_step() is not None
     return variables_in(folder, "auto" if ranked else "last")
-
-
-def _of_sweep(folder: SweepFolder, config: Config) -> Start:
-    listed, plan = folder.listed(), folder.plan()
-    of_seed = [member for member in listed if member.config.seed == config.seed]
-    axes = [axis for axis, values in plan.axes.items() if len(values) > 1 or axis not in plan.grid]
-    axes = axes if len(of_seed) > 1 else []
-    wanted = {"seed": config.seed, **{axis: value for axis in axes if (value := _value(config, axis)) is not None}}
-    members = [m.name for m in of_seed if all(_value(m.config, name) == value for name, value in wanted.items())]
-    if len(members) != 1:
-        said = ", ".join(f"{name}={value}" for name, value in wanted.items())
-        other = next(iter(members or [member.name for member in of_seed or listed]))
-        raise InputError(
-            f"{folder.path} holds a sweep, with {len(members) or 'no'} member{'s' * (len(members) != 1)} of {said}: "
-            f"expected one, or the folder of a run, such as {folder.member(other).path}"
-        )
-    (name,) = members
-    run = folder.member(name)
-    if run.outcome() is None:
-        raise InputError(f"{run.path}: not trained to its end: `jaxae sweep --run {folder.path}` goes on with it")
-    start = _measured(run)
-    facts = {"run": str(folder.path), "member": name, "made_as": _made_as(run, axes)}
-    return Start(start.arrays, start.facts | facts)
-
-
-def _value(config: Config, name: str) -> Any:
-    """Of a field or a hyperparameter; None where it has none."""
-    whole = config.resolved()
-    return {**whole.to_dict(), **whole.hyperparameters}.get(name)
-
-
-def _made_as(folder: RunFolder, matched: list[str]) -> str:
-    """A digest of how a run was made, but for its seed and what else it was chosen by: the same for each seed's."""
-    record = folder.record()
-    decided = dict(record.get("resolved", {}))
-    weights = {name: value for name, value in decided.pop("hyperparameters", {}).items() if name not in matched}
-    decided = {name: value for name, value in decided.items() if name not in (*matched, "seed", "order_seed")}
-    files = {name: value for name, value in record.items() if name.endswith("_sha256")}
-    files["data"] = record.get("data", {}).get("sha256")
-    begun = record.get("start", {})
-    whole = {**decided, **weights, **files, "start": begun.get("made_as", begun.get("digest"))}
-    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
 
 def variables_in(folder: RunFolder, checkpoint: str = "auto") -> Start:

@@ -1,7 +1,9 @@
 """A sweep in its folder: wave after wave of members trained as one compiled program, each then a run of its own."""
 
 import dataclasses
+import hashlib
 import itertools
+import json
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -230,6 +232,16 @@ class Sweep:
             for field, name in group[0].config.own_functions().items()
         }
 
+    def made_as(self) -> str:
+        """A digest of what decides the members' results but their seeds."""
+        members = self.plan.members[:: len(self.plan.seeds)]
+        names = [member.name.partition(",")[2] for member in members]
+        configs = [{**member.config.result(), "seed": None} for member in members]
+        of_setups = [[setup.source.digest, setup.code, setup.modules] for setup in self.setups]
+        begun = sorted({start.facts.get("made_as") or start.facts["digest"] for start in self.starts.values()})
+        decided = [names, configs, members[0].config.order_seed, of_setups, begun]
+        return hashlib.sha256(json.dumps(decided, sort_keys=True, default=dict).encode()).hexdigest()
+
     def ended(self, member: Member) -> bool:
         return self.folder.member(member.name).outcome_file.is_file()
 
@@ -240,7 +252,7 @@ class Sweep:
         sizes = [self.wave_size(layout, *part) for part in parts]
         how = {"lanes": self.kind, "block": self.block, "exact": self.plan.base.exact}
         words = command.of_sweep(self.plan, self.folder.path, self.kind, self.block, self.how.seed_devices)
-        self.folder.write(self.plan, {"command": words, **how}, self.code())
+        self.folder.write(self.plan, {"command": words, **how}, self.code(), self.made_as())
         self.say_plan(sizes)
         with self.progress.bar(self.setups[0], 0, len(self.plan.members)) as bar:
             begun = self.begun()  # a wave that was cut off goes on before any other begins

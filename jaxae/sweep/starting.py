@@ -1,14 +1,15 @@
 """What the members of a sweep begin with of other runs: all with one, or each with the one of its own seed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
-from jaxae import run
 from jaxae.checkpoint import Checkpoints
 from jaxae.errors import InputError
 from jaxae.folder import SweepFolder
 from jaxae.plan import Plan
 from jaxae.progress import Progress
+from jaxae.run.starting import Starts, begin_with
 from jaxae.setup import Setup
 from jaxae.start import Start
 
@@ -18,9 +19,10 @@ def starts(plan: Plan, setups: Sequence[Setup], folder: SweepFolder, progress: P
     InputError unless all that name one start have been given the same of it."""
     begun = [member for member in plan.members if member.config.start is not None]
     told = {m.name: record["start"] for m in begun if "start" in (record := folder.member(m.name).record())}
-    shared = {facts["run"]: facts for facts in told.values()}
+    shared = {m.config.start: told[m.name] for m in begun if m.name in told}
     going_on = set(saved(folder))
     found: dict[str, Start] = {}
+    read = cache(Starts)
     for setup, group in zip(setups, plan.groups):
         path = setup.config.start
         if path is None:
@@ -29,35 +31,34 @@ def starts(plan: Plan, setups: Sequence[Setup], folder: SweepFolder, progress: P
         if SweepFolder(path).exists() or "member" in shared.get(path, {}):
             for member in left:
                 of, needed = setup.like(member.config), member.name not in going_on
-                found[member.name] = _begun(of, told.get(member.name), needed, None if needed else progress)
+                found[member.name] = _begun(of, told.get(member.name), needed, None if needed else progress, read)
             if any(member.name not in going_on for member in left):
                 progress.say(f"each begins with the parameters of the run of its own seed in {path}")
         else:
             needed = any(member.name not in going_on for member in left)
-            found |= dict.fromkeys([m.name for m in group], _begun(setup, shared.get(path), needed, progress))
-    _alike([*told.values(), *(start.facts for start in found.values())])
+            found |= dict.fromkeys([m.name for m in group], _begun(setup, shared.get(path), needed, progress, read))
+    _one_sweep_each([(m.config.start, told.get(m.name), found.get(m.name)) for m in begun])
     return found
 
 
-def _begun(setup: Setup, kept: dict[str, Any] | None, needed: bool, progress: Progress | None) -> Start:
-    start = run.begin_with(setup, kept, needed, progress).start
+def _begun(
+    setup: Setup, kept: dict[str, Any] | None, needed: bool, progress: Progress | None, read: Callable[[str], Starts]
+) -> Start:
+    start = begin_with(setup, kept, needed, progress, read).start
     assert start is not None
     return start
 
 
-def _alike(facts: Sequence[dict[str, Any]]) -> None:
-    """Raises InputError where runs of one sweep that members began with were made in different ways."""
-    ways: dict[str, dict[str, str]] = {}
-    for each in facts:
-        if "member" in each:
-            ways.setdefault(each["run"], {}).setdefault(each["made_as"], each["member"])
-    for path, members in ways.items():
-        if len(members) > 1:
-            one, other, *_ = members.values()
-            raise InputError(
-                f"start: {path}: {other} was made otherwise than {one}, when they were begun with: expected runs that "
-                "differ in their seeds alone, or another --run"
-            )
+def _one_sweep_each(begun: Sequence[tuple[str | None, dict[str, Any] | None, Start | None]]) -> None:
+    """Raises InputError where members that name one sweep began with runs of another, or would. `begun`: of each what
+    it names, what it was told of, and what it begins with now."""
+    first: dict[str | None, Any] = {}
+    for path, told, now in begun:
+        for facts in (told, now and now.facts):
+            if facts and facts.get("made_as") != first.setdefault(path, facts.get("made_as")):
+                raise InputError(
+                    f"start: {path} is another sweep than members here began with: expected that one, or another --run"
+                )
 
 
 def saved(folder: SweepFolder) -> list[str]:

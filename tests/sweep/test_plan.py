@@ -33,6 +33,11 @@ WIDE = Config(
             Plan(BASE, (0,), {"width": (8, 9)}, settings=({"method": "fsq", "levels": "8,5"}, {"beta": 2.0})),
             ("map", 1, 1),
         ),
+        (
+            Plan(BASE, (0,), settings=({}, {"start": "/a/seed=0,beta=4", "latent": 3}, {"clip_norm": 1.0})),
+            ("map", 1, 1),
+        ),
+        (Plan(BASE, (0,), {"clip_norm": (None, 1.0)}), ("map", 1, 1)),
     ],
 )
 def test_the_command_of_a_sweep_is_read_back_as_that_sweep(plan, how, monkeypatch):
@@ -266,13 +271,30 @@ def test_settings_are_read_from_words():
     )
     plan = Plan(BASE, (0,), settings=settings(words))
     assert [m.name for m in plan.members] == [
-        "seed=0,method=factor_vae,gamma=10", "seed=0,learning_rate=cosine(1e-3, 0, 5),latent=2",
+        "seed=0,method=factor_vae,gamma=10", "seed=0,latent=2,learning_rate=cosine(1e-3, 0, 5)",
         "seed=0,method=fsq,levels=8,5,5",
     ]  # fmt: skip
     assert grid(["beta=1,4"], Config(method="ae"), ({"method": "vae"},)) == {"beta": (1.0, 4.0)}
+    assert settings(["", "start=a/seed=0,beta=4;latent=3", "clip-norm=none", "binarize=none"]) == (
+        {}, {"start": "a/seed=0,beta=4", "latent": 3}, {"clip_norm": None}, {"binarize": "none"},
+    )  # fmt: skip
+    assert grid(["start=a,none"], BASE)["start"][1] is None
 
 
-@pytest.mark.parametrize("word", ["", "beta", "beta=", "=1", "beta=1,beta=2", "beta=1,latent="])
+def test_the_order_of_names_in_a_setting_is_nothing():
+    one, other = ({"method": "beta_vae", "latent": 3, "beta": 4.0}, {"beta": 4.0, "latent": 3, "method": "beta_vae"})
+    assert Plan(BASE, (0,), settings=(one,)) == Plan(BASE, (0,), settings=(other,))
+    (member,) = Plan(BASE, (0,), settings=(other,)).members
+    assert member.name == "seed=0,method=beta_vae,beta=4,latent=3"
+
+
+def test_settings_of_files_of_one_name_are_two():
+    for name in ("data", "start"):
+        plan = Plan(BASE, (0,), settings=({name: "/a/x.npz"}, {name: "/b/x.npz"}))
+        assert [member.name for member in plan.members] == [f"seed=0,{name}=a/x.npz", f"seed=0,{name}=b/x.npz"]
+
+
+@pytest.mark.parametrize("word", ["beta", "beta=", "=1", "beta=1,beta=2", "beta=1,latent="])
 def test_words_that_are_no_setting(word):
     with pytest.raises(InputError, match=r"^setting '.*': expected NAME=VALUE,NAME=VALUE"):
         Plan(BASE, (0,), settings=settings([word]))
@@ -294,6 +316,10 @@ def test_words_that_are_no_setting(word):
             "seed=0,latent=2 is the same run as seed=0,beta=1,latent=2: expected settings that differ",
         ),
         (({"method": "vae"}, {"beta": 1.0}), "is the same run as seed=0,method=vae,latent=2"),
+        (
+            ({"scale": 0.3}, {"likelihood": "gaussian"}),
+            "setting seed=0,scale=0.3,latent=2: its likelihood has no scale",
+        ),
         ("beta=4", "settings 'beta=4': expected a tuple"),
         (("beta=4",), "setting 'beta=4': expected values by name"),
     ],
