@@ -8,7 +8,7 @@ import pandas
 
 from jaxae import own
 from jaxae.compare.collect import DIVERGED, MISSING, WITHOUT
-from jaxae.compare.varied import Group
+from jaxae.compare.varied import Group, groups
 from jaxae.errors import InputError, known
 from jaxae.evaluate import measures
 from jaxae.evaluate.measures import DENSITY
@@ -78,7 +78,7 @@ def measure_names(frame: pandas.DataFrame) -> list[str]:
 
 
 def choose_measure(frame: pandas.DataFrame, wanted: str | None) -> str:
-    """The measure asked for, or the first usual one that every evaluated run has, or that any of them has."""
+    """The measure asked for, or the first usual one that every setting has of some evaluated run, or that any has."""
     there, names = evaluated(frame), measure_names(frame)
     if there.empty:
         split = split_of(frame)
@@ -90,18 +90,25 @@ def choose_measure(frame: pandas.DataFrame, wanted: str | None) -> str:
         if not found:
             have = f": they have {', '.join(names)}: choose a --measure" if names else ""
             raise InputError(f"the runs have none of {', '.join(measures.DEFAULTS)}{have}")
-        return next((name for name in found if there[name].notna().all()), found[0])
+        return next((name for name in found if not lacking(there, name)), found[0])
     known("measure", wanted, names)
     return wanted
 
 
+def lacking(frame: pandas.DataFrame, name: str) -> list[str]:
+    """The settings none of whose runs have the measure."""
+    return [group.label for group in groups(frame) if group.rows[name].isna().all()]
+
+
 def passed_over(frame: pandas.DataFrame, measure: str) -> list[str]:
-    """What is to be said of the usual measures that stand before `measure`, and which the runs have, but not alike."""
+    """What is to be said of the usual measures that stand before `measure`, and which the runs have, but not alike, or
+    not in every setting."""
     before = [name for name in measures.DEFAULTS[: measures.DEFAULTS.index(measure)] if name in measure_names(frame)]
     clashing = {name: clash for name in before if (clash := clashes(frame, name))}
+    without = {name: of for name in before if name not in clashing and (of := lacking(evaluated(frame), name))}
     return [
-        f"not by {name}: {clash.runs} are {clash.what} ({clash.values}): {clash.todo}"
-        for name, clash in clashing.items()
+        *(f"not by {name}: {of[0]} has none" + " and others have none" * (len(of) > 1) for name, of in without.items()),
+        *(f"not by {n}: {clash.runs} are {clash.what} ({clash.values}): {clash.todo}" for n, clash in clashing.items()),
     ]
 
 

@@ -23,7 +23,7 @@ from jaxae.errors import InputError
 from jaxae.evaluate import chains as chains_of
 from jaxae.evaluate.bench import Bench, Group, Model
 from jaxae.evaluate.chains import Walked
-from jaxae.evaluate.likelihood import density_of, weighing
+from jaxae.evaluate.likelihood import density_of, monte_carlo, weighing
 from jaxae.evaluate.means import mean, standard_error
 from jaxae.types import Batch, Generative, Keys, Variables
 
@@ -142,7 +142,7 @@ def annealing(bench: Bench) -> Group:
                 "ais_nll_data_se": standard_error(of["log_p"]),
                 "ais_acceptance": mean(of["acceptance"]),
                 "ais_importance_nll": -mean(usual["log_p"]),
-                "ais_importance_nll_mc_se": float(np.sqrt(np.sum(usual["log_p_var"], dtype=np.float64)) / len(view)),
+                "ais_importance_nll_mc_se": monte_carlo(usual, s.samples)[0],
                 **{f"bdmc_{name}": value for name, value in bounds.items()},
             }
             notes = [

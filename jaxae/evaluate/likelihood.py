@@ -19,13 +19,19 @@ BLOCK = {"cpu": 1000}  # log weights at once: a CPU's cache holds these, and mem
 TOLD = "p(x | label)"
 WIDE = 16_000  # the same for an accelerator
 TERMS = ("reconstruction", "kl")  # of minus the ELBO
+PARTS = 4  # of the draws, from which is seen how the error falls with their number
+OF_PARTS = ("log_p_half", "log_p_quarter", "log_p_apart")
+LEAST = 4 * PARTS  # draws, below which the parts tell nothing
+FALL = 0.5  # least power of the number of draws with which variance and bias are taken to fall: 1 for light tails
 
 
 def importance(method: Method, samples: int, block: int) -> Callable[[Variables, Array, Batch], dict[str, Array]]:
     """(variables, keys, batch) -> per-example estimates from `samples` draws of z, at most `block` at a time.
 
     log_p: log (1/k) sum_s w_s (Burda et al. 2015, arXiv:1509.00519, eq. 8): on average below log p(x), and rising to it
-    with k. log_p_var: its Monte Carlo variance by the delta method, (k sum w^2 / (sum w)^2 - 1) / (k - 1).
+    with k. log_p_var: its Monte Carlo variance by the delta method, (k sum w^2 / (sum w)^2 - 1) / (k - 1), which is too
+    small where a few draws in thousands have most of the weight. log_p_half, log_p_quarter: the mean of the same from
+    each half and quarter of the draws; log_p_apart: half the square of what the halves differ by. See `monte_carlo`.
     elbo and elbo_var: the mean of log w and that mean's variance; reconstruction, kl: of its terms, the same. ess:
     effective samples, (sum w)^2 / sum w^2.
     """
@@ -40,19 +46,21 @@ def importance(method: Method, samples: int, block: int) -> Callable[[Variables,
             numbers = first + jnp.arange(block)
             parts = jax.vmap(sample)(numbers)
             used = (numbers < samples)[:, None]
-            return _accumulate(carry, parts, used), None
+            return _accumulate(carry, parts, used, numbers % PARTS), None
 
         names = ("s1", "s2", "count", "elbo", "spread", *(f"{term}{of}" for term in TERMS for of in ("", "_spread")))
         empty = {name: jnp.zeros(len(batch.x)) for name in names} | {"top": jnp.full(len(batch.x), -jnp.inf)}
+        empty["parts"] = jnp.zeros((PARTS, len(batch.x)))
         sums, _ = jax.lax.scan(add, empty, jnp.arange(0, samples, block))
         return _summary(sums, samples)
 
     return estimate
 
 
-def _accumulate(sums: dict, parts: LogWeight, used: Array) -> dict[str, Array]:
-    """Adds a block [block, batch] of samples. Weights are kept relative to the largest seen (top); the mean of log w
-    and the sum of squares about it (spread) are merged as in Chan et al. 1979, so float32 keeps its digits."""
+def _accumulate(sums: dict, parts: LogWeight, used: Array, part: Int[Array, " block"]) -> dict[str, Array]:
+    """Adds a block [block, batch] of samples, each to its part. Weights are kept relative to the largest seen (top);
+    the mean of log w and the sum of squares about it (spread) are merged as in Chan et al. 1979, so float32 keeps its
+    digits."""
 
     def total(x):
         return jnp.sum(jnp.where(used, x, 0.0), axis=0)
@@ -79,6 +87,8 @@ def _accumulate(sums: dict, parts: LogWeight, used: Array) -> dict[str, Array]:
         "top": top,
         "s1": sums["s1"] * shrink + total(w),
         "s2": sums["s2"] * shrink**2 + total(w**2),
+        "parts": sums["parts"] * shrink[None]
+        + jnp.stack([total(jnp.where((part == p)[:, None], w, 0.0)) for p in range(PARTS)]),
         "count": old + new,
         "elbo": jnp.where(gone, -jnp.inf, sums["elbo"] + shift * new / (old + new)),
         "spread": sums["spread"] + spread(log_w, mean, shift),
@@ -89,8 +99,16 @@ def _accumulate(sums: dict, parts: LogWeight, used: Array) -> dict[str, Array]:
 
 def _summary(sums: dict, k: int) -> dict[str, Float[Array, " batch"]]:
     ess = sums["s1"] ** 2 / sums["s2"]
+    counts = np.bincount(np.arange(k) % PARTS, minlength=PARTS)
+    quarters = jnp.log(sums["parts"] / np.maximum(counts, 1)[:, None])
+    one, other = (
+        jnp.log((sums["parts"][i] + sums["parts"][i + 2]) / max(1, counts[i] + counts[i + 2])) for i in (0, 1)
+    )
     return {
         "log_p": sums["top"] + jnp.log(sums["s1"]) - math.log(k),
+        "log_p_half": sums["top"] + (one + other) / 2,
+        "log_p_quarter": sums["top"] + jnp.mean(quarters, axis=0),
+        "log_p_apart": (one - other) ** 2 / 2,
         "log_p_var": jnp.maximum(k / ess - 1, 0.0) / (k - 1),
         "elbo": sums["elbo"],
         "elbo_var": sums["spread"] / (k * (k - 1)),
@@ -100,14 +118,31 @@ def _summary(sums: dict, k: int) -> dict[str, Float[Array, " batch"]]:
     }
 
 
+def monte_carlo(of: dict[str, np.ndarray], samples: int) -> tuple[float, float]:
+    """(standard error, bias) of the mean over examples of `log_p`, from what `importance` gives of each.
+
+    Two halves of an example's draws tell how much an estimate from so many varies. By how much the quarters' mean lies
+    below the halves', and that below the estimate from all, tells how the bias falls with the number k of draws: as
+    k^-a, with a = 1 for light tails and about a half where a few draws in thousands have most of the weight. The
+    variance is taken to fall alike, and not to be below that of the delta method, which knows only of the draws made.
+    """
+    n, known = len(of["log_p"]), float(np.sum(of["log_p_var"], dtype=np.float64))
+    quarter, half, whole = (float(np.mean(of[f"log_p{part}"], dtype=np.float64)) for part in ("_quarter", "_half", ""))
+    apart = float(np.sum(of["log_p_apart"], dtype=np.float64))
+    if samples < LEAST or not np.isfinite([quarter, half, whole, apart]).all():
+        return math.sqrt(known) / n, known / n / 2
+    before, last = half - quarter, whole - half
+    fall = min(1.0, max(FALL, math.log2(before / last))) if before > 0 and last > 0 else 1.0
+    return math.sqrt(max(known, apart / 2**fall)) / n, max(known / n / 2, last / (2**fall - 1))
+
+
 def likelihood(bench: Bench) -> Group:
     """Means over the split in nats an example; null where a method has no density.
 
     elbo = -(reconstruction + kl); nll: importance-weighted with `samples` draws. *_mc_se is the standard error that
-    comes from those draws, *_data_se the one that comes from the choice of examples. nll_bias: how far those draws
-    leave the NLL above its limit, to first order: half the variance of log p. Where few samples are effective both this
-    and nll_mc_se are too small. mse: mean squared error a number of the reconstruction from the embedded code. The
-    densities of a method that is told the label are p(x | label): its settings say so.
+    comes from those draws, *_data_se the one that comes from the choice of examples. nll_bias: how far so few draws
+    leave the NLL above its limit (both by `monte_carlo`). mse: mean squared error a number of the reconstruction from
+    the embedded code. The densities of a method that is told the label are p(x | label): its settings say so.
     """
     samples, dense = bench.settings.samples, bench.method.log_weight is not None
     labels = bench.source.split(bench.split).labels
@@ -176,7 +211,7 @@ def _warnings(of: dict[str, Any]) -> list[str]:
         return []
     return [
         f"{of['samples']:,} importance samples are too few: {of['effective_samples']:.1f} of an image's count (median) "
-        f"and the NLL is at least about {of['nll_bias']:.2f} nats above its limit: take more"
+        f"and the NLL is about {of['nll_bias']:.2f} nats above its limit: take more"
     ]
 
 
@@ -193,12 +228,12 @@ def _means(of: dict[str, np.ndarray], batches: int = 0) -> dict[str, float | Non
 
 def _density(of: dict[str, np.ndarray], samples: int) -> dict[str, Any]:
     of = {name: np.asarray(x, np.float64) for name, x in of.items()}
-    n = len(of["elbo"])
+    n, (nll_error, bias) = len(of["elbo"]), monte_carlo(of, samples)
     return {
         **_means({"elbo": of["elbo"], **{name: of[name] for name in TERMS}, "nll": -of["log_p"]}),
         **{f"{name}_mc_se": float(math.sqrt(of[f"{name}_var"].sum()) / n) for name in ("elbo", *TERMS)},
-        "nll_mc_se": float(math.sqrt(of["log_p_var"].sum()) / n),
-        "nll_bias": float(of["log_p_var"].mean() / 2),
+        "nll_mc_se": nll_error,
+        "nll_bias": bias,
         "samples": samples,
         "effective_samples": float(np.median(of["ess"])),
     }

@@ -138,11 +138,12 @@ def scores(
     elbo_var, and effective_samples; reconstruction and kl, the same; mse, a number of the image; label; row, where the
     example stands in the data as they were read (splits are held out by a permutation). Of a method without a density:
     its metrics in place of the first. What `evaluate_run` gives are their means (of effective_samples, the median)."""
-    from jaxae.evaluate.likelihood import examples
+    from jaxae.evaluate.likelihood import OF_PARTS, examples
 
     on = bench(trained.setup, split, Settings(samples, seed=seed))
     (of,) = examples(on)([Model(trained.setup.numbers(), trained.variables, trained.step)])
     if "log_p" in of:
+        of = {name: values for name, values in of.items() if name not in OF_PARTS}
         of |= {"nll": -of.pop("log_p"), "nll_var": of.pop("log_p_var"), "effective_samples": of.pop("ess")}
     examples_of = trained.setup.source.split(split)
     return of | {"label": examples_of.labels, "row": examples_of.rows_read()}

@@ -13,8 +13,8 @@ from jaxae.data import pixels
 from jaxae.data.source import Source, Split
 from jaxae.data.view import View
 from jaxae.evaluate.bench import Bench, Model, Settings
-from jaxae.evaluate.likelihood import _means, importance, likelihood
-from jaxae.types import LogWeight, Variables
+from jaxae.evaluate.likelihood import _means, importance, likelihood, monte_carlo
+from jaxae.types import Batch, LogWeight, Variables
 from tests import made
 
 N, SCALE = 23, 0.5
@@ -167,13 +167,46 @@ def test_the_stated_monte_carlo_errors_are_what_repetition_shows():
         assert np.median(stated) == pytest.approx(repeated, rel=0.15)
 
 
+@pytest.mark.parametrize(("spread", "samples"), [(0.5, 64), (2.0, 64), (2.5, 200)])
+def test_error_and_bias_are_what_repetition_shows_however_heavy_the_weights(spread, samples):
+    """Weights exp(spread noise), whose mean is exp(spread^2 / 2): where the spread is wide, a few have all the mass,
+    and the delta method takes the error for a half to three quarters of itself, the bias for a third."""
+    count, exact = 400, spread**2 / 2
+    batch = Batch(jnp.zeros((count, 1, 1, 1)), jnp.zeros(count, jnp.int32), jnp.arange(count, dtype=jnp.int32))
+
+    def weight(variables, keys, batch):
+        return LogWeight(spread * random.normal(keys, ()), jnp.zeros(count), jnp.zeros(count))
+
+    estimate = small.jit(importance(vae(2)._replace(log_weight=weight), samples, 50))
+    keys = [random.example_keys(jax.random.key(seed), 0, batch.index) for seed in range(80)]
+    of = [jax.device_get(estimate(None, each, batch)) for each in keys]
+    stated = np.array([monte_carlo(each, samples) for each in of])
+    values = np.array([each["log_p"].mean(dtype=np.float64) for each in of])
+    assert np.sqrt(np.mean(stated[:, 0] ** 2)) == pytest.approx(values.std(ddof=1), rel=0.25)
+    assert stated[:, 1].mean() == pytest.approx(exact - values.mean(), rel=0.25)
+    delta = np.sqrt(np.mean([each["log_p_var"].sum() for each in of])) / count
+    assert (delta < 0.85 * values.std(ddof=1)) == (spread > 1)
+
+
+def test_of_few_draws_or_weights_of_zero_the_error_is_the_delta_methods():
+    of = {"log_p": np.zeros(5), "log_p_half": np.zeros(5), "log_p_quarter": np.full(5, -0.1)}
+    of |= {"log_p_var": np.full(5, 0.2), "log_p_apart": np.full(5, 9.0)}
+    delta = (np.sqrt(0.2 / 5), 0.1)
+    assert monte_carlo(of, 8) == pytest.approx(delta)
+    assert monte_carlo(of | {"log_p_quarter": np.full(5, -np.inf)}, 64) == pytest.approx(delta)
+    falling = of | {"log_p_half": np.full(5, -0.04)}  # as k to the power log2(0.06 / 0.04)
+    assert monte_carlo(falling | {"log_p_var": np.zeros(5)}, 64) == pytest.approx(
+        (np.sqrt(5 * 9 / 1.5) / 5, 0.04 / 0.5)
+    )
+
+
 def test_errors_of_the_split_are_those_of_its_examples(measures):
     key = random.stream(KEY, "importance")
-    of = estimator(2, 3000, 1000)(model(2, WIDER)[0], key, whole())
+    of = jax.device_get(estimator(2, 3000, 1000)(model(2, WIDER)[0], key, whole()))
     log_p, elbo = (np.asarray(of[name], np.float64) for name in ("log_p", "elbo"))
     expected = {
         "nll": -log_p.mean(),
-        "nll_mc_se": np.sqrt(np.asarray(of["log_p_var"]).sum()) / N,
+        "nll_mc_se": monte_carlo(of, 3000)[0],
         "nll_data_se": log_p.std(ddof=1) / np.sqrt(N),
         "elbo": elbo.mean(),
         "elbo_mc_se": np.sqrt(np.asarray(of["elbo_var"]).sum()) / N,
