@@ -98,6 +98,7 @@ def read_codes(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         raise InputError(f"{path}: no such file") from None
     except Exception as error:  # numpy, zipfile and zlib each raise their own
         why = " ".join(str(error).split())
+        why = "it is neither, or of Python objects" if "pickle" in why else why
         raise InputError(f"{path}: expected a .npz or .npy of numbers: {why}") from None
     if "z" not in arrays and len(arrays) != 1:
         raise InputError(f"{path} holds {', '.join(arrays) or 'nothing'}: expected an array named z")

@@ -59,7 +59,9 @@ def check_data(config: Config, source: Source) -> None:
 
 def doubts(config: Config, setup: Setup) -> list[str]:
     """What fits, and may not be meant. `config` is as it was given."""
-    return [doubt for doubt in (_colours_as_bits(config, setup), *_unfinished(setup)) if doubt]
+    without = config.optimizer == "adamw" and not config.weight_decay
+    decay = "adamw without a weight decay is adam: --weight-decay 0.01 or so makes it another" if without else None
+    return [doubt for doubt in (_colours_as_bits(config, setup), *_unfinished(setup), decay) if doubt]
 
 
 def _unfinished(setup: Setup) -> Iterator[str]:

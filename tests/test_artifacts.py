@@ -396,3 +396,37 @@ def test_the_table_of_methods_has_what_was_measured(tmp_path, capsys):
     file.write_text("{}")
     code, _, err = jaxae(capsys, "methods", "vae", "--table", "--measured", file)
     assert code == 2 and err.endswith("found.json: it has no about: expected what experiments/methods.py writes\n")
+
+
+@pytest.mark.slow
+def test_the_labels_that_codes_are_decoded_at_are_kept_with_them(tmp_path, capsys):
+    made = run.train(configured(method="cvae", steps=4), tmp_path / "r")
+    labels = made.setup.source.test.labels
+    for verb, more in (("interpolate", ["--pair", 0, 5, "--steps", 5]), ("traverse", ["--example", 5, "--steps", 3])):
+        assert jaxae(capsys, verb, tmp_path / "r", *more, "--out", tmp_path / f"{verb}.npz")[0] == 0
+    with np.load(tmp_path / "interpolate.npz") as found:
+        assert found["label"].tolist() == [[labels[0]] * 3 + [labels[5]] * 2]
+        again = artifacts.decode(made, found["z"][0], found["label"][0])
+        np.testing.assert_allclose(again, found["images"][0], atol=1e-6)
+    with np.load(tmp_path / "traverse.npz") as found:
+        assert found["label"] == labels[5]
+        again = artifacts.decode(made, found["z"][0], int(found["label"]))
+        np.testing.assert_allclose(again, found["images"][0], atol=1e-6)
+    np.save(tmp_path / "z.npy", np.zeros((2, 3), np.float32))
+    words = ("decode", tmp_path / "r", tmp_path / "z.npy", "--label", "3", "--out", tmp_path / "d.npz")
+    assert jaxae(capsys, *words)[0] == 0
+    with np.load(tmp_path / "d.npz") as found:
+        assert found["label"].tolist() == [3, 3]
+
+
+def test_what_is_one_number_a_batch_is_no_score_of_an_example(tmp_path):
+    made = run.train(configured(method="vqvae", latent=4, steps=2), tmp_path / "r")
+    found = run.scores(made, samples=2)
+    assert {"reconstruction", "commitment", "mse"} < set(found) and "perplexity" not in found
+
+
+def test_a_file_that_holds_no_codes_is_one_line(finished, capsys):
+    code, _, err = jaxae(capsys, "decode", finished, finished / "config.json")
+    assert code == 2 and err.endswith(
+        "config.json: expected a .npz or .npy of numbers: it is neither, or of Python objects\n"
+    )

@@ -14,13 +14,14 @@ from PIL import Image
 from scipy.stats import norm
 from sklearn.decomposition import PCA
 
-from jaxae import Config, files, run
+from jaxae import Config, files, methods, run
 from jaxae.errors import InputError
 from jaxae.report import curves, latent, measures, plots, svg, write_report
-from jaxae.report.page import shown
+from jaxae.report.page import clipped, shown
 from jaxae.report.pictures import BUDGET, data_uri
 from jaxae.run import final_digest, on
 from tests import made
+from tests.runs import configured
 
 EVALUATION = {
     "elbo": -24.5, "elbo_mc_se": 0.0051, "elbo_data_se": 0.18, "nll": 23.25, "nll_mc_se": 0.007,
@@ -288,6 +289,66 @@ def test_a_plot_takes_its_colours_from_the_page_and_leaves_no_global_figure():
     with svg.style():
         assert matplotlib.rcParams["svg.fonttype"] == "none"
     assert dict(matplotlib.rcParams) == before
+
+
+@pytest.fixture(scope="module")
+def codebook(tmp_path_factory):
+    """A run of a method that has measures of its own and no prior, ended at step 6 and looked at there by nobody."""
+    config = configured(method="vqvae", latent=4, steps=6, checkpoint_every=3, evaluate="none", log_every=3)
+    return run.train(config, tmp_path_factory.mktemp("codebook") / "run")
+
+
+def test_the_digest_is_promised_of_the_end_alone(codebook):
+    whole, _ = page_of(codebook)
+    assert "On the same versions and device it ends with the same parameters" in whole.text
+    assert "not what the run ends with" not in whole.text
+    earlier, _ = page_of(run.load(codebook.folder.path, "3"))
+    assert "it ends with the same parameters" not in earlier.text
+    assert "This page is of step 3: at its end it has other parameters" in earlier.text
+    assert "not what the run ends with , at step 6" in earlier.text
+
+
+def test_a_run_that_was_cut_off_is_said_to_be(tmp_path):
+    def stop(row):
+        if row["step"] == 6:
+            raise SystemError
+
+    with pytest.raises(SystemError):
+        run.train(configured(steps=20, checkpoint_every=3, log_every=3), tmp_path / "r", on_row=stop)
+    page, _ = page_of(run.load(tmp_path / "r"))
+    assert "The command that makes this run, or goes on with it." in page.text and "at step 20 or before" in page.text
+
+
+def test_who_closed_a_run_without_the_test_split_is_not_sent_there(codebook):
+    page, _ = page_of(codebook)
+    assert f"jaxae evaluate {codebook.folder.path} --split validation" in page.text
+
+
+def test_measures_that_a_method_adds_are_shown(codebook):
+    found = run.evaluate_run(codebook, split="validation", samples=2)
+    page, _ = page_of(codebook, found)
+    for name in ("commitment", "perplexity"):
+        assert f"{name} {measures.shown(found[name], 3)}" in page.text
+    assert "± Monte Carlo" not in page.text and "± data" in page.text
+
+
+def test_what_codes_are_is_said_where_they_are_no_vectors(codebook, evaluated):
+    page, _ = page_of(codebook)
+    assert "Codes of this method are vectors of the codebook" in page.text
+    assert "(to codes that no encoder gives)" in page.text and "Codes may settle at any scale" not in page.text
+    assert "Codes of this method" not in evaluated[0].text and "no encoder gives" not in evaluated[0].text
+
+
+@pytest.mark.parametrize("name", methods.entries())
+def test_discrete_codes_are_told_in_their_methods_file(name):
+    entry = methods.entry(name)
+    assert not methods.factory(name)(small.net(latent=12)).discrete or "no encoder gives any" in entry.codes
+
+
+def test_what_a_picture_cannot_show_is_counted():
+    images = np.linspace(-1, 1, 1000).reshape(10, 10, 10, 1)
+    assert clipped(images) == "50 %" and clipped(np.abs(images)) == "" and clipped(1.001 * np.abs(images)) == ""
+    assert clipped(np.where(np.arange(1000).reshape(images.shape) < 3, 1.1, 0.5)) == "0.3 %"
 
 
 def test_text_that_is_one_of_the_pages_colours_stays_text():

@@ -199,6 +199,16 @@ def test_a_schedule_that_the_run_cuts_off_is_said_to_be(tmp_path):
         assert not fits.doubts(config, build(config))
 
 
+def test_adamw_without_a_decay_is_said_to_be_adam():
+    said = {
+        decay: fits.doubts(of, build(of))
+        for decay in (None, 0, 0.1)
+        if (of := configured(optimizer="adamw", weight_decay=decay))
+    }
+    assert said[0.1] == [] and said[None] == said[0] and "adamw without a weight decay is adam" in said[0][0]
+    assert not fits.doubts(configured(), build(configured()))
+
+
 def test_a_run_goes_on_by_the_generator_that_it_began_with(tmp_path):
     run.train(configured(steps=2), tmp_path / "run")
     before = (tmp_path / "run" / "record.json").read_bytes()

@@ -41,6 +41,8 @@ class Interpolations(NamedTuple):
     z: Float[np.ndarray, "pairs steps latent"]
     examples: Int[np.ndarray, "pairs 2"]
     """Which of the split are joined, by number."""
+    label: Int[np.ndarray, "pairs steps"]
+    """Of the nearer end: what a conditional method decodes each code at."""
 
 
 class Traversals(NamedTuple):
@@ -52,6 +54,8 @@ class Traversals(NamedTuple):
     """The latent unit that the row moves."""
     offset: Float[np.ndarray, " steps"]
     """In the unit's own standard deviations."""
+    label: Int[np.ndarray, ""]
+    """The example's: what a conditional method decodes its codes at."""
 
 
 def reconstruct(
@@ -122,7 +126,7 @@ def interpolate(
     z = paths.between(codes[:, 0], codes[:, 1], steps, how)
     ends = np.asarray(view.take(index.ravel()).label).reshape(index.shape)
     label = np.repeat(ends, [steps - steps // 2, steps // 2], axis=1)
-    return Interpolations(_decoded(trained, z, label), z, index)
+    return Interpolations(_decoded(trained, z, label), z, index, label)
 
 
 def traverse(
@@ -157,7 +161,7 @@ def traverse(
     z = np.tile(code, (len(rows), steps, 1))
     with np.errstate(over="ignore", invalid="ignore"):  # a unit may have no finite deviation
         z[np.arange(len(rows)), :, rows] += offset * over.sd[rows, None].astype(np.float32)
-    return Traversals(_decoded(trained, z, np.full(z.shape[:-1], label)), z, rows, offset)
+    return Traversals(_decoded(trained, z, np.full(z.shape[:-1], label)), z, rows, offset, np.asarray(label))
 
 
 def encode(trained: Trained, split: str = "test", seed: int = 0, count: int | None = None) -> dict[str, np.ndarray]:

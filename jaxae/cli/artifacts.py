@@ -155,7 +155,7 @@ def interpolate(
 
     count = min(8, max(1, len(trained.setup.source.split(split)) // 2)) if count is None else count
     made = artifacts.interpolate(trained, pair or count, steps, how, split, seed)
-    _write(path, made._asdict(), lambda: made.images)
+    _write(path, made._asdict() | _classes(trained), lambda: made.images)
 
 
 @click.command(short_help="one latent unit moved at a time")
@@ -177,7 +177,7 @@ def traverse(
     from jaxae import artifacts
 
     made = artifacts.traverse(trained, example, span, steps, split=split, seed=seed, most=count)
-    _write(path, made._asdict(), lambda: made.images)
+    _write(path, made._asdict() | _classes(trained), lambda: made.images)
 
 
 @click.command(short_help="the codes of a split, as arrays")
@@ -233,12 +233,15 @@ def decode(run_dir: str, codes: str, label: str | None, checkpoint: str, out: st
     if out and Path(out).resolve() == expanded(codes).resolve():
         raise InputError(f"--out {out}: these are the codes themselves: expected another file")
     trained, path = _load(run_dir, checkpoint, out, "decoded.png", PICTURE)
+    import numpy as np
+
     from jaxae import artifacts
     from jaxae.artifacts.images import table
 
     told = labels if label is None and trained.setup.method.given is not None else _label(trained, label)
     made = artifacts.decode(trained, z, told)
-    _write(path, {"images": made, "z": z}, lambda: table(made))
+    at = {} if told is None else {"label": np.broadcast_to(told, len(z)), **_classes(trained)}
+    _write(path, {"images": made, "z": z, **at}, lambda: table(made))
 
 
 @click.command(short_help="write report.html again")

@@ -146,9 +146,8 @@ def annealing(bench: Bench) -> Group:
                 **{f"bdmc_{name}": value for name, value in bounds.items()},
             }
             notes = [
-                f"the same {len(view)} images have {-mean(usual['log_p']):.3f} nats by {s.samples:,} importance "
-                f"samples: annealing finds {_with_error(mean(gain), standard_error(gain))} nats less",
-                f"on {len(view)} simulated images the two bounds of AIS lie "
+                beside(-mean(usual["log_p"]), s.samples, gain),
+                f"on {_images(len(view), 'simulated ')} the two bounds of AIS lie "
                 f"{_with_error(bounds['gap'], bounds['gap_se'])} nats apart on average: on images like these its "
                 "estimate may be wrong by that much",
                 *untold,
@@ -157,6 +156,19 @@ def annealing(bench: Bench) -> Group:
         return found
 
     return measure
+
+
+def beside(nll: float, samples: int, gain: Float[np.ndarray, " n"]) -> str:
+    """What annealing found beside `nll` by importance samples: `gain` more of log p(x) for each image."""
+    found = _with_error(abs(mean(gain)), standard_error(gain))
+    less = "less" if mean(gain) >= 0 else "more: its chains are too short"
+    has = "has" if len(gain) == 1 else "have"
+    by = f"{nll:.3f} nats by {samples:,} importance samples"
+    return f"the same {_images(len(gain))} {has} {by}: annealing finds {found} nats {less}"
+
+
+def _images(count: int, kind: str = "") -> str:
+    return f"{count:,} {kind}image{'' if count == 1 else 's'}"
 
 
 def _with_error(value: float | None, se: float | None) -> str:

@@ -18,6 +18,7 @@ from jaxae.evaluate.units import ACTIVE, Units, units
 from jaxae.types import Batch
 
 TELLS = 0.01  # nats: a unit whose KL is below has gone back to the prior
+ONE = "of one example: which units vary over examples is not known"
 SILENT = 0.1  # the same of a whole code
 NEIGHBOURS = 10
 PROBED = 10_000  # examples of a split that probes are fitted to and tried on, at most, evenly spread
@@ -129,12 +130,13 @@ def codes_in_use(bench: Bench) -> Group:
             statistics = units(of, method.standard_prior)
             kl = None if statistics.kl is None else [float(value) for value in statistics.kl]
             told = None if "kl" not in of else mean(of["kl"])
-            finite = all(np.isfinite(value).all() for value in of.values())
+            finite, one = all(np.isfinite(value).all() for value in of.values()), len(of["z"]) == 1
+            said = ONE if one else diagnosis(statistics, told)
             found.append(
                 {
-                    "active_units": statistics.active if dense else None,
+                    "active_units": statistics.active if dense and not one else None,
                     **({} if kl is None else {"kl_of_units": kl}),
-                    "notes": [diagnosis(statistics, told) if finite else NOT_FINITE],
+                    "notes": [said if finite else NOT_FINITE],
                 }
             )
         return found

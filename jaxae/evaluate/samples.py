@@ -123,7 +123,8 @@ def neighbours(
     hold most of a half, its halves differ too little: its error is at least that of its sum over reals and fakes with
     the balls as given. A share of 0 or 1 has the error of half an example. In seven settings, 360 draws of 2 to 64
     features, Gaussian or ten classes through a ReLU, the values spread 0.7 to 1.4 times as far as these errors say,
-    density 0.7 to 1.8 times.
+    density 0.7 to 1.8 times. With five times as many fakes as reals, of which they cover nearly all, coverage spreads
+    0.4 times as far.
     """
     if min(k, k_density) < 1:
         raise InputError(f"k {min(k, k_density)}: expected a number of neighbours of at least 1")

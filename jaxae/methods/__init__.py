@@ -46,6 +46,8 @@ class Entry:
     """What training moves under the loss, so that its values at different steps do not compare; empty where nothing."""
     reconstruction: str
     """What of the reconstruction loss is not as in other methods; empty where it is of the image that is encoded."""
+    codes: str
+    """What its codes are, where they are no vectors of which any may come out; empty where they are."""
     hyperparameters: tuple[Hyperparameter, ...]
     defaults: dict[str, Any] = field(default_factory=dict)
 
@@ -75,8 +77,8 @@ def factory(name: str) -> Any:
 def read(file: Path, name: str, form: str = "(net, *, ...) -> Method") -> Entry:
     """Parses a method's file. The docstring: first line, summary; first paragraph, with the citation; then the
     equation, `loss = ...`; lines `name: text` describe the hyperparameters, `couples: text` what couples the batch,
-    `moves: text` what moves under the loss, `reconstruction: text` what its reconstruction loss is of. `form`: of the
-    function."""
+    `moves: text` what moves under the loss, `reconstruction: text` what its reconstruction loss is of, `codes: text`
+    what its codes are. `form`: of the function."""
     tree, node = own.definition(file, name, form)
     doc, args = ast.get_docstring(node) or "", node.args
     first, _, rest = doc.partition("\n")
@@ -87,9 +89,9 @@ def read(file: Path, name: str, form: str = "(net, *, ...) -> Method") -> Entry:
     citation = rest.strip().split("\n\n")[0].replace("\n", " ")
     equation = next((part for part in doc.split("\n\n") if part.startswith("loss = ")), "")
     objective = " ".join(equation.split()).partition(", in nats")[0]
-    couples, moves, of = _line(doc, "couples"), _line(doc, "moves"), _line(doc, "reconstruction")
+    couples, moves, of, codes = (_line(doc, name) for name in ("couples", "moves", "reconstruction", "codes"))
     defaults = {**DEFAULTS, **_defaults(tree, file)}
-    return Entry(name, first.strip(), citation, objective, couples, moves, of, tuple(hyper), defaults)
+    return Entry(name, first.strip(), citation, objective, couples, moves, of, codes, tuple(hyper), defaults)
 
 
 def _default(arg: ast.arg, default: ast.expr | None, file: Path) -> int | float | str:

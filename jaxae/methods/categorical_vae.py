@@ -19,6 +19,7 @@ def categorical_vae(net: Net, *, categories: int = 4, temperature: Weight = 1.0,
     gradient is that of softmax((logits + Gumbel noise) / temperature) in place of the one-hot z. The latent units are
     latent / categories variables. A schedule anneals the temperature: exponential(1, 0.5, 100%).
 
+    codes: one-hot variables of latent / categories; of what lies between, no encoder gives any
     categories: values of each variable; they divide the latent size
     temperature: of the softmax: lower is closer to the discrete model, with noisier gradients
     hard: the decoder sees the one-hot sample, and the loss is minus an ELBO; without, it sees the relaxed one: of none

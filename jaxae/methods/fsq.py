@@ -17,6 +17,7 @@ def fsq(net: Net, *, levels: str = "8,5,5,5") -> Method:
     lets it take levels[j] values; the gradient passes straight through the rounding. There is no prior: the
     autoregressive sampler learns one.
 
+    codes: points of a grid, levels[j] values for number j; of what lies between, no encoder gives any
     levels: how many values each number at a position takes, separated by commas; latent is a multiple of their count
     """
     grid = parsed(levels)

@@ -27,6 +27,7 @@ def hvae2(
     loss = -(1/k) sum_i log w_i, or -log (1/k) sum_i w_i, in nats an example, w_i = w at (h1, h2) ~ q(h1|x) q(h2|h1),
     w = p(x|h1) p(h1|h2) p(h2) / (q(h1|x) q(h2|h1)), p(h2) = N(0, 1). The code is h1, whose own prior is no N(0, 1).
 
+    codes: h1 alone, the layer next to the image; h2, its prior, is drawn with it, and the KL divergence is of both
     top: units of h2
     hidden: units of each hidden layer between h1 and h2
     layers: hidden layers (tanh) of q(h2|h1) and of p(h1|h2); with 0 both are linear

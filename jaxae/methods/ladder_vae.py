@@ -18,6 +18,7 @@ def ladder_vae(net: Net, *, levels: int = 3, hidden: int = 128, beta: Weight = 1
     closed form, at a sample of the level above; p(z_L) = N(0, 1). The code is z_1; each level above it has half the
     units.
 
+    codes: z_1 alone, the level next to the image; those above are its prior, and the KL divergence is of all
     levels: of codes, L; with one it is a VAE
     hidden: units of the upward pass at every level, and of the hidden layer (tanh) of each map between levels
     beta: weight of the KL divergences; at 1 the loss is minus the ELBO; a schedule is the paper's warm-up

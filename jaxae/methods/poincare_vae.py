@@ -24,6 +24,7 @@ def poincare_vae(net: Net, *, curvature: float = 1.0, planes: int = 128, beta: W
     point, and log q(u | x) = log N(v; 0, exp(log_var)) + (n - 1) log(S(|u|) / S(|v|)), S(r) = sinh(sqrt(c) r) / r.
     The decoder reads the distances of z from learned hyperplanes; the code is mu.
 
+    codes: normal coordinates of a hyperbolic space: a straight line between two of them is no shortest path there
     curvature: c, above 0; the space has the curvature -c everywhere, and as c goes to 0 it is flat
     planes: hyperplanes whose distances the decoder reads (its gyroplane layer)
     beta: weight of the KL divergence; at 1 the loss is minus the ELBO

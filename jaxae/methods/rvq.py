@@ -25,6 +25,7 @@ def rvq(
     autoregressive sampler learns one, over positions and stages.
 
     couples: the codebooks, moved by means over the global batch, and the perplexity of their use
+    codes: sums of vectors, one of each codebook; of what lies between, no encoder gives any
     stages: codebooks, and codes at each position
     dim: numbers at a position: latent / dim positions an example
     codebook: vectors in each codebook

@@ -22,6 +22,7 @@ def svae(net: Net, *, beta: Weight = 1.0) -> Method:
     sphere of R^m, which has m - 1 dimensions. The concentration is kappa = 1 + softplus. The code is mu; `decode` reads
     the direction of any code.
 
+    codes: directions, one number fewer than they have: the decoder reads where a code points, and not how far
     beta: weight of the KL divergence; at 1 the loss is minus the ELBO
     """
     m = net.latent

@@ -24,6 +24,7 @@ def vqvae(
     code is used, so there is no prior: the autoregressive sampler learns one.
 
     couples: the codebook, moved by means over the global batch, and the perplexity of its use
+    codes: vectors of the codebook, latent / dim an example; of what lies between, no encoder gives any
     dim: numbers that one code stands for: latent / dim codes an example
     codebook: vectors in the codebook
     commitment: weight of the distance of the encoder's output to its code

@@ -4,7 +4,17 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from jaxae import own
-from jaxae.evaluate.measures import MEASURES, OF_FACTORS, OF_FEWER, Measure, of_own, said_of, shown
+from jaxae.evaluate.measures import (
+    MEASURES,
+    NOT_MEASURES,
+    NOT_NUMBERS,
+    OF_FACTORS,
+    OF_FEWER,
+    Measure,
+    of_own,
+    said_of,
+    shown,
+)  # fmt: skip
 from jaxae.evaluate.measures import about as about_of
 from jaxae.names import OF_NETWORKS
 from jaxae.run import Trained, final_digest
@@ -38,6 +48,7 @@ def headline(evaluation: Mapping[str, Any] | None, trained: Trained) -> dict[str
         for group, names in of_own(settings).items()
         for name in names
     ]
+    rows += [_row(e, name, about_of(name)) for name in _others(e)]
     return {
         "evaluation": dict(e),
         "rows": [row for row in rows if row],
@@ -45,6 +56,18 @@ def headline(evaluation: Mapping[str, Any] | None, trained: Trained) -> dict[str
         "sample_space": e.get("settings", {}).get("samples"),
         "stale": e.get("digest") != final_digest(trained),
     }
+
+
+def _others(e: Mapping[str, Any]) -> list[str]:
+    """The measures that a method adds itself."""
+    known = {
+        *MEASURES,
+        *NOT_MEASURES,
+        *NOT_NUMBERS,
+        *(name for names in of_own(e.get("settings", {})).values() for name in names),
+    }
+    of = [name for name, value in e.items() if isinstance(value, float | int) and not isinstance(value, bool)]
+    return [name for name in of if name not in known and not name.endswith("_se")]
 
 
 def _note(e: Mapping[str, Any], name: str) -> str:

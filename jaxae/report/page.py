@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxae import artifacts, command, log, methods
 from jaxae.artifacts.images import beside, table
+from jaxae.checkpoint import Checkpoints
 from jaxae.evaluate.units import Units
 from jaxae.report import curves as drawn
 from jaxae.report import latent, measures, plots
@@ -21,6 +22,8 @@ PAIRS = 6
 STEPS = 11
 ROWS = 10  # of the traversals
 SIDE = 15  # of the decoded manifold
+HALF = 1 / 510  # of a step of a picture's 256
+SEEN = 1e-3  # of the values of a picture
 OF_CODES = ("interpolations", "space", "units", "traversals")
 
 
@@ -33,11 +36,14 @@ def render(trained: Trained, evaluation: Mapping[str, Any] | None) -> str:
         **measures.headline(evaluation, trained),
         **measures.record(trained, trained.folder.record()),
         "measured_by": measured_by(trained, evaluation or {}),
+        "ended": ended(trained),
+        "total": trained.setup.total,
         "entry": methods.entry(trained.setup.config.method),
         "latent": codes["z"].shape[1],
         "split": split,
         "codes": len(codes["z"]),
         "posterior": method.posterior is not None,
+        "drawn": method.draw is not None,
         "prior": method.sample is not None,
         "discrete": method.discrete is not None,
         "conditional": method.given is not None,
@@ -63,10 +69,23 @@ def shown(trained: Trained, evaluation: Mapping[str, Any] | None) -> str:
     return "validation" if closing == "none" else closing
 
 
+def ended(trained: Trained) -> bool:
+    """Whether these are the parameters that the run ends with."""
+    if not trained.folder.config_file.is_file():  # of what a loop of one's own has trained
+        return True
+    outcome = trained.folder.outcome()
+    if outcome is None or outcome["outcome"] == "diverged":
+        return False
+    if trained.setup.config.patience is None:
+        return trained.step == outcome["step"]
+    with Checkpoints(trained.folder.checkpoints, write=False) as checkpoints:
+        return trained.step == (checkpoints.best_step() or outcome["step"])
+
+
 def measured_by(trained: Trained, evaluation: Mapping[str, Any]) -> list[str]:
     """The commands of what training does not close with by itself."""
     config = trained.setup.config
-    closing = evaluation.get("samples") == config.samples and evaluation.get("split") == config.evaluate
+    closing = evaluation.get("samples", config.samples) == config.samples and evaluation.get("split") == config.evaluate
     if closing and set(evaluation.get("settings", {})) <= {"likelihood"}:
         return []
     return command.of_evaluation(trained.folder.path, evaluation)
@@ -113,6 +132,7 @@ def reconstructions(trained: Trained, split: str) -> dict[str, Any]:
     return {
         "picture": data_uri(tiles),
         "n": len(made.examples),
+        "clipped": clipped(made.reconstructions),
         "rows": len(tiles),
         "columns": tiles.shape[1],
     }
@@ -122,7 +142,14 @@ def samples(trained: Trained) -> dict[str, Any] | None:
     if trained.setup.method.sample is None:
         return None
     made = artifacts.sample(trained, 5 * COLUMNS)
-    return {"picture": data_uri(table(made, COLUMNS)), "n": len(made), "columns": COLUMNS}
+    return {"picture": data_uri(table(made, COLUMNS)), "n": len(made), "columns": COLUMNS, "clipped": clipped(made)}
+
+
+def clipped(images: np.ndarray) -> str:
+    """The share of values outside of [0, 1], which a picture shows as 0 or 1, as text; empty where it is none to speak
+    of."""
+    share = float(np.mean((images < -HALF) | (images > 1 + HALF)))
+    return f"{100 * share:.2g} %" if share >= SEEN else ""
 
 
 def interpolations(trained: Trained, split: str) -> dict[str, Any]:

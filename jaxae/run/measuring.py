@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -137,7 +138,8 @@ def scores(
     """Of each example of a split, in its order, in nats: nll and elbo, with their Monte Carlo variances nll_var and
     elbo_var, and effective_samples; reconstruction and kl, the same; mse, a number of the image; label; row, where the
     example stands in the data as they were read (splits are held out by a permutation). Of a method without a density:
-    its metrics in place of the first. What `evaluate_run` gives are their means (of effective_samples, the median)."""
+    its metrics in place of the first, but for those that are one number a batch. What `evaluate_run` gives are their
+    means (of effective_samples, the median)."""
     from jaxae.evaluate.likelihood import OF_PARTS, examples
 
     on = bench(trained.setup, split, Settings(samples, seed=seed))
@@ -145,6 +147,9 @@ def scores(
     if "log_p" in of:
         of = {name: values for name, values in of.items() if name not in OF_PARTS}
         of |= {"nll": -of.pop("log_p"), "nll_var": of.pop("log_p_var"), "effective_samples": of.pop("ess")}
+    elif trained.setup.entry.couples:  # some of its metrics are one number a batch
+        batches = math.ceil(len(trained.setup.source.split(split)) / on.view(split).chunk)
+        of = {name: values for name, values in of.items() if len(np.unique(values)) > batches}
     examples_of = trained.setup.source.split(split)
     return of | {"label": examples_of.labels, "row": examples_of.rows_read()}
 

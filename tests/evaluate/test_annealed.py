@@ -233,3 +233,12 @@ def test_annealing_can_be_traced_under_x64(name, likelihood):
         assert found["gap"].shape == (4,)
         found = jax.eval_shape(annealed.annealed(method.generative, 5, 2), variables, keys(0, 4), batch)
         assert found["log_p"].shape == (4,)
+
+
+def test_what_annealing_finds_is_less_or_more():
+    said = "the same 2 images have 20.000 nats by 5,000 importance samples: annealing finds 1.500 ± 0.500 nats "
+    assert annealed.beside(20.0, 5000, np.array([1.0, 2.0])) == f"{said}less"
+    assert annealed.beside(20.0, 5000, np.array([-1.0, -2.0])) == f"{said}more: its chains are too short"
+    assert annealed.beside(20.0, 8, np.array([0.25])) == (
+        "the same 1 image has 20.000 nats by 8 importance samples: annealing finds 0.250 nats less"
+    )

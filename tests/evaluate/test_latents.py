@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from jaxae import run
 from jaxae.evaluate import latents
 from jaxae.evaluate.units import units
+from tests import made
 
 RNG = np.random.default_rng(0)
 COUNT = 400
@@ -139,3 +141,10 @@ def test_use_and_perplexity_of_a_codebook():
     assert latents.codebook_use(codes[:2], 8)["codebook_use_expected"] == pytest.approx(1 - (7 / 8) ** 4)
     assert found["codebook_perplexity"] == pytest.approx(np.exp(0.5 * np.log(4) + 0.5 * np.log(2)))
     assert found["position_perplexity"] == pytest.approx((2 + 1) / 2)
+
+
+def test_of_one_example_no_unit_is_called_active_or_not(tmp_path):
+    of = run.on(made.trained(tmp_path / "r"), np.zeros((1, 4, 5, 1), np.uint8))
+    (found,) = run.evaluate_runs([of], ["latents"])
+    assert found["active_units"] is None and len(found["kl_of_units"]) == 2
+    assert found["notes"]["latents"] == ["of one example: which units vary over examples is not known"]
