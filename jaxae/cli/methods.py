@@ -35,6 +35,8 @@ def methods(names: tuple[str, ...], json: bool, table: bool, measured: str | Non
         return
     for entry in entries.values():
         click.echo(f"{entry.name}: {entry.summary}\n    {entry.citation}\n    {entry.objective}")
+        if entry.codes:
+            click.echo(f"    codes: {entry.codes}")
         click.echo(f"    {', '.join(f'{name} {value}' for name, value in entry.defaults.items())}")
         for h in entry.hyperparameters:
             click.echo(f"    --{h.name.replace('_', '-')} [{h.default}]  {h.help}")
