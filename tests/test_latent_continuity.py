@@ -224,6 +224,7 @@ def lesson(tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_the_record_has_every_seeds_values_and_the_verdicts(lesson):
     found = json.loads((lesson / "latent_continuity.json").read_text())
     assert found["seeds"] == [0, 1]

@@ -181,6 +181,7 @@ def test_the_name_of_a_config_does_not_depend_on_the_folder(tmp_path, monkeypatc
     assert Config(method="mine.py:mine").identity() == here
 
 
+@pytest.mark.slow
 def test_arrays_that_a_factory_makes_belong_to_no_trace(tmp_path):
     """They are kept with the method, which outlives the compiled function that first asks for it."""
     code = MINE.replace("    parts = bind(", "    one = jnp.ones(net.latent)\n    parts = bind(", 1)
@@ -192,6 +193,7 @@ def test_arrays_that_a_factory_makes_belong_to_no_trace(tmp_path):
     assert artifacts.reconstruct(trained, count=2).reconstructions.std() > 0
 
 
+@pytest.mark.slow
 def test_python_may_read_what_python_has_trained(tmp_path):
     config = Config(method="mine.py:mine", **{**SMALL, "steps": 4})
     made = run.train(config, tmp_path / "r")

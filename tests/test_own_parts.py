@@ -61,6 +61,7 @@ def test_a_run_of_both_resumes_and_is_read_by_every_command(tmp_path, capsys):
     assert "--network" in record["command"] and "nets.py:mine networks" in (tmp_path / "cut/report.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_modules_get_the_flags_and_what_the_method_asks_for():
     def kernels(config):
         shapes = build(config).shapes().variables.params
@@ -222,6 +223,7 @@ def test_a_file_that_changes_while_a_sweep_trains_is_kept_as_it_was_read(tmp_pat
         assert run.load(tmp_path / "s", member=name).step == 2
 
 
+@pytest.mark.slow
 def test_where_the_cache_cannot_be_written_own_files_run_all_the_same(tmp_path, capsys, caplog):
     (tmp_path / "cache").write_text("no folder")
     made = run.train(config(steps=2), tmp_path / "r")
@@ -231,6 +233,7 @@ def test_where_the_cache_cannot_be_written_own_files_run_all_the_same(tmp_path, 
     assert code == 2 and "JAXAE_CACHE" in err
 
 
+@pytest.mark.slow
 def test_a_value_that_is_jaxaes_default_is_given_too(tmp_path):
     (tmp_path / "decay.py").write_text(
         "import optax\ndef mine(learning_rate, *, weight_decay=0.5, eps=1.0):\n"
@@ -371,6 +374,7 @@ def test_files_of_one_name_and_other_contents_are_not_pooled(tmp_path):
     assert len(compare.compare(compare.table(places), "nll").settings) == 2
 
 
+@pytest.mark.slow
 def test_a_changed_file_does_not_go_on_and_changes_nothing_in_memory(tmp_path):
     made = run.train(config(steps=4, optimizer="rules.py:mine"), tmp_path / "r")
     before = run.evaluate_run(made, samples=4)["nll"]
@@ -401,6 +405,7 @@ def test_a_file_that_is_edited_while_it_is_trained_is_the_one_that_was_read(tmp_
     assert record["network_sha256"] == begun != own.sha256("nets.py:mine")
 
 
+@pytest.mark.slow
 def test_a_folder_from_somebody_else_runs_no_network_before_it_is_allowed(tmp_path, capsys, monkeypatch):
     (tmp_path / "nets.py").write_text(FILES["nets.py"] + "\n(__import__('pathlib').Path('ran')).touch()\n")
     run.train(config(steps=4), tmp_path / "r")
@@ -586,6 +591,7 @@ def test_a_config_refuses_what_they_do_not_take(changes, said):
     assert config(optimizer="rules.py:mine", b1=0.5).b1 == 0.5
 
 
+@pytest.mark.slow
 def test_a_file_that_was_moved_is_named_and_may_be_named_anew(tmp_path, capsys):
     run.train(config(steps=2), tmp_path / "r")
     (tmp_path / "lib").mkdir()

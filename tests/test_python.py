@@ -81,6 +81,7 @@ def test_a_net_that_computes_otherwise_is_another(tmp_path, other):
     assert run.train(longer, tmp_path / "run", net=net()).step == 4
 
 
+@pytest.mark.slow
 def test_the_scale_of_a_fixed_likelihood_is_the_nets(tmp_path):
     of = net(likelihood=likelihoods.gaussian(0.3))
     run.train(Config(steps=2, batch_size=8, samples=4), tmp_path / "run", net=of)
@@ -203,6 +204,7 @@ def test_other_images_are_measured_in_place_of_the_test_split(trained, digits):
         run.on(trained, np.zeros((5, 9, 9), np.uint8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [np.uint8, np.int64, bool])
 def test_images_of_two_values_are_of_one_scale_wherever_they_come_from(tmp_path, images, kind):
     """Whole numbers of 0 and 1 become 0 and 255 where they are trained on: so they do where they are measured."""
@@ -266,6 +268,7 @@ def test_codes_are_decoded_at_the_labels_that_stand_beside_them(tmp_path):
         np.testing.assert_allclose(found["images"], rebuilt, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_codes_are_decoded_at_labels_by_their_names_and_a_page_says_what_its_pictures_are_of(tmp_path, images):
     x, y = images
     source = data.arrays(x, np.array(["ant", "bee", "cat"])[y])
@@ -560,6 +563,7 @@ def test_settings_of_an_evaluation_are_whole_numbers(trained):
     assert run.evaluate_runs([trained], settings=run.Settings(np.int64(4))) == [run.evaluate_run(trained, samples=4)]
 
 
+@pytest.mark.slow
 def test_what_a_loop_of_ones_own_trained_has_a_report_of_its_own(tmp_path):
     setup = build(Config(**SIZE))
     first = run.of(setup, setup.init(), tmp_path / "new" / "by-hand")

@@ -182,6 +182,7 @@ def test_what_a_message_names_can_be_pasted_and_a_file_is_no_folder(tmp_path):
         run.train(configured(steps=2), tmp_path / "paper.txt")
 
 
+@pytest.mark.slow
 def test_a_sweep_keeps_the_defaults_that_its_members_began_with(tmp_path):
     plan = Plan(configured(steps=2), (0,), {"method": ("vae", "hamiltonian_vae")})
     swept = sweep.sweep(plan, tmp_path / "s")

@@ -242,6 +242,7 @@ class Relu(small.Encoder):
         return jax.nn.relu(super().__call__(x))
 
 
+@pytest.mark.slow
 def test_another_net_does_not_go_on_with_a_run(of_a_net, tmp_path):
     other = NET._replace(encoder=Relu)
     for given, said in ((other, r"another net \(encoder"), (None, "modules of one's own: expected their net=")):
@@ -254,6 +255,7 @@ def test_another_net_does_not_go_on_with_a_run(of_a_net, tmp_path):
         run.load(tmp_path / "built-in", net=NET)
 
 
+@pytest.mark.slow
 def test_reading_by_another_net_is_told(of_a_net, capsys):
     capsys.readouterr()
     run.load(of_a_net, net=NET)

@@ -183,6 +183,7 @@ def test_settings_are_chosen_by_the_validation_split(swept, capsys):
     assert "negative log-likelihood (validation split, nats" in out
 
 
+@pytest.mark.slow
 def test_samples_by_any_sampler_are_judged_alike(swept, capsys):
     trained, settings = run.load(swept.member("seed=0").path), run.Settings(features="pixels", drawn=70)
     names = ("frechet", "precision", "recall", "density", "coverage")

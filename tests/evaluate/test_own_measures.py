@@ -203,6 +203,7 @@ def swept(tmp_path_factory):
     return sweep.sweep(plan, tmp_path_factory.mktemp("measures") / "s").folder
 
 
+@pytest.mark.slow
 def test_a_sweeps_members_keep_it_and_it_is_compared_and_shown(swept, tmp_path, capsys):
     file = tmp_path / "mine.py"
     file.write_text(MINE)

@@ -303,6 +303,7 @@ def test_codes_that_fill_no_volume_have_no_log_likelihood(tmp_path, name):
         assert np.isfinite(found.samples).all()
 
 
+@pytest.mark.slow
 def test_a_held_out_likelihood_has_its_error_and_a_bound_is_called_one(tmp_path, monkeypatch):
     use(monkeypatch, 20)
     trained = made.trained(tmp_path / "run", latent=2)
@@ -488,6 +489,7 @@ def test_the_command_writes_samples_with_their_labels(cvae, tmp_path, capsys, mo
     assert cli.status(words) == 0
 
 
+@pytest.mark.slow
 def test_a_class_without_a_training_example_is_not_drawn(tmp_path):
     x, y = np.zeros((30, 8, 8), np.uint8), np.array([1, 3, 4] * 10)
     np.savez(tmp_path / "x.npz", x_train=x, y_train=y, x_test=x, y_test=y)

@@ -411,6 +411,7 @@ def test_a_wave_whose_removal_was_cut_off_is_over(tmp_path, monkeypatch, lost, p
     assert {entry.name for entry in (tmp_path / "s").iterdir()} == {".lock", "sweep.json", "members"}
 
 
+@pytest.mark.slow
 def test_another_block_than_a_sweep_began_with_is_refused_not_passed_over(tmp_path):
     plan = plan_of((0, 1), {}, steps=2)
     sweep.sweep(plan, tmp_path / "s", sweep.How(lanes="vmap", block=2))
@@ -515,6 +516,7 @@ def test_a_member_that_a_link_leads_to_is_its_sweeps(whole, tmp_path):
         run.train(member.config(), tmp_path / "one")
 
 
+@pytest.mark.slow
 def test_checkpoints_of_a_wave_whose_members_are_not_known_are_not_removed(tmp_path):
     plan = plan_of((0, 1), {}, steps=20, checkpoint_every=10)
     cut_off_at_a_save(plan, tmp_path / "s")
