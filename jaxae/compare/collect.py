@@ -205,7 +205,7 @@ def _deciding(config: Config, record: dict[str, Any], modules: dict[str, Any] | 
     its own that of how these were made; `modules`, of the user's own, in place of the network's settings."""
     told = {name: value[:SHOWN] for name, value in record.items() if name.endswith("_sha256")}
     start = record.get("start", {})
-    told |= {"start_digest": start.get("made_as", start["digest"])[:SHOWN]} if start else {}
+    told |= {"start_digest": (start.get("made_as") or start["digest"])[:SHOWN]} if start else {}
     found = {"start": "none", "start_digest": "none"} | flat(config.result()) | {"order_seed": config.order_seed} | told
     if modules is None:
         return found

@@ -14,7 +14,7 @@ from jaxae.evaluate.measures import (
     of_own,
     said_of,
     shown,
-)  # fmt: skip
+)
 from jaxae.evaluate.measures import about as about_of
 from jaxae.names import OF_NETWORKS
 from jaxae.run import Trained, final_digest
