@@ -180,6 +180,8 @@ def once(what: str, values: list[Any]) -> None:
 
 def shown(value: Any) -> str:
     """A value in a member's name: the shortest text that reads back as itself."""
+    if value is None:
+        return "none"
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         return str(int(value))
     return str(value)

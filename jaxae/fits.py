@@ -65,9 +65,15 @@ def doubts(config: Config, setup: Setup) -> list[str]:
 
 
 def _unfinished(setup: Setup) -> Iterator[str]:
-    """Schedules that come to an end, which lies beyond the run's."""
+    """Schedules that come to an end, which lies beyond the run's, or whose period is one step."""
     for name, weight in setup.weights.items():
-        text = str(setup.config.hyperparameters.get(name))
+        text = str({"learning_rate": setup.config.learning_rate, **setup.config.hyperparameters}.get(name))
+        if (
+            callable(weight)
+            and text.startswith("cyclic")
+            and len({float(weight(jnp.asarray(s))) for s in range(4)}) == 1
+        ):
+            yield f"{name} stays at {float(weight(jnp.asarray(0))):.3g}: the period of {text} is one step"
         if callable(weight) and not text.startswith(("cyclic", "step")):
             last, end = (float(weight(jnp.asarray(step))) for step in (setup.total, 2**30))
             if last != end:

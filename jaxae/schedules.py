@@ -104,8 +104,6 @@ def _bind(text: str, kind: Callable, parts: list[str], total: int, epoch: float,
         LARGEST
     ):
         raise InputError(f"{text!r}: end / start is beyond single precision: expected a ratio of 1e-45 to 3e38")
-    if kind is _cyclic and args["over"] < 2:
-        raise InputError(f"{text!r}: a period of one step stays at its low end: expected 2 steps at least")
     if not 0 < args.get("share", 1) <= 1:
         raise InputError(f"{text!r}: expected a share above 0 and at most 1")
     known = not trust or len({part.lstrip("0123456789.") for part in parts[1:3]}) == 1

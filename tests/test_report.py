@@ -15,7 +15,7 @@ from scipy.stats import norm
 from sklearn.decomposition import PCA
 
 from jaxae import Config, files, methods, run
-from jaxae.errors import InputError
+from jaxae.errors import Diverged, InputError
 from jaxae.report import curves, latent, measures, plots, svg, write_report
 from jaxae.report.page import clipped, shown
 from jaxae.report.pictures import BUDGET, data_uri
@@ -317,6 +317,22 @@ def test_a_run_that_was_cut_off_is_said_to_be(tmp_path):
         run.train(configured(steps=20, checkpoint_every=3, log_every=3), tmp_path / "r", on_row=stop)
     page, _ = page_of(run.load(tmp_path / "r"))
     assert "The command that makes this run, or goes on with it." in page.text and "at step 20 or before" in page.text
+
+
+def test_a_page_of_a_run_that_diverged_says_so(tmp_path):
+    config = configured(steps=40, likelihood="gaussian", learning_rate="piecewise(1e-3, 15, 1e30)", checkpoint_every=5)
+    with pytest.raises(Diverged):
+        run.train(config, tmp_path / "r")
+    page, _ = page_of(run.load(tmp_path / "r"))
+    step = run.load(tmp_path / "r").folder.outcome()["step"]
+    assert f"the run diverged at step {step}: " in page.text and "goes on with it" not in page.text
+    assert "up to where it diverged. This page is of step 15." in page.text
+
+
+def test_no_command_is_said_to_measure_other_images(codebook, tmp_path):
+    of = on(codebook, codebook.setup.source.test.rows[:50])
+    text = write_report(of, run.evaluate_run(of, samples=2), out=tmp_path / "x.html").read_text()
+    assert "What measures it as above" not in text
 
 
 def test_who_closed_a_run_without_the_test_split_is_not_sent_there(codebook):

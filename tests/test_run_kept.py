@@ -199,6 +199,12 @@ def test_a_schedule_that_the_run_cuts_off_is_said_to_be(tmp_path):
         assert not fits.doubts(config, build(config))
 
 
+def test_a_period_of_one_step_is_said_to_stay_where_it_is():
+    config = configured(learning_rate="cyclic(1e-3, 1e-2, 1)", hyperparameters={"beta": "cyclic(0, 1, 10)"})
+    (said,) = fits.doubts(config, build(config))
+    assert said == "learning_rate stays at 0.001: the period of cyclic(1e-3, 1e-2, 1) is one step"
+
+
 def test_adamw_without_a_decay_is_said_to_be_adam():
     said = {
         decay: fits.doubts(of, build(of))

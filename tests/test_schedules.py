@@ -53,7 +53,6 @@ MISTAKES = {
     "exponential(1, 0, 20)": "expected a start and an end above 0",
     "exponential(1e-38, 1e38, 50)": "end / start is beyond single precision",
     "exponential(1e38, 1e-38, 50)": "end / start is beyond single precision",
-    "cyclic(0, 1, 1)": "a period of one step stays at its low end",
     "cyclic(0, 1, 10, 0)": "expected a share above 0 and at most 1",
     "cyclic(0, 1, 10, 1.5)": "expected a share above 0 and at most 1",
     "linear(0, 1, 0)": "duration '0': expected more than 0 steps",

@@ -335,6 +335,12 @@ def test_a_sweep_that_has_grown_is_the_same_start(tmp_path):
     grown = sweep.sweep(Plan(elsewhere, (0, 1, 2)), tmp_path / "t")
     (setting,) = compare.compare(grown.table, "nll").settings
     assert setting.seeds == (0, 1, 2)
+    shutil.rmtree(tmp_path / "s")  # and made again, of all at once: the same runs
+    whole = dataclasses.replace(before, seeds=(0, 1, 2, 3), grid={"beta": (4.0, 1.0)})
+    sweep.sweep(whole, tmp_path / "s")
+    grown = sweep.sweep(Plan(base, (0, 1, 2, 3)), tmp_path / "t")
+    (setting,) = compare.compare(grown.table, "nll").settings
+    assert setting.seeds == (0, 1, 2, 3)
 
 
 @pytest.mark.slow

@@ -152,7 +152,8 @@ def _caveats(frame: pandas.DataFrame, measure: str) -> tuple[str, ...]:
         found += [f"of conditional methods, {of}" for of in said("probed")]
     if measure in measures.OF_IMPORTANCE and (high := max(said("nll_bias"), default=0.0)) >= measures.TOO_HIGH:
         found.append(
-            f"for want of importance samples the NLL of a run is about {high:.2g} nats too high: that is in no interval"
+            f"for want of importance samples the NLL of a run is at least about {high:.2g} nats too high: "
+            "that is in no interval"
         )
     if measure == "ais_nll" and (gap := max(said("bdmc_gap"), default=0.0)) >= measures.TOO_HIGH:
         found.append(

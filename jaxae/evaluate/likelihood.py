@@ -21,7 +21,7 @@ WIDE = 16_000  # the same for an accelerator
 TERMS = ("reconstruction", "kl")  # of minus the ELBO
 PARTS = 4  # of the draws, from which is seen how the error falls with their number
 OF_PARTS = ("log_p_half", "log_p_quarter", "log_p_apart")
-LEAST = 4 * PARTS  # draws, below which the parts tell nothing
+LEAST = 2 * PARTS  # draws, below which the parts tell nothing
 FALL = 0.5  # least power of the number of draws with which variance and bias are taken to fall: 1 for light tails
 
 
@@ -125,6 +125,7 @@ def monte_carlo(of: dict[str, np.ndarray], samples: int) -> tuple[float, float]:
     below the halves', and that below the estimate from all, tells how the bias falls with the number k of draws: as
     k^-a, with a = 1 for light tails and about a half where a few draws in thousands have most of the weight. The
     variance is taken to fall alike, and not to be below that of the delta method, which knows only of the draws made.
+    Where one draw in thousands has nearly all the weight a is less, and the bias more than is told.
     """
     n, known = len(of["log_p"]), float(np.sum(of["log_p_var"], dtype=np.float64))
     quarter, half, whole = (float(np.mean(of[f"log_p{part}"], dtype=np.float64)) for part in ("_quarter", "_half", ""))
@@ -211,7 +212,7 @@ def _warnings(of: dict[str, Any]) -> list[str]:
         return []
     return [
         f"{of['samples']:,} importance samples are too few: {of['effective_samples']:.1f} of an image's count (median) "
-        f"and the NLL is about {of['nll_bias']:.2f} nats above its limit: take more"
+        f"and the NLL is at least about {of['nll_bias']:.2f} nats above its limit: take more"
     ]
 
 

@@ -37,6 +37,7 @@ def render(trained: Trained, evaluation: Mapping[str, Any] | None) -> str:
         **measures.record(trained, trained.folder.record()),
         "measured_by": measured_by(trained, evaluation or {}),
         "ended": ended(trained),
+        "diverged": diverged(trained),
         "total": trained.setup.total,
         "entry": methods.entry(trained.setup.config.method),
         "latent": codes["z"].shape[1],
@@ -82,9 +83,17 @@ def ended(trained: Trained) -> bool:
         return trained.step == (checkpoints.best_step() or outcome["step"])
 
 
+def diverged(trained: Trained) -> dict[str, Any] | None:
+    """How the run ended, where it did for a value that is not finite."""
+    outcome = trained.folder.outcome() or {}
+    return outcome if outcome.get("outcome") == "diverged" else None
+
+
 def measured_by(trained: Trained, evaluation: Mapping[str, Any]) -> list[str]:
-    """The commands of what training does not close with by itself."""
+    """The commands of what training does not close with by itself; none of other images than the run's."""
     config = trained.setup.config
+    if not is_of_its_data(trained):
+        return []
     closing = evaluation.get("samples", config.samples) == config.samples and evaluation.get("split") == config.evaluate
     if closing and set(evaluation.get("settings", {})) <= {"likelihood"}:
         return []

@@ -135,11 +135,11 @@ def evaluate_run(trained: Trained, split: str = "test", samples: int = USUAL.sam
 def scores(
     trained: Trained, split: str = "test", samples: int = USUAL.samples, seed: int = 0
 ) -> dict[str, Shaped[np.ndarray, " n"]]:
-    """Of each example of a split, in its order, in nats: nll and elbo, with their Monte Carlo variances nll_var and
-    elbo_var, and effective_samples; reconstruction and kl, the same; mse, a number of the image; label; row, where the
-    example stands in the data as they were read (splits are held out by a permutation). Of a method without a density:
-    its metrics in place of the first, but for those that are one number a batch. What `evaluate_run` gives are their
-    means (of effective_samples, the median)."""
+    """Of each example of a split, in its order, in nats: nll and elbo, with their Monte Carlo variances nll_var (by
+    the delta method) and elbo_var, and effective_samples; reconstruction and kl, the same; mse, a number of the image;
+    label; row, where the example stands in the data as they were read (splits are held out by a permutation). Of a
+    method without a density: its metrics in place of the first, but for those that are one number a batch. What
+    `evaluate_run` gives are their means (of effective_samples, the median)."""
     from jaxae.evaluate.likelihood import OF_PARTS, examples
 
     on = bench(trained.setup, split, Settings(samples, seed=seed))
@@ -148,8 +148,9 @@ def scores(
         of = {name: values for name, values in of.items() if name not in OF_PARTS}
         of |= {"nll": -of.pop("log_p"), "nll_var": of.pop("log_p_var"), "effective_samples": of.pop("ess")}
     elif trained.setup.entry.couples:  # some of its metrics are one number a batch
-        batches = math.ceil(len(trained.setup.source.split(split)) / on.view(split).chunk)
-        of = {name: values for name, values in of.items() if len(np.unique(values)) > batches}
+        n, chunk = len(trained.setup.source.split(split)), on.view(split).chunk
+        one = {name for name, values in of.items() if len(np.unique(values)) <= math.ceil(n / chunk) < n}
+        of = {name: values for name, values in of.items() if name not in one - {"mse", "reconstruction"}}
     examples_of = trained.setup.source.split(split)
     return of | {"label": examples_of.labels, "row": examples_of.rows_read()}
 

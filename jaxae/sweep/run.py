@@ -233,7 +233,7 @@ class Sweep:
         }
 
     def made_as(self) -> str:
-        """A digest of what decides the members' results but their seeds."""
+        """What tells the sweep from others, as it begins: a digest of what decides the members' results but seeds."""
         members = self.plan.members[:: len(self.plan.seeds)]
         names = [member.name.partition(",")[2] for member in members]
         configs = [{**member.config.result(), "seed": None} for member in members]

@@ -7,7 +7,7 @@ from typing import Any
 from jaxae.checkpoint import Checkpoints
 from jaxae.errors import InputError
 from jaxae.folder import SweepFolder
-from jaxae.plan import Plan
+from jaxae.plan import Member, Plan
 from jaxae.progress import Progress
 from jaxae.run.starting import Starts, begin_with
 from jaxae.setup import Setup
@@ -37,8 +37,7 @@ def starts(plan: Plan, setups: Sequence[Setup], folder: SweepFolder, progress: P
         else:
             needed = any(member.name not in going_on for member in left)
             found |= dict.fromkeys([m.name for m in group], _begun(setup, shared.get(path), needed, progress, read))
-    _one_sweep_each([(m.config.start, told.get(m.name), found.get(m.name)) for m in begun])
-    return found
+    return found | _as_told(found, begun, told, read)
 
 
 def _begun(
@@ -49,16 +48,30 @@ def _begun(
     return start
 
 
-def _one_sweep_each(begun: Sequence[tuple[str | None, dict[str, Any] | None, Start | None]]) -> None:
-    """Raises InputError where members that name one sweep began with runs of another, or would. `begun`: of each what
-    it names, what it was told of, and what it begins with now."""
-    first: dict[str | None, Any] = {}
-    for path, told, now in begun:
-        for facts in (told, now and now.facts):
-            if facts and facts.get("made_as") != first.setdefault(path, facts.get("made_as")):
-                raise InputError(
-                    f"start: {path} is another sweep than members here began with: expected that one, or another --run"
-                )
+def _as_told(
+    found: dict[str, Start], begun: Sequence[Member], told: dict[str, Any], read: Callable[[str], Starts]
+) -> dict[str, Start]:
+    """Of what members begin with anew, that of a sweep which others here began with before it was made again, of more
+    members: under its name of then. Raises InputError where it is another: what those began with is there no more."""
+    of = {member.name: member.config for member in begun}
+    first = {of[name].start: name for name in reversed(told) if "member" in told[name]}
+
+    @cache
+    def is_the_same(path: str) -> bool:
+        return read(path).of(of[first[path]]).facts["digest"] == told[first[path]]["digest"]
+
+    again = {}
+    for name, start in found.items():
+        path = of[name].start
+        if path is None or name in told or path not in first:
+            continue
+        before = told[first[path]]["made_as"]
+        if start.facts["made_as"] != before and not is_the_same(path):
+            raise InputError(
+                f"start: {path} is another sweep than members here began with: expected that one, or another --run"
+            )
+        again[name] = start._replace(facts=start.facts | {"made_as": before})
+    return again
 
 
 def saved(folder: SweepFolder) -> list[str]:
