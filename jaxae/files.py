@@ -34,11 +34,11 @@ def whole(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+            os.chmod(file.name, 0o666 & ~_umask())
+            os.replace(file.name, path.resolve())  # where a link leads to
         except BaseException:
-            os.unlink(file.name)
+            Path(file.name).unlink(missing_ok=True)
             raise
-    os.chmod(file.name, 0o666 & ~_umask())
-    os.replace(file.name, path.resolve())  # where a link leads to
 
 
 def _umask() -> int:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import click
+import jax
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -18,6 +19,7 @@ from click.testing import CliRunner
 from jaxae import hosts
 from jaxae.cli.hosts import host_options
 from jaxae.cli.supervise import LOST, End, verdict
+from jaxae.cli.supervised import is_loss
 from jaxae.errors import InputError
 from jaxae.join import Hosts, join
 
@@ -297,3 +299,10 @@ JOINED = "jaxae-child: started\n\njaxae-child: joined 1 2\n"
 )
 def test_what_the_end_of_a_child_means(code, noise, end):
     assert verdict(code, noise, Hosts("a:1", 1, 2), Path("log")) == end
+
+
+@pytest.mark.parametrize("kind", [ValueError, jax.errors.JaxRuntimeError])
+def test_a_lost_process_is_known_by_either_kind_of_error(kind):
+    """jaxlib raises the one where it waits for a value, the other where it sends one."""
+    assert is_loss(kind("UNKNOWN: Gloo all-reduce failed: [x] Connection reset by peer"))
+    assert not is_loss(kind("operands could not be broadcast together")) and not is_loss(KeyError("Gloo"))

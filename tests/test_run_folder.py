@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import errno
+import shutil
 from pathlib import Path
 
 import jax
@@ -80,6 +81,7 @@ def test_what_a_killed_write_leaves_occupies_none(tmp_path, monkeypatch, name):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(files.os, "replace", killed)
+    monkeypatch.setattr(files.Path, "unlink", killed)  # by -9 nothing is cleaned up
     with pytest.raises(KeyboardInterrupt):
         files.write_json(tmp_path / name[1:], {})
     assert [entry.name.startswith(name) for entry in tmp_path.iterdir()] == [True]
@@ -214,3 +216,50 @@ def test_a_sweep_goes_on_in_numbers_of_the_width_that_it_began_with(tmp_path):
         pytest.raises(InputError, match=r"a run with JAX_ENABLE_X64=0, and now it is .*=1: set it"),
     ):
         sweep.sweep(Plan(configured(steps=2), (0, 1)), tmp_path / "s")
+
+
+def test_folders_without_a_file_are_nothing(tmp_path):
+    (tmp_path / "checkpoints" / "0").mkdir(parents=True)
+    assert not occupied(tmp_path)
+    (tmp_path / "checkpoints" / "link").symlink_to(tmp_path / "gone")
+    assert occupied(tmp_path)
+
+
+def test_an_outcome_that_does_not_tell_is_one_line(tmp_path):
+    (tmp_path / "outcome.json").write_text("{}")
+    with pytest.raises(InputError, match=r"outcome\.json: it has no outcome: restore it, or remove it"):
+        RunFolder(tmp_path).outcome()
+
+
+def test_a_file_that_cannot_take_its_place_leaves_nothing(tmp_path):
+    (tmp_path / "x.json").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        files.write_json(tmp_path / "x.json", {})
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_a_last_checkpoint_that_is_gone_is_told_of_and_replaces_no_measures(tmp_path, capsys):
+    made = run.train(configured(steps=20, checkpoint_every=10), tmp_path / "r")
+    run.store(made, run.evaluate_run(made, samples=2))
+    before = (tmp_path / "r" / "evaluation.json").read_bytes()
+    capsys.readouterr()
+    run.load(tmp_path / "r")
+    run.load(tmp_path / "r", 10)
+    assert capsys.readouterr().err == ""
+    shutil.rmtree(tmp_path / "r" / "checkpoints" / "20")
+    earlier = run.load(tmp_path / "r")
+    run.variables_in(made.folder)
+    assert capsys.readouterr().err.count("step 20, with which it ended, is not there: this is step 10") == 2
+    run.store(earlier, run.evaluate_run(earlier, samples=2))
+    assert "has the measures of step 20: those of step 10 are not kept" in capsys.readouterr().err
+    assert (tmp_path / "r" / "evaluation.json").read_bytes() == before
+
+
+def test_a_members_config_that_was_lost_is_written_again(tmp_path):
+    plan = Plan(configured(steps=4, evaluate="none"), (0, 1))
+    sweep.sweep(plan, tmp_path / "s")
+    there = SweepFolder(tmp_path / "s").member("seed=1")
+    before = there.config_file.read_bytes()
+    there.config_file.unlink()
+    sweep.sweep(plan, tmp_path / "s")
+    assert there.config_file.read_bytes() == before

@@ -48,7 +48,7 @@ def is_loss(error: BaseException) -> bool:
     """Whether an exception means that another process has gone."""
     from jax.errors import JaxRuntimeError
 
-    return isinstance(error, JaxRuntimeError) and any(text in str(error) for text in LOSSES)
+    return isinstance(error, JaxRuntimeError | ValueError) and any(text in str(error) for text in LOSSES)
 
 
 def leave(code: int) -> None:

@@ -15,8 +15,10 @@ LEFTOVER = re.compile(r"\.lock|\.(config|record|sweep)\.json\w{8}")
 
 
 def occupied(path: Path) -> bool:
-    """Whether something lies there already: more than a command leaves that was refused or killed at its start."""
-    return path.exists() and (not path.is_dir() or any(not LEFTOVER.fullmatch(entry.name) for entry in path.iterdir()))
+    """Whether a file lies there already that no command leaves which was refused or killed at its start."""
+    if not path.is_dir():
+        return path.exists() or path.is_symlink()
+    return any(not LEFTOVER.fullmatch(entry.name) and occupied(entry) for entry in path.iterdir())
 
 
 @contextlib.contextmanager

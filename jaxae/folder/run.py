@@ -95,7 +95,12 @@ class RunFolder:
 
     def outcome(self) -> dict[str, Any] | None:
         """How it ended; None where it has not."""
-        return read_json(self.outcome_file, OUTCOME) if self.outcome_file.is_file() else None
+        if not self.outcome_file.is_file():
+            return None
+        found = read_json(self.outcome_file, OUTCOME)
+        if missing := [name for name in OUTCOME if name not in found]:
+            raise InputError(f"{self.outcome_file}: it has no {missing[0]}: restore it, or remove it and train again")
+        return found
 
     def record(self) -> dict[str, Any]:
         """What `record` has told; empty where it is missing."""

@@ -76,6 +76,7 @@ def restored(setup: Setup, folder: RunFolder, checkpoint: str = "auto") -> Train
     if found is None:
         raise nothing_kept(folder)
     check_data(setup, found)
+    tell_if_earlier(folder, found.step, step, setup.config.patience is not None)
     return Trained(setup, folder, found.step, found.state, optim.evaluated(found.state))
 
 
@@ -94,6 +95,15 @@ def chosen(folder: RunFolder, checkpoints: Checkpoints, checkpoint: str, patient
             "--patience, which keeps its last alone: choose last"
         )
     return step
+
+
+def tell_if_earlier(folder: RunFolder, step: int, asked: int | None, patient: bool) -> None:
+    """Warns where the step that a run ended with was wanted, and is not there any more."""
+    outcome = folder.outcome() or {}
+    if asked is None and not patient and outcome.get("outcome") == "finished" and outcome["step"] > step:
+        Progress().warn(
+            f"{folder.path}: step {outcome['step']:,}, with which it ended, is not there: this is step {step:,}"
+        )
 
 
 def nothing_kept(folder: RunFolder) -> InputError:

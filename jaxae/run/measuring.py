@@ -188,6 +188,11 @@ def store(trained: Trained, measures: dict[str, Any]) -> dict[str, Any]:
         raise InputError(f"measures of other data than {trained.folder.path} has: they are not kept there")
     file = trained.folder.evaluation_file(measures["split"])
     there = _read_or_set_aside(trained.folder, measures["split"])
+    if there.get("step", 0) > measures["step"] and trained.setup.config.patience is None:
+        Progress().warn(
+            f"{file} has the measures of step {there['step']:,}: those of step {measures['step']:,} are not kept"
+        )
+        return measures
     if any(there.get(name) != measures[name] for name in ("digest", "step", "split", "evaluation_seed")):
         there = {}
     there = _without_replaced(there, measures, file)

@@ -16,7 +16,7 @@ from jaxae.files import read_json
 from jaxae.folder import RunFolder, SweepFolder
 from jaxae.plan import Member
 from jaxae.progress import Progress
-from jaxae.run.loading import chosen, nothing_kept
+from jaxae.run.loading import chosen, nothing_kept, tell_if_earlier
 from jaxae.setup import Setup
 from jaxae.start import Start, whose
 
@@ -129,6 +129,7 @@ def variables_in(folder: RunFolder, checkpoint: str = "auto") -> Start:
         found = checkpoints.restore(_leaves(checkpoints, step), step) if checkpoints.steps() else None
     if found is None:
         raise nothing_kept(folder)
+    tell_if_earlier(folder, found.step, step, patient)
     whole: dict[str, Any] = found.state
     arrays = {name.removeprefix("variables/"): leaf for name, leaf in whole.items() if name.startswith("variables/")}
     kept = {name: leaf for name, leaf in whole.items() if name.startswith("opt_state/") and AVERAGE in name}

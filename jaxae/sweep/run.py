@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jaxae import command, fits, own, run, signals
+from jaxae import command, files, fits, own, run, signals
 from jaxae import record as records
 from jaxae.axes import MOST
 from jaxae.build import build, of_net, of_source
@@ -185,6 +185,8 @@ class Sweep:
                 other = there.other_net(setup.modules) or there.other_draws(now["prng"])
                 if other := other or there.other_bits(now["x64"]):
                     raise InputError(other)
+                if there.outcome_file.is_file() and not there.config_file.is_file():  # it was lost: the sweep knows it
+                    files.write_json(there.config_file, member.config.to_dict())
                 begun = there.record().get("data", {}).get("sha256")
                 if begun not in (None, setup.source.digest):
                     raise InputError(
