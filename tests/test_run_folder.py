@@ -77,7 +77,7 @@ def test_what_is_not_ours_occupies_a_folder(tmp_path, name):
 
 @pytest.mark.parametrize("name", [".config.json", ".record.json", ".sweep.json"])
 def test_what_a_killed_write_leaves_occupies_none(tmp_path, monkeypatch, name):
-    def killed(*args):
+    def killed(*args, **named):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(files.os, "replace", killed)
