@@ -94,7 +94,11 @@ def mine(tmp_path_factory):
     return file
 
 
-@pytest.mark.parametrize("name", EVERY)
+KINDS = ("ae", "vae", "cvae", "vqvae", "hvae2", "poincare_vae")
+"""Of methods, by what they decode: the others' turn comes with the slow tests."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in KINDS else [pytest.mark.slow]) for n in EVERY])
 def test_of_any_method_it_is_the_mean_of_the_functions_values(name, mine):
     of = bench(name)
     (model,) = models(of, 1)
