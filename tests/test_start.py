@@ -324,6 +324,27 @@ def test_members_that_were_made_otherwise_are_no_start_of_one_sweep(pretrained, 
 
 
 @pytest.mark.slow
+def test_files_of_one_name_are_told_apart_by_their_paths(tmp_path):
+    for number, name in enumerate(("x", "y")):
+        (tmp_path / name).mkdir()
+        np.savez(tmp_path / name / "d.npz", x=np.random.default_rng(number).integers(0, 256, (60, 8, 8), np.uint8))
+    paths = [str(tmp_path / name / "d.npz") for name in ("x", "y")]
+    small = configured(steps=2, batch_size=20, evaluate="none")
+    sweep.sweep(Plan(small, (0,), {"data": paths}), tmp_path / "s")
+    for path, name in zip(paths, ("x/d.npz", "y/d.npz")):
+        config = dataclasses.replace(small, data=path, start=str(tmp_path / "s"))
+        begun = run.begin_with(build(config))
+        assert begun.start.facts["member"] == f"seed=0,data={name}"
+
+
+def test_a_sweep_over_starts_says_that_it_has_several_runs_of_a_seed(other, tmp_path):
+    path = str(tmp_path / "s")
+    sweep.sweep(Plan(configured(**STILL, evaluate="none"), (0,), {"start": (None, str(other.folder.path))}), path)
+    with pytest.raises(InputError, match=r"/s holds a sweep, with 2 members of seed=0: expected one"):
+        run.begin_with(build(configured(start=path)))
+
+
+@pytest.mark.slow
 def test_a_sweep_that_has_grown_is_the_same_start(tmp_path):
     before = Plan(configured(steps=4), (0, 1), {"beta": (1.0,)})
     base = configured(**STILL, start=str(tmp_path / "s"))
