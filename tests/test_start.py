@@ -356,6 +356,10 @@ def test_a_sweep_that_has_grown_is_the_same_start(tmp_path):
     grown = sweep.sweep(Plan(elsewhere, (0, 1, 2)), tmp_path / "t")
     (setting,) = compare.compare(grown.table, "nll").settings
     assert setting.seeds == (0, 1, 2)
+    sweep.sweep(dataclasses.replace(before, seeds=(2, 0, 1, 5), grid={"beta": (4.0, 1.0)}), tmp_path / "s")
+    sweep.sweep(Plan(base, (5,)), tmp_path / "elsewhere")  # which nobody tells what others began with
+    (setting,) = compare.compare(compare.table([tmp_path / "t", tmp_path / "elsewhere"]), "nll").settings
+    assert setting.seeds == (0, 1, 2, 5)
     shutil.rmtree(tmp_path / "s")  # and made again, of all at once: the same runs
     whole = dataclasses.replace(before, seeds=(0, 1, 2, 3), grid={"beta": (4.0, 1.0)})
     sweep.sweep(whole, tmp_path / "s")
