@@ -308,6 +308,18 @@ def test_the_digest_is_promised_of_the_end_alone(codebook):
     assert "not what the run ends with , at step 6" in earlier.text
 
 
+def test_a_run_that_may_stop_early_ends_with_its_best(tmp_path):
+    still = configured(steps=60, validate_every=10, checkpoint_every=10, patience=2, learning_rate=0.0)
+    run.train(still, tmp_path / "r")
+    best, last = (run.load(tmp_path / "r", which) for which in ("auto", "last"))
+    assert best.step < last.step
+    assert "it ends with the same parameters" in page_of(best)[0].text
+    assert "it ends with the same parameters" not in page_of(last)[0].text
+    for of in (last, best):  # the later step is not its end
+        run.store(of, run.evaluate_run(of, samples=2))
+        assert of.folder.evaluation()["step"] == of.step
+
+
 def test_a_run_that_was_cut_off_is_said_to_be(tmp_path):
     def stop(row):
         if row["step"] == 6:
@@ -345,7 +357,7 @@ def test_measures_that_a_method_adds_are_shown(codebook):
     page, _ = page_of(codebook, found)
     for name in ("commitment", "perplexity"):
         assert f"{name} {measures.shown(found[name], 3)}" in page.text
-    assert "± Monte Carlo" not in page.text and "± data" in page.text
+    assert "± Monte Carlo" not in page.text and "± data" in page.text and "data se" not in page.text
 
 
 def test_what_codes_are_is_said_where_they_are_no_vectors(codebook, evaluated):

@@ -76,7 +76,7 @@ def restored(setup: Setup, folder: RunFolder, checkpoint: str = "auto") -> Train
     if found is None:
         raise nothing_kept(folder)
     check_data(setup, found)
-    tell_if_earlier(folder, found.step, step, setup.config.patience is not None)
+    tell_if_earlier(folder, found.step, step)
     return Trained(setup, folder, found.step, found.state, optim.evaluated(found.state))
 
 
@@ -97,10 +97,10 @@ def chosen(folder: RunFolder, checkpoints: Checkpoints, checkpoint: str, patient
     return step
 
 
-def tell_if_earlier(folder: RunFolder, step: int, asked: int | None, patient: bool) -> None:
+def tell_if_earlier(folder: RunFolder, step: int, asked: int | None) -> None:
     """Warns where the step that a run ended with was wanted, and is not there any more."""
     outcome = folder.outcome() or {}
-    if asked is None and not patient and outcome.get("outcome") == "finished" and outcome["step"] > step:
+    if asked is None and outcome.get("outcome") == "finished" and outcome["step"] > step:
         Progress().warn(
             f"{folder.path}: step {outcome['step']:,}, with which it ended, is not there: this is step {step:,}"
         )

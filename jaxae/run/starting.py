@@ -129,7 +129,7 @@ def variables_in(folder: RunFolder, checkpoint: str = "auto") -> Start:
         found = checkpoints.restore(_leaves(checkpoints, step), step) if checkpoints.steps() else None
     if found is None:
         raise nothing_kept(folder)
-    tell_if_earlier(folder, found.step, step, patient)
+    tell_if_earlier(folder, found.step, step)
     whole: dict[str, Any] = found.state
     arrays = {name.removeprefix("variables/"): leaf for name, leaf in whole.items() if name.startswith("variables/")}
     kept = {name: leaf for name, leaf in whole.items() if name.startswith("opt_state/") and AVERAGE in name}
