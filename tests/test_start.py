@@ -303,6 +303,10 @@ def test_a_start_of_a_sweep_that_is_not_one_is_one_line(pretrained, tmp_path):
     (tmp_path / "s" / "members" / "seed=0,beta=1" / "outcome.json").unlink()
     with pytest.raises(InputError, match=r"seed=0,beta=1: not trained to its end: `jaxae sweep --run .*/s` goes on"):
         run.train(configured(**STILL, start=str(tmp_path / "s")), tmp_path / "r")
+    shutil.copytree(path, tmp_path / "lost")
+    (tmp_path / "lost" / "members" / "seed=0,beta=1" / "config.json").unlink()
+    with pytest.raises(InputError, match=r"start: .*seed=0,beta=1: no run here \(no config.json\)"):
+        run.train(configured(**STILL, start=str(tmp_path / "lost")), tmp_path / "r")
     begun = run.begin_with(build(configured(start=path)))
     with pytest.raises(InputError, match=r"expected the setup that jaxae\.run\.begin_with"):
         begun.like(configured(start=path, seed=1)).init()

@@ -77,9 +77,9 @@ class Starts:
         run = self.sweep.member(member.name)
         if run.outcome() is None:
             raise InputError(f"{run.path}: not trained to its end: `jaxae sweep --run {self.path}` goes on with it")
+        start = _measured(run.path)
         if read_json(run.config_file).get("steps") != member.config.steps:
             raise InputError(f"{run.path}: made longer than its sweep's others: expected it as they are")
-        start = _measured(run.path)
         facts = {"run": self.path, "member": member.name, "made_as": self.sweep.made_as()}
         return Start(start.arrays, start.facts | facts)
 
