@@ -12,7 +12,14 @@ import numpy as np
 
 from jaxae.errors import InputError
 
-NAMED = {dict: "an object", list: "a list", str: "text", int: "a whole number", bool: "true or false"}
+NUMBER = int | float | None
+SCALAR = str | NUMBER
+NAMED = {
+    dict: "an object", list: "a list", str: "text", int: "a whole number", bool: "true or false",
+    NUMBER: "a number or null", SCALAR: "a number, text, true, false or null",
+}  # fmt: skip
+ANY = ""
+"""The name, in the form of an object, of all that it has no form for."""
 
 
 def check_out(out: Path, suffixes: tuple[str, ...]) -> None:
@@ -60,25 +67,28 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path, form: Mapping[str, Any] = {}) -> dict[str, Any]:
     """The object in a file of JSON. Raises InputError where it is none, or where what it has of `form` is of another
-    type: {name: a type, or the form of an object}."""
+    type. A form is a type of `NAMED`; that of an object {name: form}; that of a list [the form of each]."""
     try:
         value = json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path}: not JSON: {error}: restore it, or move it away") from None
     if not isinstance(value, dict):
         raise InputError(f"{path}: expected a JSON object")
-    _check(value, form, path)
+    _check(value, form, f"{path}:")
     return value
 
 
-def _check(value: dict[str, Any], form: Mapping[str, Any], path: Path) -> None:
-    for name, within in form.items():
-        kind = within if isinstance(within, type) else dict
-        if name in value:
-            if not isinstance(value[name], kind) or (kind is int and isinstance(value[name], bool)):
-                raise InputError(f"{path}: {name} {str(value[name])[:60]!r}: expected {NAMED[kind]}: restore it")
-            if isinstance(within, Mapping):
-                _check(value[name], within, path)
+def _check(value: Any, form: Any, name: str) -> None:
+    kind: Any = type(form) if isinstance(form, dict | list) else form
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise InputError(f"{name} {str(value)[:60]!r}: expected {NAMED[kind]}: restore it")
+    if isinstance(form, dict):
+        for key, inner in value.items():
+            if within := form.get(key, form.get(ANY)):
+                _check(inner, within, f"{name} {key}")
+    elif isinstance(form, list):
+        for inner in value:
+            _check(inner, form[0], name)
 
 
 def npz(arrays: Mapping[str, np.ndarray]) -> bytes:

@@ -180,7 +180,8 @@ def _row(line: bytes) -> dict[str, Any] | None:
         found = json.loads(line)
     except (json.JSONDecodeError, UnicodeDecodeError):
         return None
-    return found if isinstance(found, dict) and isinstance(found.get("step"), int) else None
+    is_row = isinstance(found, dict) and isinstance(found.get("step"), int)
+    return found if is_row and all(isinstance(value, files.NUMBER) for value in found.values()) else None
 
 
 def import_wandb(project: str) -> Any:

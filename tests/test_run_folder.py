@@ -26,6 +26,9 @@ WRONG = {
     "evaluation.json": [
         ("step", "7", "expected a whole number"), ("step", True, "expected a whole number"),
         ("settings", None, "expected an object"), ("split", ["test"], "expected text"),
+        ("nll", {}, "expected a number or null"), ("nll_mc_se", "0.1", "expected a number or null"),
+        ("notes", {"likelihood": None}, "expected a list"), ("notes", {"ais": [1]}, "expected text"),
+        ("settings", {"samples": {"drawn": "ten"}}, "expected a whole number"),
     ],
     "outcome.json": [("step", 1.5, "expected a whole number")],
 }  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 from jaxae import copies, home, own
 from jaxae.config import OWN, Config, from_dict
 from jaxae.errors import InputError
-from jaxae.files import read_json, write_json
+from jaxae.files import ANY, NUMBER, read_json, write_json
 from jaxae.folder.lock import locked, occupied
 
 ROUNDING = 5e-3  # of what modules compute, on whatever device
@@ -27,8 +27,8 @@ WHERE = ("versions", "device", "threads", "prng", "x64", "matmul_precision", "xl
 """Of a record, what decides bits and may change while a run goes on."""
 OUTCOME = {"outcome": str, "step": int}
 EVALUATION = {
-    "step": int, "split": str, "digest": str, "examples": int, "notes": dict,
-    "settings": {"likelihood": dict, "samples": dict, "ais": dict},
+    "step": int, "split": str, "digest": str, "examples": int, "notes": {ANY: [str]},
+    "settings": {ANY: {"examples": int, "drawn": int}}, "kl_of_units": [NUMBER], ANY: NUMBER,
 }  # fmt: skip
 """Of the files in a run's folder, what is relied on where it is there."""
 

@@ -14,7 +14,7 @@ from jaxae import copies, home, own
 from jaxae.axes import shown, values_of
 from jaxae.config import Config, from_dict, named_in
 from jaxae.errors import InputError
-from jaxae.files import read_json, write_json
+from jaxae.files import ANY, SCALAR, read_json, write_json
 from jaxae.folder.lock import occupied
 from jaxae.folder.run import RunFolder, members_of, splits_of, sweep_file
 from jaxae.plan import Member, Plan, find
@@ -22,11 +22,12 @@ from jaxae.plan import Member, Plan, find
 FORMAT = 1  # of sweep.json
 SHOWN = 4  # of what differs
 SWEEP = {
-    "base": dict, "seeds": list, "grid": dict, "members": list, "shared_batches": bool, "lanes": str, "block": int,
-    "exact": bool,
+    "base": dict, "seeds": [int], "grid": {ANY: [SCALAR]}, "members": [str], "shared_batches": bool, "lanes": str,
+    "block": int, "exact": bool,
 }  # fmt: skip
-"""Of sweep.json, all of which must be there; beside "settings", "code", and "words" and "made_as", which older ones
-lack."""
+"""Of sweep.json, all of which must be there."""
+MAYBE = {"code": {ANY: str}, "words": {ANY: [str]}, "settings": [{ANY: SCALAR}], "made_as": str}
+"""What it may have beside; older ones lack some."""
 
 
 class SweepFolder:
@@ -51,17 +52,13 @@ class SweepFolder:
         if not self.exists():
             command = f"`jaxae sweep --run {shlex.quote(str(self.path))}`"
             raise InputError(f"{self.path}: no sweep here (no sweep.json): {command} makes one")
-        kept = read_json(self.sweep_file, SWEEP | {"code": dict, "words": dict, "settings": list, "made_as": str})
+        kept = read_json(self.sweep_file, SWEEP | MAYBE)
         if kept.get("format") != FORMAT:
             raise InputError(f"{self.sweep_file}: format {kept.get('format')}: this jaxae reads format {FORMAT}")
         if missing := [name for name in SWEEP if name not in kept]:
             raise InputError(f"{self.sweep_file}: it has no {missing[0]}: restore it")
-        if not all(isinstance(values, list) for values in kept["grid"].values()):
-            raise InputError(f"{self.sweep_file}: grid {kept['grid']!r:.60}: expected lists of values: restore it")
-        if not all(isinstance(setting, dict) for setting in kept.get("settings", [])):
-            raise InputError(f"{self.sweep_file}: settings {kept['settings']!r:.60}: expected objects: restore it")
-        if not kept["members"] or not all(isinstance(name, str) for name in kept["members"]):
-            raise InputError(f"{self.sweep_file}: members {kept['members']!r:.60}: expected names: restore it")
+        if not kept["members"]:
+            raise InputError(f"{self.sweep_file}: members []: expected names: restore it")
         return kept
 
     def base(self) -> Config:
@@ -185,10 +182,10 @@ class SweepFolder:
         """In the order in which the wave's state stacks them; none where no wave has begun."""
         if not self.wave_file.is_file():
             return []
-        names = read_json(self.wave_file).get("members")
-        if not isinstance(names, list):
-            raise InputError(f"{self.wave_file}: members {names!r}: expected a list: restore it")
-        return names
+        kept = read_json(self.wave_file, {"members": [str]})
+        if "members" not in kept:
+            raise InputError(f"{self.wave_file}: it has no members: restore it")
+        return kept["members"]
 
     def end_wave(self) -> None:
         """Removes the wave's folder, under another name: cut off half way, it must not be taken for a wave's."""

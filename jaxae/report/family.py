@@ -9,11 +9,11 @@ import numpy as np
 
 from jaxae import axis, likelihoods, methods, networks, random
 from jaxae.errors import InputError
-from jaxae.files import read_json
+from jaxae.files import ANY, NUMBER, read_json
 from jaxae.types import Batch, Method
 
 HEAD = ("method", "loss, in nats an example", "state", "what couples the batch")
-MEASURED = {"about": str, "command": str, "methods": dict}
+MEASURED = {"about": str, "command": str, "methods": {ANY: {"commit": str, ANY: [NUMBER]}}}
 SHAPE = (8, 8, 1)
 COLUMNS = {"nll": "test NLL", "reconstruction": "reconstruction", "mse": "MSE a dimension"}
 

@@ -427,13 +427,22 @@ def test_what_was_refused_once_does_not_hold_the_folder(tmp_path):
     assert set(sweep.sweep(plan_of((0,), {}, steps=2), tmp_path / "s").table["outcome"]) == {"finished"}
 
 
-@pytest.mark.parametrize("damage", ['{"format": 1}', '{"format": 1, "base": {}, "seeds": 3}'])
-def test_a_broken_sweep_json_is_named(tmp_path, damage, capsys):
-    (tmp_path / "sweep.json").write_text(damage)
+BROKEN = {
+    "": "it has no base",
+    ', "base": {}, "seeds": 3': "seeds '3': expected a list",
+    ', "seeds": ["0"]': "seeds '0': expected a whole number",
+    ', "grid": {"beta": [[1]]}': r"grid beta '\[1\]': expected a number, text",
+    ', "members": [null]': "members 'None': expected text",
+}
+
+
+@pytest.mark.parametrize("more", BROKEN)
+def test_a_broken_sweep_json_is_named(tmp_path, more, capsys):
+    (tmp_path / "sweep.json").write_text('{"format": 1' + more + "}")
     for words in (["digest", str(tmp_path), "--member", "seed=0"], ["evaluate", str(tmp_path)]):
         assert status(words) == 2
         err = capsys.readouterr().err
-        assert err.count("\n") == 1 and re.search(r"sweep.json: (it has no base|seeds '3': expected a list)", err)
+        assert err.count("\n") == 1 and re.search(rf"sweep.json: {BROKEN[more]}", err)
 
 
 def test_a_wave_is_no_wider_than_its_group(tmp_path):
