@@ -305,7 +305,7 @@ def test_nats_of_methods_without_a_density_are_apart_from_those_that_are_told_th
 
 
 def test_what_became_of_the_pixels_decides_nats_and_errors_and_no_other_measure(tmp_path):
-    kept = compared.measures(20.0, frechet=3.0, feature_space="pixels", linear_probe=0.5)
+    kept = compared.measures(20.0, frechet=3.0, linear_probe=0.5, settings={"samples": {"feature_space": "pixels"}})
     for seed, binarize in enumerate(("dynamic", "threshold")):
         compared.run(tmp_path / binarize, seed, kept, binarize=binarize)
     frame = table([tmp_path / "dynamic", tmp_path / "threshold"])
