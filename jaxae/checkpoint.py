@@ -38,11 +38,10 @@ class Restored(NamedTuple):
 class Checkpoints:
     """The checkpoints in `folder`, one folder a step.
 
-    Kept are the `keep_latest` newest, the `keep_best` with the lowest `value`, and each step that
-    `keep_every` divides. `warn` gets one line for each damaged checkpoint passed over, which goes to the folder
-    `aside` (`damaged`, beside `folder`). With `write=False` nothing on disk is made, moved or deleted. Raises
-    InputError where the folder cannot be made or written. A save that failed is an InputError from the next call,
-    whichever it is.
+    Kept are the `keep_latest` newest and the `keep_best` with the lowest `value`. `warn` gets one line for each damaged
+    checkpoint passed over, which goes to the folder `aside` (`damaged`, beside `folder`). With `write=False` nothing on
+    disk is made, moved or deleted. Raises InputError where the folder cannot be made or written. A save that failed is
+    an InputError from the next call, whichever it is.
     """
 
     def __init__(
@@ -51,7 +50,6 @@ class Checkpoints:
         *,
         keep_latest: int = 2,
         keep_best: int = 1,
-        keep_every: int | None = None,
         warn: Callable[[str], object] = warnings.warn,
         write: bool = True,
         aside: Path | None = None,
@@ -60,7 +58,7 @@ class Checkpoints:
         self._aside = (aside or self.folder.parent / "damaged").absolute()
         self._warn, self._write = warn, write
         self._store: Store
-        hosts.first(lambda: self._open(keep_latest, keep_best, keep_every, write))
+        hosts.first(lambda: self._open(keep_latest, keep_best, write))
         self._worker = futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: futures.Future[None] | None = None
 
@@ -159,8 +157,8 @@ class Checkpoints:
 
     # from here on: process 0
 
-    def _open(self, latest: int, best: int, every: int | None, write: bool) -> None:
-        self._store = Store(self.folder, latest, best, every, write, self._aside)
+    def _open(self, latest: int, best: int, write: bool) -> None:
+        self._store = Store(self.folder, latest, best, write, self._aside)
 
     def _settle(self) -> None:
         if self._pending:

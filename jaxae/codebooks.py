@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 
 from jaxae import densities, quantize, random
 from jaxae.errors import InputError, a_share, at_least_one, known
-from jaxae.parts import bind
+from jaxae.parts import autoencoder, bind
 from jaxae.schedules import at_step
 from jaxae.types import Discrete, Method, Net, Objective, Weight
 
@@ -82,11 +82,7 @@ def quantised(
     def to_image(variables, index):
         return parts.decode(variables, vectors_at(variables, index))
 
-    def reconstruct(variables, batch):
-        return parts.decode(variables, embed(variables, batch))
-
-    whole = Discrete(numbers, to_image, codebook)
-    return Method(init, loss, embed, reconstruct, parts.decode, discrete=whole)
+    return autoencoder(parts, loss, embed, init=init, discrete=Discrete(numbers, to_image, codebook))
 
 
 def _first(key: Array, z: Float[Array, "vectors dim"], stages: int, codes: int) -> Float[Array, "stages codes dim"]:

@@ -156,7 +156,7 @@ class Config:
         given = {n: values.hyperparameter(known[n], v) for n, v in self.hyperparameters.items()}
         object.__setattr__(self, "hyperparameters", values.Frozen(given))
         self._check_rule()
-        if (self.network or methods.entry(self.method).defaults["network"]) == "linear":
+        if (self.network or entry.defaults["network"]) == "linear":
             for name in ("width", "depth", "activation"):
                 if (given := getattr(self, name)) is not None:
                     raise InputError(f"{name} {given!r}: the linear network has none: leave it out, or choose mlp")

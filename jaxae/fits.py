@@ -95,7 +95,7 @@ def _colours_as_bits(config: Config, setup: Setup) -> str | None:
 def check_weights(setup: Setup) -> None:
     """The method takes its weights: the numbers, and what the schedules come to on their way. In the compiled step they
     are tracers, which no method can look at."""
-    moving = {name: weight for name, weight in setup.weights.items() if callable(weight) and name != "learning_rate"}
+    moving = setup.moving
     if not moving:
         _ = setup.method
     for step in _telling(moving.values(), setup.total):

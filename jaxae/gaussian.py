@@ -2,7 +2,7 @@
 one with a posterior that is no Gaussian's and the prior N(0, 1)."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -74,9 +74,9 @@ def standard(latent: int) -> Prior:
     )
 
 
-def bind(net: Net, prior: Prior | None = None, **shape: Any) -> Gaussian:
-    """`prior` is N(0, 1) unless given; `shape` as in `parts.bind`."""
-    parts = parts_of.bind(net, outputs=2 * net.latent, **shape)
+def bind(net: Net, prior: Prior | None = None, parts: Parts | None = None) -> Gaussian:
+    """`prior` is N(0, 1) unless given, `parts` those of the net: they encode to means and log-variances."""
+    parts = parts or parts_of.bind(net, outputs=2 * net.latent)
     closed, prior = prior is None, prior or standard(net.latent)
     if prior.init is not None:
         parts = parts._replace(init=parts_of.with_params(parts.init, prior=prior.init))
@@ -110,12 +110,10 @@ def bind(net: Net, prior: Prior | None = None, **shape: Any) -> Gaussian:
         return LogWeight(parts.log_prob(variables, z, batch), prior.log_prob(variables, z), densities.normal(z, q))
 
     def method(loss, **changes):
-        own = Method(
-            init=parts.init,
-            loss=loss,
-            embed=lambda variables, batch: posterior(variables, batch).mean,
-            reconstruct=lambda variables, batch: parts.decode(variables, posterior(variables, batch).mean),
-            decode=parts.decode,
+        own = parts_of.autoencoder(
+            parts,
+            loss,
+            lambda variables, batch: posterior(variables, batch).mean,
             sample=lambda variables, keys: parts.decode(variables, prior.draw(variables, keys)),
             posterior=posterior,
             log_weight=log_weight,
@@ -148,12 +146,10 @@ def drawn(
         z, log_q = draw(variables, keys, batch)
         return LogWeight(parts.log_prob(variables, z, batch), densities.standard_normal(z), log_q)
 
-    return Method(
-        init=parts.init,
-        loss=loss,
-        embed=embed,
-        reconstruct=lambda variables, batch: parts.decode(variables, embed(variables, batch)),
-        decode=parts.decode,
+    return parts_of.autoencoder(
+        parts,
+        loss,
+        embed,
         sample=lambda variables, keys: parts.decode(variables, prior.draw(variables, keys)),
         draw=lambda variables, keys, batch: draw(variables, keys, batch)[0],
         log_weight=log_weight,

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxae import hosts, methods, optim, random
+from jaxae import hosts, optim, random
 from jaxae.checkpoint import Checkpoints
 from jaxae.data import feed as feeds
 from jaxae.errors import Diverged, Interrupted
@@ -114,7 +114,7 @@ class Loop:
         self.view = self.setup.view("validation")
         self.known = 0  # of several processes: the signal that all have heard of
         self.ready: tuple[tuple[int, int], PyTree] = (-1, 0), None
-        self.ranks = not methods.entry(config.method).moves
+        self.ranks = not self.setup.entry.moves
         self.held: dict[int, tuple[TrainState, Watch, float]] = {}
 
     def own(self, of: Callable[[Setup], PyTree]) -> PyTree:

@@ -32,10 +32,10 @@ def _computes(net: Net, image: tuple[int, int, int]) -> list[float]:
 
     @jax.jit
     def probed():
-        x, z = (1 + _pattern((1, *image))) / 2, _pattern((1, net.latent))
+        x, z = (1 + pattern((1, *image))) / 2, pattern((1, net.latent))
         code, out = _filled(net.encoder(OUTPUTS), x), _filled(net.decoder, z)
         log_p = net.likelihood.log_prob(net.likelihood.init(), out, x)
-        return jnp.concatenate([code.reshape(-1), jnp.sum(out * _pattern(out.shape))[None], log_p / x.size])
+        return jnp.concatenate([code.reshape(-1), jnp.sum(out * pattern(out.shape))[None], log_p / x.size])
 
     try:
         return [float(f"{value:.4g}") for value in np.asarray(probed(), np.float64)]
@@ -46,11 +46,11 @@ def _computes(net: Net, image: tuple[int, int, int]) -> list[float]:
 def _filled(module: nn.Module, x: Array) -> Array:
     """What it makes of `x` with parameters of a fixed pattern."""
     shapes: PyTree = jax.eval_shape(module.init, jax.random.key(0), x)
-    filled = jax.tree.map(lambda leaf: _pattern(leaf.shape).astype(leaf.dtype) / 3, shapes)
+    filled = jax.tree.map(lambda leaf: pattern(leaf.shape).astype(leaf.dtype) / 3, shapes)
     return jnp.asarray(module.apply(filled, x))
 
 
-def _pattern(shape: tuple[int, ...]) -> Array:
+def pattern(shape: tuple[int, ...]) -> Array:
     """Numbers from -1 to 1."""
     size = int(np.prod(shape))
     return jnp.asarray(np.cos(1.7 * np.arange(size)), jnp.float32).reshape(shape)

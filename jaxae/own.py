@@ -1,5 +1,5 @@
-"""A method, a network, an optimiser's rule or a function of features in the user's own file, named
-`path/to/mine.py:mine`.
+"""What stands in the user's own file, named `path/to/mine.py:mine`: a method, a network, a likelihood, an optimiser's
+rule, a measure or a function of features.
 
 Reading such a file, for its docstring and arguments, runs nothing. It runs when its user has named it, on a
 command line or in a Config. What a run's folder names runs only if that very file (its SHA-256) has been named before

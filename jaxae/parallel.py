@@ -192,9 +192,7 @@ class Layout:
         sharding = SingleDeviceSharding(self.mesh.devices.item()) if alone else NamedSharding(self.mesh, spec)
         if isinstance(x, jax.ShapeDtypeStruct):
             return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-        if alone:
-            return jax.device_put(x, sharding)
-        if jax.process_count() == 1:
+        if alone or jax.process_count() == 1:
             return jax.device_put(x, sharding)
         if random.is_key(x):
             return jax.random.wrap_key_data(self._place(np.asarray(jax.random.key_data(x)), spec))

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from jaxae import random
 from jaxae.errors import InputError
-from jaxae.types import Batch, Codes, Generative, Images, Keys, Net, PyTree, Variables
+from jaxae.types import Batch, Codes, Generative, Images, Keys, Method, Net, PyTree, Variables
 
 _LIBRARIES = (str(Path(__file__).parent), *map(sysconfig.get_path, ("stdlib", "purelib", "platlib")))
 NOT_THE_USERS = tuple(f"{folder}{os.sep}" for folder in _LIBRARIES)
@@ -99,6 +99,16 @@ def bind(net: Net, outputs: int, *, code: int | None = None, channels: int = 0) 
     return Parts(init, encode, decode, log_prob, reconstruction, draw)
 
 
+def autoencoder(parts: Parts, loss: Callable, embed: Callable | None = None, **others: Any) -> Method:
+    """The Method that reconstructs by the mean of p(x|z) at the code that `embed` gives, by default the encoder's."""
+    embed = embed or parts.encode
+
+    def reconstruct(variables, batch):
+        return parts.decode(variables, embed(variables, batch))
+
+    return Method(parts.init, loss, embed, reconstruct, parts.decode)._replace(**others)
+
+
 def generative(
     parts: Parts,
     draw: Callable[[Variables, Keys], PyTree],
@@ -118,22 +128,19 @@ def generative(
 
 def with_params(init: Init, **own: Callable[[Array, Batch], PyTree]) -> Init:
     """`init` with further entries of params, name=(key, batch) -> tree: each from a key of its own."""
-
-    def extended(key, batch):
-        start = init(key, batch)
-        params = {name: make(random.stream(key, name), batch) for name, make in own.items()}
-        return start._replace(params={**start.params, **params})
-
-    return extended
+    return _with(init, "params", own)
 
 
 def with_state(init: Init, **own: Callable[[Array, Batch], PyTree]) -> Init:
     """`init` with further entries of state, as `with_params`."""
+    return _with(init, "state", own)
 
+
+def _with(init: Init, kind: str, own: dict[str, Callable[[Array, Batch], PyTree]]) -> Init:
     def extended(key, batch):
         start = init(key, batch)
-        state = {name: make(random.stream(key, name), batch) for name, make in own.items()}
-        return start._replace(state={**start.state, **state})
+        made = {name: make(random.stream(key, name), batch) for name, make in own.items()}
+        return start._replace(**{kind: {**getattr(start, kind), **made}})
 
     return extended
 

@@ -83,6 +83,11 @@ class Setup:
         found = {name: w for name, w in self.weights.items() if name in own | {"learning_rate"}}
         return {name: np.float32(w) for name, w in found.items() if isinstance(w, float)}
 
+    @property
+    def moving(self) -> dict[str, Callable]:
+        """The method's weights that are schedules."""
+        return {name: w for name, w in self.weights.items() if callable(w) and name != "learning_rate"}
+
     @cached_property
     def method(self) -> Method:
         with jax.ensure_compile_time_eval():  # arrays that a factory makes belong to no trace that asks for it first
@@ -96,9 +101,8 @@ class Setup:
     def rests_from(self, every: int) -> int:
         """The first of the steps that `every` divides from which on no weight of the method moves: before it a
         validation, which counts them as at the end, is of another loss than training's. 0 where none is a schedule."""
-        moving = [weight for name, weight in self.weights.items() if callable(weight) and name != "learning_rate"]
         steps = np.append(np.arange(every, self.total, every), self.total)
-        values = [np.asarray(weight(jnp.asarray(steps - 1))) for weight in moving]
+        values = [np.asarray(weight(jnp.asarray(steps - 1))) for weight in self.moving.values()]
         unlike = [np.flatnonzero(value != value[-1]) for value in values]
         return int(max((steps[at[-1] + 1] for at in unlike if len(at)), default=0))
 

@@ -14,7 +14,6 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers as policies
 
 from jaxae.errors import InputError
 from jaxae.facts import Damaged, Facts, reason, seal, unseal
@@ -31,18 +30,21 @@ class Store:
     """Steps on disk. Reading raises Damaged for what is not what was saved; writing raises InputError. Where there are
     several processes, only process 0 has one."""
 
-    def __init__(self, folder: Path, latest: int, best: int, every: int | None, write: bool, aside: Path):
+    def __init__(self, folder: Path, latest: int, best: int, write: bool, aside: Path):
         self.folder, self._write, self._aside = folder, write, aside
         self._values: dict[int, float] = {}
         self.unranked: dict[int, str] = {}
         """Steps whose facts, and so their value, cannot be read; and why."""
-        keep = [_Newest(latest), _BestN(self.ranked, best), _Among(self.unranked)]
-        keep += [policies.EveryNSteps(every)] if every else []
+
+        def kept(steps: list[int]) -> set[int]:
+            """The newest, the best, and those that cannot be ranked: one may be the best."""
+            return {*sorted(steps)[-latest:], *self.ranked(steps)[:best], *self.unranked}
+
         if write:
             _prepare(folder)
         alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=policies.AnyPreservationPolicy(keep),
+            preservation_policy=_Kept(kept),
             lightweight_initialize=True,
             enable_async_checkpointing=False,
             todelete_subdir=REMOVED,
@@ -138,36 +140,17 @@ class Store:
         self._reload()
 
 
-class _Newest:
-    """By their steps: orbax's own policy goes by its list, at whose end a step stands that was saved again."""
+class _Kept:
+    """The steps that `which` names. orbax's own policies go by its list, at whose end a step stands that was saved
+    again, and by its own metrics file, which once damaged stops its manager from opening."""
 
-    def __init__(self, n: int):
-        self._n = n
-
-    def should_preserve(self, checkpoints: Any, *, context: Any) -> list[bool]:
-        newest = sorted(info.step for info in checkpoints)[-self._n :]
-        return [info.step in newest for info in checkpoints]
-
-
-class _BestN:
-    """Ranks by our sealed facts: orbax's own metrics file, once damaged, stops its manager from opening."""
-
-    def __init__(self, rank: Callable[[list[int]], list[int]], n: int):
-        self._rank, self._n = rank, n
+    def __init__(self, which: Callable[[list[int]], Container[int]]):
+        self._which = which
 
     def should_preserve(self, checkpoints: Any, *, context: Any) -> list[bool]:
-        best = self._rank([info.step for info in checkpoints])[: self._n]
-        return [info.step in best for info in checkpoints]
-
-
-class _Among:
-    """Those that cannot be ranked: one may be the best."""
-
-    def __init__(self, steps: Container[int]):
-        self._steps = steps
-
-    def should_preserve(self, checkpoints: Any, *, context: Any) -> list[bool]:
-        return [info.step in self._steps for info in checkpoints]
+        steps = [info.step for info in checkpoints]
+        kept = self._which(steps)
+        return [step in kept for step in steps]
 
 
 def _quiet_when_late() -> Callable[[Any], object]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxae import own
 from jaxae.errors import InputError
+from jaxae.modules import pattern
 from jaxae.purity import EXAMPLES, apart, generators, is_apart, traced
 from jaxae.setup import Setup
 from jaxae.types import Batch, Keys, PyTree, Variables
@@ -41,11 +42,11 @@ def knows_nothing_of_its_batch(setup: Setup, variables: Variables, keys: Keys, b
     z: Any = jax.eval_shape(method.embed, filled, few)
     tried: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {"codes": (method.embed, (few,))}
     if jnp.issubdtype(z.dtype, jnp.floating):  # codes further apart than those of filled parameters
-        tried["images"] = method.decode, (_numbers(z.shape).astype(z.dtype),)
+        tried["images"] = method.decode, (pattern(z.shape).astype(z.dtype),)
     if method.log_weight is not None:
         tried["log-weights"] = method.log_weight, (own_keys, few)
     if setup.own_likelihood:
-        out = _numbers(few.x.shape)
+        out = pattern(few.x.shape)
         tried["log-probabilities"] = _of_start(setup, "log_prob"), (out, few.x)
         tried["draws of pixels"] = _of_start(setup, "draw"), (jax.random.clone(own_keys), out)
 
@@ -97,9 +98,4 @@ def _traced(setup: Setup, variables: Variables, keys: Keys, batch: Batch) -> lis
 
 def _pattern(leaf: Any) -> PyTree:
     """Numbers whose sums with others of size one are of size one, of the leaf's shape and type."""
-    return (_numbers(leaf.shape) / max(int(np.prod(leaf.shape[:-1])), 3) ** 0.5).astype(leaf.dtype)
-
-
-def _numbers(shape: tuple[int, ...]) -> jax.Array:
-    """From -1 to 1."""
-    return jnp.asarray(np.cos(1.7 * np.arange(int(np.prod(shape)))), jnp.float32).reshape(shape)
+    return (pattern(leaf.shape) / max(int(np.prod(leaf.shape[:-1])), 3) ** 0.5).astype(leaf.dtype)

@@ -89,7 +89,6 @@ def test_restored_state_may_be_donated(two_steps):
         ({}, [3, 5, 6], 3),
         ({"keep_latest": 1, "keep_best": 0}, [6], None),
         ({"keep_latest": 1, "keep_best": 2}, [2, 3, 6], 3),
-        ({"keep_latest": 1, "keep_best": 1, "keep_every": 4}, [3, 4, 6], 3),
         ({"keep_latest": 3, "keep_best": 0}, [4, 5, 6], None),
     ],
 )

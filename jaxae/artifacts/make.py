@@ -3,7 +3,6 @@
 import math
 import re
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +15,6 @@ from jaxae.data.view import View, evenly
 from jaxae.errors import InputError, a_seed
 from jaxae.evaluate.units import Units, units
 from jaxae.run import Trained
-from jaxae.types import Method, Variables
 
 MOST = 10_000  # examples that a traversal's statistics are taken over, evenly spread
 FARTHEST = 1e6  # standard deviations of a traversal: what is further has no finite image
@@ -221,18 +219,14 @@ def _embedded(trained: Trained, view: View, index: np.ndarray) -> np.ndarray:
 def _decoded(trained: Trained, z: np.ndarray, label: np.ndarray | None = None) -> np.ndarray:
     """Codes [..., latent] -> images [..., height, width, channels]; `label` [...] is for conditional methods."""
     method, codes = trained.setup.method, z.reshape(-1, z.shape[-1])
-    if method.given is None or label is None:
+    given = method.given
+    if given is None or label is None:
         to_image = jax.jit(method.decode)
         images = pieces.by_pieces(lambda part: to_image(trained.variables, part), codes)
     else:
-        at, labels = jax.jit(partial(_at_label, method)), np.asarray(label, np.int32).reshape(-1)
+        at, labels = jax.jit(lambda of, z, y: given(y).decode(of, z)), np.asarray(label, np.int32).reshape(-1)
         images = pieces.by_pieces(lambda i: at(trained.variables, codes[i], labels[i]), np.arange(len(codes)))
     return images.reshape(*z.shape[:-1], *images.shape[1:])
-
-
-def _at_label(method: Method, variables: Variables, z: Array, label: Array) -> Array:
-    assert method.given is not None
-    return method.given(label).decode(variables, z)
 
 
 def checked_label(trained: Trained, label: int | str | None) -> int | None:

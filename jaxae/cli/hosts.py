@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import click
@@ -9,8 +10,8 @@ import click
 from jaxae.join import Hosts
 
 OPTIONS = (
-    click.option("--distributed", is_flag=True, help="one process of several: ask the launcher (Slurm, Open MPI, GKE, "
-                                                     "Cloud TPU) for the others"),
+    click.option("--distributed", "automatic", is_flag=True, help="one process of several: ask the launcher (Slurm, "
+                                                                  "Open MPI, GKE, Cloud TPU) for the others"),
     click.option("--coordinator", metavar="HOST:PORT", help="one process of several, by hand: where process 0 listens"),
     click.option("--process-id", type=int, metavar="I", help="which of them this is, from 0"),
     click.option("--num-processes", type=int, metavar="N", help="how many there are"),
@@ -25,16 +26,8 @@ def host_options(command: Callable) -> Callable:
     """Adds the flags to a command, which gets them as one argument, `hosts`: a `Hosts`."""
 
     @functools.wraps(command)
-    def with_hosts(
-        distributed: bool,
-        coordinator: str | None,
-        process_id: int | None,
-        num_processes: int | None,
-        peer_timeout: int,
-        join_timeout: int,
-        **values: Any,
-    ) -> Any:
-        hosts = Hosts(coordinator, process_id, num_processes, distributed, peer_timeout, join_timeout)
+    def with_hosts(**values: Any) -> Any:
+        hosts = Hosts(**{field.name: values.pop(field.name) for field in fields(Hosts)})
         return command(hosts=hosts, **values)
 
     for option in reversed(OPTIONS):

@@ -157,12 +157,11 @@ def print_result(trained: Any, measures: dict[str, Any], report: bool) -> None:
     """The end of a run, on standard output."""
     from jaxae import run
 
-    entry = methods.entry(trained.setup.config.method)
     ended = trained.folder.outcome() or {}
     made = f"{ended.get('step', trained.step):,}"
     if ended.get("step", trained.step) != trained.step:
         made += f", {ended['outcome']}; what follows is of the best on validation, step {trained.step:,}"
-    rows = [("steps", f"{made} ({trained.setup.source.name}, {entry.name})")]
+    rows = [("steps", f"{made} ({trained.setup.source.name}, {trained.setup.entry.name})")]
 
     split = trained.setup.config.evaluate
 

@@ -38,8 +38,8 @@ OF_NO_ANNEALING = ("density_of", "importance_samples")  # of the settings of "ai
 
 
 class Run(NamedTuple):
-    """What the files of one run say. `config`: what decides its result, hyperparameters among the fields, and of a
-    method of the user's own its file's SHA-256, cut short."""
+    """What the files of one run say. `config`: what decides its result, hyperparameters among the fields; of the
+    user's own files the SHA-256, and of the run that it began with the digest, cut short."""
 
     path: Path
     member: str

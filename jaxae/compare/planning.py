@@ -1,7 +1,7 @@
 """How many seeds would settle a difference."""
 
 import math
-from collections.abc import Callable
+from bisect import bisect_left
 
 import numpy as np
 from scipy import stats
@@ -36,12 +36,4 @@ def seeds_needed(difference: Difference) -> int | None:
         if enough == MOST:
             return None
         enough = min(2 * enough, MOST)
-    return _least(enough // 2, enough, lambda n: power(n, effect) >= AIM)
-
-
-def _least(low: int, high: int, holds: Callable[[int], bool]) -> int:
-    """The least n in (low, high] for which `holds`, which once true stays so; n = high does."""
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if holds(middle) else (middle, high)
-    return high
+    return bisect_left(range(enough), AIM, lo=enough // 2 + 1, key=lambda n: power(n, effect))

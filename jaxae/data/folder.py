@@ -135,17 +135,14 @@ def refuse_deeper(path: Path, files: list[Path]) -> None:
     are looked for."""
     parts = [file.relative_to(path).parts[:-1] for file in files]
     for top, *rest in parts:
-        if within := [name for name in rest if name.lower() in {*SPLITS, *ALIASES}]:
+        if splits := [name for name in rest if name.lower() in {*SPLITS, *ALIASES}]:
             raise InputError(
-                f"{path}: is {'/'.join([top, *rest])} a split? Splits come first, {within[0]}/{top}: "
+                f"{path}: is {'/'.join([top, *rest])} a split? Splits come first, {splits[0]}/{top}: "
                 f"move them, or give {path / top} alone"
             )
-    if len({part[0] for part in parts}) == 1 and len({part[1:2] for part in parts}) > 1 and all(map(_deep, parts)):
+    within = {part[1:2] for part in parts}
+    if len({part[0] for part in parts}) == 1 and len(within) > 1 and () not in within:
         raise InputError(f"{path}: all is in {parts[0][0]}, which would be the one class: give {path / parts[0][0]}")
-
-
-def _deep(parts: tuple[str, ...]) -> bool:
-    return len(parts) > 1
 
 
 def common_shape(files: list[Path], size: int | None = None) -> tuple[int, int, int]:

@@ -49,9 +49,8 @@ MEASURES = {
     "coverage": Measure("coverage of the samples", "", "higher"),
 }
 DEFAULTS = ("nll", "elbo", "mse")  # the first that every run has
-# Compared only where they are of one likelihood; of one number of importance samples; of the same images and as much
-# annealing; of one feature space.
 OF_LIKELIHOOD = ("nll", "bits_per_dim", "elbo", "reconstruction", "ais_nll")
+"""Compared only where they are of one likelihood."""
 DENSITY, PROBABILITIES = "a density", "probabilities"  # of which the nats of the user's own likelihood are
 USUAL_DENSITY = "p(x)"  # of images; what else nats may be of, the settings of a likelihood say
 SHOWN = 12  # digits of a SHA-256
@@ -66,8 +65,11 @@ EVERY_FACTOR = "disentanglement is of every combination of the factors, training
 BITS = "bits"  # what pixels are, that none of the ways to binarise changes
 REPRODUCED = "reconstruction: "  # a note that begins so says of what, where that is not the image that was encoded
 OF_IMPORTANCE = ("nll", "bits_per_dim")
+"""Compared only where they are of one number of importance samples."""
 OF_ANNEALING = ("ais_nll", "bdmc_gap")
+"""Compared only where they are of the same images and as much annealing."""
 OF_SAMPLES = ("frechet", "precision", "recall", "density", "coverage")
+"""Compared only where they are of one feature space."""
 OF_PIXELS = (
     *OF_LIKELIHOOD, "kl", "mse", "bdmc_gap", "mutual_information", "aggregated_kl", "total_correlation",
     "dimension_wise_kl",

@@ -142,12 +142,25 @@ class RunFolder:
                 held.enter_context(locked(sweep, shared=True))
             held.enter_context(locked(self.path))
             self.check(config)  # another process may have made it meanwhile
-            other = self.other_net(record.get("modules")) or self.other_draws(record.get("prng"))
-            if other := other or self.other_bits(record.get("x64")):
+            if other := self.other(record.get("modules"), record):
                 raise InputError(other)
             if not self.config_file.is_file():
                 self.write(config, record)
             yield
+
+    def other(self, modules: dict[str, Any] | None, numerics: dict[str, Any]) -> str:
+        """In words, what of a net and of `record.numerics` is not as the run here has it; empty where all is."""
+        if unlike := self.other_net(modules):
+            return unlike
+        began = self.record()
+        changed = {name for name in began.keys() & numerics.keys() if began[name] != numerics[name]}
+        if "prng" in changed:
+            was, now = began["prng"], numerics["prng"]
+            return f"{self.path} draws by {was}, and JAX by {now} now: set JAX_DEFAULT_PRNG_IMPL={was}"
+        if "x64" in changed:
+            was, now = (f"JAX_ENABLE_X64={int(of['x64'])}" for of in (began, numerics))
+            return f"{self.path} is a run with {was}, and now it is {now}: set it as it was, or choose another --run"
+        return ""
 
     def other_net(self, modules: dict[str, Any] | None) -> str:
         """In words, what differs between the net that the run here began with and `modules`, what is kept of a net of
@@ -161,21 +174,6 @@ class RunFolder:
             whose, wanted = ("modules of one's own", "their net=") if began else ("jaxae's networks", "no net=")
             return f"{self.path} is a run of {whose}: expected {wanted}, or another folder"
         return f"{self.path} is a run of another net ({', '.join(names)}): expected that one, or another folder"
-
-    def other_draws(self, prng: str | None) -> str:
-        """In words, that the run here has drawn by another generator than JAX draws by now; empty where it has not."""
-        began = self.record().get("prng", prng)
-        if prng in (None, began):
-            return ""
-        return f"{self.path} draws by {began}, and JAX by {prng} now: set JAX_DEFAULT_PRNG_IMPL={began}"
-
-    def other_bits(self, x64: bool | None) -> str:
-        """In words, that the run here has drawn and counted in numbers of another width; empty where it has not."""
-        began = self.record().get("x64", x64)
-        if x64 in (None, began):
-            return ""
-        has, now = (f"JAX_ENABLE_X64={int(bool(value))}" for value in (began, x64))
-        return f"{self.path} is a run with {has}, and now it is {now}: set it as it was, or choose another --run"
 
     def write(self, config: Config, record: dict[str, Any], step: int = 0) -> None:
         """Tells what the folder's run is: at its start, and again where it goes on at `step`, maybe with another free

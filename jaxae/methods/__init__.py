@@ -1,9 +1,9 @@
 """The registry: one file a method, found by reading its siblings, not by importing them.
 
-`methods/NAME.py` defines the factory `NAME(net, *, hyperparameters) -> Method`; its docstring opens with the
-citation; keyword-only arguments are its hyperparameters; a literal `DEFAULTS` names the network, likelihood and
-binarisation that suit it, where they are others than most methods'. Since the files are parsed and not run, `--help`
-and a wrong flag answer at once, without jax.
+`methods/NAME.py` defines the factory `NAME(net, *, hyperparameters) -> Method`; its docstring says what it is, cites
+its source and gives its loss; keyword-only arguments are its hyperparameters; a literal `DEFAULTS` names the network,
+likelihood and binarisation that suit it, where they are others than most methods'. Since the files are parsed and not
+run, `--help` and a wrong flag answer at once, without jax.
 A method in the user's own file is `path/to/mine.py:mine`, and no different.
 """
 

@@ -2,13 +2,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxae import random
 from jaxae.errors import at_least_one, not_negative
 from jaxae.methods.wae_mmd import deterministic
-from jaxae.networks.heads import MLP
+from jaxae.networks.heads import MLP, started
 from jaxae.parts import Init, bind, frozen, with_params
 from jaxae.schedules import at_step
 from jaxae.types import Codes, Method, Net, Objective, Variables, Weight
@@ -65,14 +64,11 @@ def discriminator(
     """A discriminator of codes: how `params["discriminator"]` starts, and the logit of D."""
     net = MLP(1, width, depth, "leaky_relu")
 
-    def start(key, batch):
-        return net.init(key, jnp.zeros((1, inputs)))["params"]
-
     def logit(variables, z):
         score: Any = net.apply({"params": variables.params["discriminator"]}, z)
         return score[:, 0]
 
-    return start, logit
+    return started(net, inputs), logit
 
 
 def told_apart(real: Float[Array, " batch"], fake: Float[Array, " batch"]) -> Float[Array, " batch"]:

@@ -1,4 +1,4 @@
-from jaxae.parts import bind
+from jaxae.parts import autoencoder, bind
 from jaxae.types import Method, Net, Objective
 
 DEFAULTS = {"network": "linear", "likelihood": "gaussian", "binarize": "none"}
@@ -19,7 +19,4 @@ def ae(net: Net) -> Method:
         reconstruction, state = parts.reconstruction(variables, parts.encode(variables, batch), batch)
         return Objective(reconstruction, state, {"reconstruction": reconstruction})
 
-    def reconstruct(variables, batch):
-        return parts.decode(variables, parts.encode(variables, batch))
-
-    return Method(init=parts.init, loss=loss, embed=parts.encode, reconstruct=reconstruct, decode=parts.decode)
+    return autoencoder(parts, loss)

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxae.errors import InputError, at_least_one
-from jaxae.parts import bind
+from jaxae.parts import autoencoder, bind
 from jaxae.quantize import straight_through
 from jaxae.schedules import at_step
 from jaxae.types import Discrete, LogWeight, Method, Net, Objective, Weight
@@ -72,12 +72,10 @@ def categorical_vae(net: Net, *, categories: int = 4, temperature: Weight = 1.0,
     def to_image(variables, index):
         return parts.decode(variables, one_hot(index))
 
-    return Method(
-        init=parts.init,
-        loss=loss,
-        embed=embed,
-        reconstruct=lambda variables, batch: parts.decode(variables, embed(variables, batch)),
-        decode=parts.decode,
+    return autoencoder(
+        parts,
+        loss,
+        embed,
         sample=lambda variables, keys: to_image(variables, jnp.argmax(noise(keys), axis=-1)),
         draw=lambda variables, keys, batch: one_hot(drawn(variables, keys, batch)),
         log_weight=log_weight,

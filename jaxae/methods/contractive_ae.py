@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 
 from jaxae import random
 from jaxae.errors import InputError
-from jaxae.parts import bind
+from jaxae.parts import autoencoder, bind
 from jaxae.schedules import at_step
 from jaxae.types import Images, Method, Net, Objective, Weight
 
@@ -42,10 +42,7 @@ def contractive_ae(net: Net, *, weight: Weight = 0.1, probes: int = 0) -> Method
         metrics = {"reconstruction": reconstruction, "contraction": contraction}
         return Objective(reconstruction + at_step(weight, step) * contraction, state, metrics)
 
-    def reconstruct(variables, batch):
-        return parts.decode(variables, parts.encode(variables, batch))
-
-    return Method(init=parts.init, loss=loss, embed=parts.encode, reconstruct=reconstruct, decode=parts.decode)
+    return autoencoder(parts, loss)
 
 
 def pulled(f: Callable[[Images], Array], x: Images) -> Float[Array, " batch"]:

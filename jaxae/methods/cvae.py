@@ -1,12 +1,11 @@
 import jax
 import jax.numpy as jnp
 
-from jaxae import densities, gaussian, random
+from jaxae import gaussian, random
 from jaxae.errors import InputError
-from jaxae.gaussian import Terms, reparameterise
-from jaxae.parts import generative, with_params
-from jaxae.schedules import at_step
-from jaxae.types import LogWeight, Method, Net, Objective, Weight
+from jaxae.methods.vae import weighted
+from jaxae.parts import bind, generative, with_params
+from jaxae.types import Method, Net, Weight
 
 
 def cvae(net: Net, *, beta: Weight = 1.0) -> Method:
@@ -25,40 +24,32 @@ def cvae(net: Net, *, beta: Weight = 1.0) -> Method:
     if net.classes < 1:
         raise InputError(f"classes {net.classes}: a conditional VAE expected labels: choose data that has them")
     seen = jnp.asarray(net.known)  # a class without an example has learned nothing
-    base = gaussian.bind(net, code=net.latent + net.classes, channels=1)
-    parts = base.parts
-    init = with_params(
-        parts.init, planes=lambda key, batch: jnp.zeros((net.classes, *batch.x.shape[1:3], 1), batch.x.dtype)
-    )
+    flat, prior = bind(net, 2 * net.latent, code=net.latent + net.classes, channels=1), gaussian.standard(net.latent)
 
     def told(z, label):
         """[..., latent + classes]; one label, or one an example."""
         y = jax.nn.one_hot(label, net.classes)
         return jnp.concatenate([z, jnp.broadcast_to(y, (*z.shape[:-1], net.classes))], axis=-1)
 
-    def posterior(variables, batch):
-        y = jax.nn.one_hot(batch.label, net.classes)
-        plane = jnp.einsum("bk,khwc->bhwc", y, variables.params["planes"])
-        return base.posterior(variables, batch._replace(x=jnp.concatenate([batch.x, plane], axis=-1)))
+    def beside(variables, batch):
+        plane = jnp.einsum("bk,khwc->bhwc", jax.nn.one_hot(batch.label, net.classes), variables.params["planes"])
+        return batch._replace(x=jnp.concatenate([batch.x, plane], axis=-1))
 
-    def loss(variables, keys, batch, step):
-        q = posterior(variables, batch)
-        z = reparameterise(keys, q)
-        reconstruction, state = parts.reconstruction(variables, told(z, batch.label), batch)
-        terms = Terms(q, z, reconstruction, jnp.sum(densities.kl_to_standard(q), axis=-1), state)
-        return Objective(reconstruction + at_step(beta, step) * terms.kl, state, terms.metrics())
-
-    def log_weight(variables, keys, batch):
-        q = posterior(variables, batch)
-        z = reparameterise(keys, q)
-        log_px = parts.log_prob(variables, told(z, batch.label), batch)
-        return LogWeight(log_px, densities.standard_normal(z), densities.normal(z, q))
+    parts = flat._replace(
+        init=with_params(
+            flat.init, planes=lambda key, batch: jnp.zeros((net.classes, *batch.x.shape[1:3], 1), batch.x.dtype)
+        ),
+        encode=lambda variables, batch: flat.encode(variables, beside(variables, batch)),
+        log_prob=lambda variables, z, batch: flat.log_prob(variables, told(z, batch.label), batch),
+        reconstruction=lambda variables, z, batch: flat.reconstruction(variables, told(z, batch.label), batch),
+    )
+    base = weighted(net, beta, parts=parts)
 
     def decode(variables, z):
-        return jnp.mean(jax.vmap(lambda y: parts.decode(variables, told(z, y)))(seen), axis=0)
+        return jnp.mean(jax.vmap(lambda y: flat.decode(variables, told(z, y)))(seen), axis=0)
 
     def draw(variables, keys, label):
-        return parts.decode(variables, told(base.prior.draw(variables, keys), label))
+        return flat.decode(variables, told(prior.draw(variables, keys), label))
 
     def sample(variables, keys):
         for_z, for_label = random.split(keys)
@@ -66,21 +57,15 @@ def cvae(net: Net, *, beta: Weight = 1.0) -> Method:
 
     def given(label):
         return method._replace(
-            decode=lambda variables, z: parts.decode(variables, told(z, label)),
+            decode=lambda variables, z: flat.decode(variables, told(z, label)),
             sample=lambda variables, keys: draw(variables, keys, label),
         )
 
-    method = base.method(
-        loss,
-        init=init,
-        embed=lambda variables, batch: posterior(variables, batch).mean,
-        reconstruct=lambda variables, batch: parts.decode(
-            variables, told(posterior(variables, batch).mean, batch.label)
-        ),
+    method = base._replace(
+        reconstruct=lambda variables, batch: flat.decode(variables, told(base.embed(variables, batch), batch.label)),
         decode=decode,
         sample=sample,
-        posterior=posterior,
-        log_weight=log_weight,
-        generative=generative(parts, base.prior.draw, base.prior.log_prob, code=lambda z, batch: told(z, batch.label)),
+        generative=generative(flat, prior.draw, prior.log_prob, code=lambda z, batch: told(z, batch.label)),
+        given=given,
     )
-    return method._replace(given=given)
+    return method

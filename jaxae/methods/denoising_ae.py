@@ -5,7 +5,7 @@ from jaxtyping import Array
 
 from jaxae import random
 from jaxae.errors import a_share, known
-from jaxae.parts import bind
+from jaxae.parts import autoencoder, bind
 from jaxae.schedules import at_step
 from jaxae.types import Images, Keys, Method, Net, Objective, Weight
 
@@ -35,10 +35,7 @@ def denoising_ae(net: Net, *, noise: str = "mask", level: Weight = 0.25) -> Meth
         reconstruction, state = parts.reconstruction(variables, parts.encode(variables, corrupted), batch)
         return Objective(reconstruction, state, {"reconstruction": reconstruction})
 
-    def reconstruct(variables, batch):
-        return parts.decode(variables, parts.encode(variables, batch))
-
-    return Method(init=parts.init, loss=loss, embed=parts.encode, reconstruct=reconstruct, decode=parts.decode)
+    return autoencoder(parts, loss)
 
 
 def masked(keys: Keys, x: Images, level: float | Array) -> Images:

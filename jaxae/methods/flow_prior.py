@@ -2,8 +2,8 @@ import jax.numpy as jnp
 
 from jaxae import flows, gaussian, random
 from jaxae.errors import at_least_one
-from jaxae.methods.mog_prior import learned
-from jaxae.parts import only_params
+from jaxae.methods.vae import weighted
+from jaxae.networks.heads import started
 from jaxae.types import Method, Net, Weight
 
 
@@ -22,15 +22,12 @@ def flow_prior(net: Net, *, couplings: int = 6, hidden: int = 128, beta: Weight 
     beta: weight of the KL divergence; at 1 the loss is minus the ELBO
     """
     at_least_one(couplings=couplings, hidden=hidden)
-    return learned(net, prior(net.latent, couplings, hidden), beta)
+    return weighted(net, beta, prior(net.latent, couplings, hidden))
 
 
 def prior(latent: int, couplings: int, hidden: int) -> gaussian.Prior:
     """A RealNVP whose parameters are `params["prior"]`."""
     flow = flows.RealNVP(latent, couplings, hidden)
-
-    def init(key, batch):
-        return only_params(flow.init(key, jnp.zeros((1, latent))))
 
     def log_prob(variables, z):
         log_p = flow.apply({"params": variables.params["prior"]}, z.reshape(-1, latent), method="log_prob")
@@ -40,4 +37,4 @@ def prior(latent: int, couplings: int, hidden: int) -> gaussian.Prior:
         u = random.normal(keys, (latent,))
         return flow.apply({"params": variables.params["prior"]}, u, method="inverse")
 
-    return gaussian.Prior(log_prob, draw, init)
+    return gaussian.Prior(log_prob, draw, started(flow, latent))

@@ -2,7 +2,7 @@ import math
 
 from jaxae import quantize
 from jaxae.errors import InputError
-from jaxae.parts import bind
+from jaxae.parts import autoencoder, bind
 from jaxae.types import Discrete, Method, Net, Objective
 
 DEFAULTS = {"likelihood": "gaussian", "binarize": "none"}
@@ -37,17 +37,13 @@ def fsq(net: Net, *, levels: str = "8,5,5,5") -> Method:
         reconstruction, state = parts.reconstruction(variables, embed(variables, batch), batch)
         return Objective(reconstruction, state, {"reconstruction": reconstruction})
 
-    def reconstruct(variables, batch):
-        return parts.decode(variables, embed(variables, batch))
-
     def numbers(variables, batch):
         return rounded(variables, batch)[1]
 
     def to_image(variables, index):
         return parts.decode(variables, quantize.fsq_codes(index, grid).reshape(len(index), -1))
 
-    whole = Discrete(numbers, to_image, math.prod(grid))
-    return Method(parts.init, loss, embed, reconstruct, parts.decode, discrete=whole)
+    return autoencoder(parts, loss, embed, discrete=Discrete(numbers, to_image, math.prod(grid)))
 
 
 def parsed(levels: str) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ from jaxae import densities, random
 from jaxae.errors import at_least_one
 from jaxae.gaussian import product, reparameterise
 from jaxae.networks.heads import MLP, given, started
-from jaxae.parts import bind, generative, with_params
+from jaxae.parts import autoencoder, bind, generative, with_params
 from jaxae.schedules import at_step
 from jaxae.types import Codes, LogWeight, Method, Net, Normal, Objective, Weight
 
@@ -74,12 +74,11 @@ def ladder_vae(net: Net, *, levels: int = 3, hidden: int = 128, beta: Weight = 1
     def draw(variables, keys):
         return descend(variables, keys=keys)[2]
 
-    return Method(
+    return autoencoder(
+        parts,
+        loss,
+        lambda variables, batch: descend(variables, batch)[2][0],
         init=with_params(parts.init, **own),
-        loss=loss,
-        embed=lambda variables, batch: descend(variables, batch)[2][0],
-        reconstruct=lambda variables, batch: parts.decode(variables, descend(variables, batch)[2][0]),
-        decode=parts.decode,
         sample=lambda variables, keys: parts.decode(variables, draw(variables, keys)[0]),
         draw=lambda variables, keys, batch: descend(variables, batch, keys)[2][0],
         log_weight=log_weight,

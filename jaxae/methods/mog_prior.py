@@ -6,8 +6,8 @@ from jaxtyping import Array
 
 from jaxae import densities, gaussian, random
 from jaxae.errors import at_least_one
-from jaxae.schedules import at_step
-from jaxae.types import Batch, Method, Net, Normal, Objective, PyTree, Variables, Weight
+from jaxae.methods.vae import weighted
+from jaxae.types import Batch, Method, Net, Normal, PyTree, Variables, Weight
 
 
 def mog_prior(net: Net, *, components: int = 50, beta: Weight = 1.0) -> Method:
@@ -23,7 +23,7 @@ def mog_prior(net: Net, *, components: int = 50, beta: Weight = 1.0) -> Method:
     beta: weight of the KL divergence; at 1 the loss is minus the ELBO
     """
     at_least_one(components=components)
-    return learned(net, prior(net.latent, components), beta)
+    return weighted(net, beta, prior(net.latent, components))
 
 
 def prior(latent: int, components: int) -> gaussian.Prior:
@@ -39,17 +39,6 @@ def prior(latent: int, components: int) -> gaussian.Prior:
         return Normal(own["mean"], own["log_var"]), own["logits"]
 
     return mixture(of, init)
-
-
-def learned(net: Net, prior: gaussian.Prior, beta: Weight) -> Method:
-    """The VAE with that prior, its KL taken at the sample."""
-    base = gaussian.bind(net, prior)
-
-    def loss(variables, keys, batch, step):
-        terms = base.terms(variables, keys, batch)
-        return Objective(terms.reconstruction + at_step(beta, step) * terms.kl, terms.state, terms.metrics())
-
-    return base.method(loss)
 
 
 def mixture(

@@ -3,7 +3,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxae.parts import Parts, bind
+from jaxae.parts import Parts, autoencoder, bind
 from jaxae.schedules import at_step
 from jaxae.types import Method, Net, Objective, Weight
 
@@ -44,7 +44,4 @@ def regularised(parts: Parts, beta: Weight, weight: Weight = 0.0, penalty: Calla
             value = value + at_step(weight, step) * metrics["penalty"]
         return Objective(value, state, metrics)
 
-    def reconstruct(variables, batch):
-        return parts.decode(variables, parts.encode(variables, batch))
-
-    return Method(init=parts.init, loss=loss, embed=parts.encode, reconstruct=reconstruct, decode=parts.decode)
+    return autoencoder(parts, loss)

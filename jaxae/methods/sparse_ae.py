@@ -1,7 +1,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxae.parts import bind
+from jaxae.parts import autoencoder, bind
 from jaxae.schedules import at_step
 from jaxae.types import Method, Net, Objective, Weight
 
@@ -31,7 +31,4 @@ def sparse_ae(net: Net, *, weight: Weight = 3.0) -> Method:
         metrics = {"reconstruction": reconstruction, "l1": size, "active": active}
         return Objective(reconstruction + at_step(weight, step) * size, state, metrics)
 
-    def reconstruct(variables, batch):
-        return parts.decode(variables, embed(variables, batch))
-
-    return Method(init=parts.init, loss=loss, embed=embed, reconstruct=reconstruct, decode=parts.decode)
+    return autoencoder(parts, loss, embed)

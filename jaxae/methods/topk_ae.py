@@ -4,7 +4,7 @@ from jaxtyping import Array, Bool
 
 from jaxae import axis
 from jaxae.errors import InputError
-from jaxae.parts import bind, frozen, with_state
+from jaxae.parts import autoencoder, bind, frozen, with_state
 from jaxae.types import Codes, Method, Net, Objective
 
 DEFAULTS = {"likelihood": "gaussian", "binarize": "none"}
@@ -54,10 +54,7 @@ def topk_ae(net: Net, *, active: int = 2, aux: int = 2, dead_after: int = 100) -
         descended = AUXILIARY * (auxiliary - jax.lax.stop_gradient(auxiliary))
         return Objective(reconstruction + descended, state, metrics)
 
-    def reconstruct(variables, batch):
-        return parts.decode(variables, embed(variables, batch))
-
-    return Method(init=init, loss=loss, embed=embed, reconstruct=reconstruct, decode=parts.decode)
+    return autoencoder(parts, loss, embed, init=init)
 
 
 def largest(code: Codes, count: int, among: Bool[Array, " latent"]) -> Codes:

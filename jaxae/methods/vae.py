@@ -1,4 +1,5 @@
 from jaxae import gaussian
+from jaxae.parts import Parts
 from jaxae.schedules import at_step
 from jaxae.types import Method, Net, Objective, Weight
 
@@ -12,7 +13,12 @@ def vae(net: Net, *, beta: Weight = 1.0) -> Method:
 
     beta: weight of the KL divergence; at 1 the loss is minus the ELBO
     """
-    base = gaussian.bind(net)
+    return weighted(net, beta)
+
+
+def weighted(net: Net, beta: Weight, prior: gaussian.Prior | None = None, parts: Parts | None = None) -> Method:
+    """Also with another prior, at whose sample the KL is taken, or of other parts than the net's: `gaussian.bind`."""
+    base = gaussian.bind(net, prior, parts)
 
     def loss(variables, keys, batch, step):
         terms = base.terms(variables, keys, batch)

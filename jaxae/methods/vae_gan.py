@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxae import densities, gaussian, random
 from jaxae.errors import at_least_one
 from jaxae.methods.aae import told_apart
-from jaxae.networks.heads import MLP
+from jaxae.networks.heads import MLP, started
 from jaxae.parts import frozen, of_likelihood, only_params, with_params
 from jaxae.schedules import at_step
 from jaxae.types import Method, Net, Objective, Weight
@@ -38,7 +38,7 @@ def vae_gan(net: Net, *, features: int = 64, gamma: Weight = 1.0, discriminator_
     def start(key, batch):
         for_body, for_head = jax.random.split(key)
         own = only_params(body.init(for_body, batch.x[:1]))
-        return {"body": own, "head": head.init(for_head, jnp.zeros((1, features)))["params"]}
+        return {"body": own, "head": started(head, features)(for_head, batch)}
 
     def judge(variables, x):
         """(features, logit of D)"""

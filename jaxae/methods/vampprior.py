@@ -6,9 +6,9 @@ from jaxtyping import Array
 
 from jaxae import gaussian
 from jaxae.errors import at_least_one
-from jaxae.methods.mog_prior import learned, mixture
-from jaxae.parts import bind
-from jaxae.types import Batch, Images, Method, Net, Normal, Weight
+from jaxae.methods.mog_prior import mixture
+from jaxae.methods.vae import weighted
+from jaxae.types import Batch, Images, Method, Net, Weight
 
 EDGE = 0.05  # a pseudo-input starts this far from black and white: nearer, the sigmoid lets little gradient through
 NOISE = 0.1  # of the start, in logits: where there are more pseudo-inputs than images, it tells the copies apart
@@ -28,16 +28,15 @@ def vampprior(net: Net, *, pseudo: int = 500, beta: Weight = 1.0) -> Method:
     beta: weight of the KL divergence; at 1 the loss is minus the ELBO
     """
     at_least_one(pseudo=pseudo)
-    return learned(net, prior(net, pseudo), beta)
+    return weighted(net, beta, prior(net, pseudo))
 
 
 def prior(net: Net, pseudo: int) -> gaussian.Prior:
     """The mean of q(z | u_k): `params["prior"]` are the logits of the u_k, beside the encoder's own parameters."""
-    encode = bind(net, outputs=2 * net.latent).encode
+    posterior = gaussian.bind(net).posterior
 
     def posteriors(variables):
-        mean, log_var = jnp.split(encode(variables, inputs(variables.params["prior"])), 2, axis=-1)
-        return Normal(mean, log_var), jnp.zeros(pseudo, jnp.float32)
+        return posterior(variables, inputs(variables.params["prior"])), jnp.zeros(pseudo, jnp.float32)
 
     return mixture(posteriors, partial(near_images, pseudo))
 

@@ -5,7 +5,7 @@ from jaxtyping import Array, Float
 
 from jaxae import axis, divergences, random
 from jaxae.errors import known
-from jaxae.parts import Parts, bind
+from jaxae.parts import Parts, autoencoder, bind
 from jaxae.schedules import at_step
 from jaxae.types import Codes, Keys, Method, Net, Objective, Weight
 
@@ -58,10 +58,7 @@ def matched(net: Net, weight: Weight, name: str, distance: Callable[[Keys, Codes
 def deterministic(net: Net, parts: Parts, loss: Callable) -> Method:
     """An autoencoder without noise whose codes are to be N(0, 1), so that there is a prior to sample from."""
 
-    def reconstruct(variables, batch):
-        return parts.decode(variables, parts.encode(variables, batch))
-
     def sample(variables, keys):
         return parts.decode(variables, random.normal(keys, (net.latent,)))
 
-    return Method(parts.init, loss, embed=parts.encode, reconstruct=reconstruct, decode=parts.decode, sample=sample)
+    return autoencoder(parts, loss, sample=sample)

@@ -32,6 +32,6 @@ def given(mlp: MLP, params: PyTree, h: Latents) -> Normal:
     return Normal(*jnp.split(jnp.asarray(mlp.apply({"params": params}, h)), 2, axis=-1))
 
 
-def started(mlp: MLP, inputs: int) -> Callable[[Array, Batch], PyTree]:
+def started(net: nn.Module, inputs: int) -> Callable[[Array, Batch], PyTree]:
     """The network's first parameters, as `with_params` asks for them."""
-    return lambda key, batch: only_params(mlp.init(key, jnp.zeros((1, inputs))))
+    return lambda key, batch: only_params(net.init(key, jnp.zeros((1, inputs))))

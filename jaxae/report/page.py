@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxae import artifacts, command, log, methods
+from jaxae import artifacts, command, log
 from jaxae.artifacts.images import beside, table
 from jaxae.checkpoint import Checkpoints
 from jaxae.evaluate.units import Units
@@ -39,7 +39,7 @@ def render(trained: Trained, evaluation: Mapping[str, Any] | None) -> str:
         "ended": ended(trained),
         "diverged": diverged(trained),
         "total": trained.setup.total,
-        "entry": methods.entry(trained.setup.config.method),
+        "entry": trained.setup.entry,
         "latent": codes["z"].shape[1],
         "split": split,
         "codes": len(codes["z"]),

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Shaped
 
-from jaxae import copies, files, methods
+from jaxae import copies, files
 from jaxae.data.view import evenly
 from jaxae.errors import InputError
 from jaxae.evaluate.bench import USUAL, Bench, Model, Settings
@@ -85,7 +85,7 @@ def evaluator(on: Bench, names: Sequence[str] = ("likelihood",)) -> Callable[[Se
         cross_entropy = _is_of_bits(runs[0].setup) and not _bits(seen)
         rows = on.source.split(on.split).rows
         bits = _bits(seen) and _bits(_grey(rows[evenly(len(rows), LOOKED_AT)], on.source.decode))
-        of_what = methods.entry(runs[0].setup.config.method).reconstruction
+        of_what = runs[0].setup.entry.reconstruction
         for measures, of in zip(found, runs):
             if of_what and "reconstruction" in measures:
                 measures["notes"]["likelihood"].append(REPRODUCED + of_what)

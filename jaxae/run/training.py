@@ -71,7 +71,7 @@ def train(
     record = records.made(config, folder.path, setup)
     with (
         _claimed(folder, config, record),
-        _checkpoints(setup, folder, progress) as checkpoints,
+        Checkpoints(folder.checkpoints, keep_latest=setup.config.keep, warn=progress.warn) as checkpoints,
         signals.collected() as asked,
     ):
         state, watch = _start(setup, checkpoints, progress)
@@ -133,10 +133,6 @@ def _tell(folder: RunFolder, outcome: dict[str, Any] | None) -> None:
     hosts.first(lambda: files.write_json(folder.outcome_file, outcome))
 
 
-def _checkpoints(setup: Setup, folder: RunFolder, progress: Progress) -> Checkpoints:
-    return Checkpoints(folder.checkpoints, keep_latest=setup.config.keep, keep_best=1, warn=progress.warn)
-
-
 def _saved(folder: RunFolder) -> bool:
     """Whether the run there goes on from a checkpoint."""
     with Checkpoints(folder.checkpoints, write=False) as checkpoints:
@@ -153,8 +149,7 @@ def _start(setup: Setup, checkpoints: Checkpoints, progress: Progress) -> tuple[
         raise InputError(f"steps {setup.total}: this run has {found.step} already: expected at least that many")
     progress.say(f"resuming at step {found.step:,} of {setup.total:,}")
     watch = Watch(**found.meta["watch"][0])
-    moves = any(callable(weight) for name, weight in setup.weights.items() if name != "learning_rate")
-    if moves and watch.total not in (None, setup.total):
+    if setup.moving and watch.total not in (None, setup.total):
         watch.best, watch.stale = None, 0
         checkpoints.unrank(setup.shapes())
     watch.total = setup.total

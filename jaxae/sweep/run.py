@@ -105,12 +105,15 @@ def sweep(
     for config in {repr(member.config.own_functions()): member.config for member in plan.members}.values():
         config.allow_own()
     plan = folder.named_as_before(plan)
-    wanted: dict[str, Any] = {"lanes": None if how.lanes == "auto" else how.lanes}
     lanes = folder.read()["lanes"] if folder.exists() and how.lanes == "auto" else how.lanes
-    wanted["block"] = how.block if lanes == "vmap" else None
-    folder.check(plan, {**wanted, "exact": plan.base.exact})
+    wanted: dict[str, Any] = {
+        "lanes": None if how.lanes == "auto" else how.lanes,
+        "block": how.block if lanes == "vmap" else None,
+        "exact": plan.base.exact,
+    }
+    folder.check(plan, wanted)
     with locked(folder.path), signals.collected() as asked:
-        folder.check(plan, {**wanted, "exact": plan.base.exact})  # another process may have made it meanwhile
+        folder.check(plan, wanted)  # another process may have made it meanwhile
         setups = setups_of(plan, net, source)
         begun = starts(plan, setups, folder, progress)
         _foresee(plan, setups, progress)
@@ -182,8 +185,7 @@ class Sweep:
         for setup, group in zip(self.setups, self.plan.groups):
             for member in group:
                 there = self.folder.member(member.name)
-                other = there.other_net(setup.modules) or there.other_draws(now["prng"])
-                if other := other or there.other_bits(now["x64"]):
+                if other := there.other(setup.modules, now):
                     raise InputError(other)
                 if there.outcome_file.is_file() and not there.config_file.is_file():  # it was lost: the sweep knows it
                     files.write_json(there.config_file, member.config.to_dict())

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
-from typing import Any
 
 import jax
 import numpy as np
@@ -56,8 +55,8 @@ class Wave:
             state, step, watches = self.begin(checkpoints)
             self.write_configs(step)
             lanes = [
-                Lane(setup, watch, Rows(run.metrics_file, step, self.told(member)), member.name, self.keeper(run))
-                for setup, watch, run, member in zip(self.setups, watches, self.runs, self.members)
+                Lane(setup, watch, Rows(run.metrics_file, step, self.told(of)), of.name, partial(self.save, run))
+                for setup, watch, run, of in zip(self.setups, watches, self.runs, self.members)
             ]
             bar.begin(what, done + step * len(lanes), step)
             loop = Loop(lanes, layout, programs, state, step, checkpoints, self.progress, bar, asked, size)
@@ -89,16 +88,9 @@ class Wave:
         self.progress.say(f"resuming a wave of {len(self.members)} at step {found.step:,}")
         return found.state, found.step, [Watch(**kept) for kept in found.meta["watch"]]
 
-    def keeper(self, run: RunFolder) -> Any:
-        """Saves a member's best state in its own folder."""
-
-        def keep(state: TrainState, watch: Watch, loss: float) -> None:
-            self.save(run, state, watch, int(state.step), loss)
-
-        return keep
-
-    def save(self, run: RunFolder, state: TrainState, watch: Watch, step: int, loss: float | None = None) -> None:
-        """A step that is there as the best stays the best."""
+    def save(self, run: RunFolder, state: TrainState, watch: Watch, loss: float | None = None) -> None:
+        """In a member's own folder. A step that is there as the best stays the best."""
+        step = int(state.step)
         with Checkpoints(run.checkpoints, keep_latest=1, warn=self.progress.warn) as checkpoints:
             if loss is None and step == checkpoints.best_step():
                 loss = watch.best
@@ -113,7 +105,7 @@ class Wave:
                 return
             outcome = watch.outcome or {"outcome": "finished", "step": step}
             if outcome["outcome"] != "diverged":
-                self.save(run, jax.tree.map(lambda x: x[number], states), watch, outcome["step"])
+                self.save(run, jax.tree.map(lambda x: x[number], states), watch)
             log.to_tensorboard(run.metrics_file, run.events)
             for split in SPLITS:
                 run.evaluation_file(split).unlink(missing_ok=True)  # of an earlier step: somebody looked on
