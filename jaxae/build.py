@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxae import data, fits, likelihoods, methods, networks, optim, own, purity, schedules
+from jaxae import data, fits, likelihoods, methods, networks, optim, own, purity, random, schedules
 from jaxae.config import Config
 from jaxae.data import pixels
 from jaxae.data.source import Source, Split
@@ -23,6 +23,8 @@ MEAN_EXAMPLES = 10_000  # of the training split, evenly spread, for the decoder'
 def build(config: Config, net: Net | None = None, source: Source | None = None) -> Setup:
     """Reads the data and makes the network. `net` takes the place of the config's: your own linen modules; `source` is
     the data where it has been read before."""
+    if not jax.config.values.get("jax_threefry_partitionable", True):
+        raise InputError("JAX_THREEFRY_PARTITIONABLE=0: every draw is another then: expected 1, JAX's default")
     config = of_net(config, net).resolved()
     code, generators = config.code(), purity.generators()  # before any of it runs
     fits.check_source(source)
@@ -123,7 +125,7 @@ def training_mean(source: Source, binarize: str) -> np.ndarray:
     spread = np.linspace(0, len(whole) - 1, min(MEAN_EXAMPLES, len(whole))).astype(np.int64)
     part = Split(whole.rows[spread], whole.labels[spread])
     grey = pixels.make("threshold" if binarize == "threshold" else "none", source.decode)
-    view = View(part, grey, jax.random.key(0), chunk=1000)
+    view = View(part, grey, random.fixed(0), chunk=1000)
     total = np.zeros(source.shape)
     for done, batch in enumerate(view.batches()):
         total += np.asarray(batch.x, np.float64)[: len(part) - done * view.chunk].sum(axis=0)

@@ -44,8 +44,9 @@ def normal_mixture(
 
     All distances come from two matrix products, in a fraction of the time that [*shape, k, latent] differences take.
     Where components are narrower than their spread that loses digits, so the likeliest counts by its own density, and
-    the products say only what the others add to it: nothing that shows down to log-variances of about -9 under means of
-    spread one; below, where several such needles overlap, up to a nat. Of one latent unit, where needles overlap most,
+    the products say only what the others add to it: nothing that shows down to log-variances of about -16 under means
+    of spread one (up to a nat below -9, where several such needles overlap). Below that a needle may be taken for none,
+    and the density be too low by tens of nats. Of one latent unit, where needles overlap most,
     differences cost no more, and are taken.
     """
     if x.shape[-1] == 1:

@@ -2,7 +2,8 @@
 
 A point is the vector u of R^n that points to it from the origin, |u| being its distance; in the Poincare ball it is
 tanh(sqrt(c) |u| / 2) u / (sqrt(c) |u|). Nothing is lost there near the rim, where a ball's own coordinates run out of
-digits: distances up to 80 / sqrt(c) are right to float32. What moves a point is computed on the hyperboloid, whose
+digits: distances up to 80 / sqrt(c) are right to float32, but for what
+is left of two long moves that nearly undo each other. What moves a point is computed on the hyperboloid, whose
 isometries are linear.
 """
 

@@ -177,7 +177,7 @@ def fsq_index(quantised: Float[Array, "*shape latent"], levels: Sequence[int]) -
     _check(levels, quantised.shape[-1])
     half_width = _row([level // 2 for level in levels], quantised)
     digits = jnp.round(quantised * half_width + half_width).astype(jnp.int32)
-    return jnp.sum(digits * _row(_places(levels), digits), axis=-1)
+    return jnp.sum(digits * _row(_places(levels), digits), axis=-1, dtype=jnp.int32)  # under x64, too
 
 
 def fsq_codes(index: Int[Array, "*shape"], levels: Sequence[int]) -> Float[Array, "*shape {len(levels)}"]:

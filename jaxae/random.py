@@ -13,6 +13,12 @@ from jaxtyping import Array, Float, Int, Key
 from jaxae.types import Keys
 
 
+def fixed(seed: int) -> Key[Array, ""]:
+    """The key of what measures or shows: of one generator whatever JAX draws by, so that all runs are measured on the
+    same images by the same noise."""
+    return jax.random.key(seed, impl="threefry2x32")
+
+
 def stream(key: Key[Array, ""], name: str) -> Key[Array, ""]:
     """The key of one named use of a run's key: "init", "order", "noise", "pixels", "evaluation", ..."""
     return jax.random.fold_in(key, zlib.crc32(name.encode()))

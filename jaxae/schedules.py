@@ -23,7 +23,7 @@ from jaxae.errors import InputError, known
 Number = Any  # float or array
 MOST = 2**31  # steps are counted in 32 bits
 ROUNDING = 1e-6  # of a step: 0.1 * 1000 is not above 100
-LARGEST, LEAST = 3.4e38, 1e-45  # numbers that a device holds
+LARGEST, LEAST = 3.4e38, 1.18e-38  # numbers that a device holds: smaller ones are zero to some
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?(?:[eE]\+?\d+)?)\s*(e|%)?\s*$")
 _CALL = re.compile(r"^\s*(\w+)\s*\((.*)\)\s*$")
 
@@ -103,7 +103,7 @@ def _bind(text: str, kind: Callable, parts: list[str], total: int, epoch: float,
     if kind is _exponential and not math.log(LEAST) < math.log(args["end"]) - math.log(args["start"]) < math.log(
         LARGEST
     ):
-        raise InputError(f"{text!r}: end / start is beyond single precision: expected a ratio of 1e-45 to 3e38")
+        raise InputError(f"{text!r}: end / start is beyond single precision: expected a ratio of 1.2e-38 to 3e38")
     if not 0 < args.get("share", 1) <= 1:
         raise InputError(f"{text!r}: expected a share above 0 and at most 1")
     known = not trust or len({part.lstrip("0123456789.") for part in parts[1:3]}) == 1
@@ -139,7 +139,7 @@ def _number(text: str, part: str) -> float:
     if not 0 <= value < math.inf:
         raise InputError(f"{text!r}: {part!r}: expected a finite number, at least 0")
     if value > LARGEST or 0 < value < LEAST:
-        raise InputError(f"{text!r}: {part!r}: expected a number of single precision, 1e-45 to 3e38")
+        raise InputError(f"{text!r}: {part!r}: expected a number of single precision, 1.2e-38 to 3e38")
     return value
 
 

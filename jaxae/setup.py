@@ -1,6 +1,7 @@
 """What a run is made of, and the pure functions that come of it."""
 
 import dataclasses
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -16,7 +17,7 @@ from jaxae.config import Config
 from jaxae.data.feed import Feed, fits
 from jaxae.data.source import Source
 from jaxae.data.view import View
-from jaxae.errors import InputError
+from jaxae.errors import InputError, known
 from jaxae.plan import structure
 from jaxae.start import Start
 from jaxae.train import init_state
@@ -56,7 +57,10 @@ class Setup:
         return modules.told(self.net, self.shapes(), self.source.shape) if self.own_net else None
 
     def make(self, numbers: dict[str, Any]) -> tuple[Method, optax.GradientTransformation]:
-        """The method and its optimiser, with `numbers` (tracers, perhaps) for the weights of those names."""
+        """The method and its optimiser, with `numbers` (tracers, perhaps) for the weights of those names.
+        Raises InputError for a name that is none's."""
+        for name in numbers:
+            known("weight", name, self.weights)
         weights, config = {**self.weights, **numbers}, self.config
         of_method = {name: weights[name] for name in config.hyperparameters}
         method = self.factory(self.net, **of_method)
@@ -135,7 +139,7 @@ class Setup:
         return self.own_net or "likelihood" in self.config.own_functions()
 
     def view(self, split: str, seed: int = EVALUATION_KEY) -> View:
-        return View(self.source.split(split), self.pixels, random.stream(jax.random.key(seed), "evaluation"))
+        return View(self.source.split(split), self.pixels, random.stream(random.fixed(seed), "evaluation"))
 
     @property
     def order_seed(self) -> int:
@@ -145,9 +149,7 @@ class Setup:
     def batch_at(self, step: int) -> Batch:
         """The batch of a step, as training sees it: in the run's order, its pixels drawn for that step. For a loop of
         one's own, whose key is `random.stream(setup.key, "noise")`."""
-        if step < 0:
-            raise InputError(f"step {step}: expected at least 0")
-        return self._batch_at(step)
+        return self._batch_at(_step_of(step))
 
     @cached_property
     def _batch_at(self) -> Callable[[int], Batch]:
@@ -190,6 +192,16 @@ class Setup:
             return init_state(*self.make(numbers), key, batch)
 
         return partial(jax.jit(first), batch)
+
+
+def _step_of(step: Any) -> int:
+    try:
+        at = operator.index(step)
+    except TypeError:
+        raise InputError(f"step {step!r}: expected a whole number") from None
+    if at < 0:
+        raise InputError(f"step {at}: expected at least 0")
+    return at
 
 
 def weights(config: Config, entry: methods.Entry, total: int, epoch: float) -> dict[str, Any]:

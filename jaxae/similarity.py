@@ -30,13 +30,13 @@ def multiscale(x: Images, y: Images) -> Float[Array, " batch"]:
     brought to the same sum, 1; of one scale that is SSIM, which may be negative."""
     side, count = scales(x.shape[1:])
     exponents = np.array(EXPONENTS[:count]) / sum(EXPONENTS[:count])
-    found = jnp.ones(len(x), x.dtype)
+    found = jnp.ones((len(x), x.shape[-1]), x.dtype)
     for scale, exponent in enumerate(exponents.tolist()):
         x, y = (x, y) if scale == 0 else (_halved(x), _halved(y))
         luminance, structure = compared(x, y, side)
-        alike = jnp.mean(luminance * structure if scale == count - 1 else structure, axis=(1, 2, 3))
+        alike = jnp.mean(luminance * structure if scale == count - 1 else structure, axis=(1, 2))
         found *= alike if count == 1 else jnp.maximum(alike, LEAST) ** exponent
-    return found
+    return jnp.mean(found, axis=1)
 
 
 def compared(

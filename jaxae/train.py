@@ -116,6 +116,8 @@ def _mean_gradient(
 
     gradient = jax.grad(mean_loss, has_aux=True)
     params = state.variables.params
+    if len(batch.index) % pieces:
+        raise InputError(f"microbatches {pieces}: expected a divisor of the batch, {len(batch.index)} examples")
     if pieces == 1:
         grads, (kept, metrics) = gradient(params, state.variables.state, keys, batch)
         return grads, kept, metrics

@@ -132,8 +132,10 @@ def _ranged(flag: str, value: Any, spec: dataclasses.Field) -> Any:
 
 def _held(flag: str, value: Any) -> Any:
     """A number, if the device can hold it."""
-    if isinstance(value, float) and (not math.isfinite(_single(value)) or (value and not _single(value))):
-        raise InputError(f"{flag}: expected a number of single precision, 1e-45 to 3e38")
+    if isinstance(value, float) and (
+        not math.isfinite(_single(value)) or (value and abs(_single(value)) < schedules.LEAST)
+    ):
+        raise InputError(f"{flag}: expected a number of single precision, 1.2e-38 to 3e38")
     return value
 
 

@@ -196,7 +196,8 @@ def test_unknown_name_is_answered_with_the_nearest(name):
         ({"b2": 0.99999999}, "b2 0.99999999: expected a value below 1"),
         ({"learning_rate": "piecewise(1, 50, 2, 20, 3)"}, "expected boundaries that increase, got 50, 20"),
         ({"learning_rate": "warmup_cosine(1e-3, 50e, 50e)"}, "over 50e holds the warm-up too: expected more than 50e"),
-        ({"learning_rate": 1e39}, r"learning_rate 1e\+39: expected a number of single precision, 1e-45 to 3e38"),
+        ({"learning_rate": 1e39}, r"learning_rate 1e\+39: expected a number of single precision, 1.2e-38 to 3e38"),
+        ({"learning_rate": 1e-45}, "learning_rate 1e-45: expected a number of single precision"),
         ({"hyperparameters": {"beta": 1e-80}}, "beta 1e-80: expected a number of single precision"),
         ({"scale": 1e39}, r"scale 1e\+39: expected a number of single precision"),
         (

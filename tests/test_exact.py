@@ -45,6 +45,11 @@ def test_a_mean_over_shards_is_a_binary_trees(devices):
     assert np.any(in_turn / 8 != found), "values whose sum depends on the order"
 
 
+def test_shards_that_do_not_divide_the_batch_are_refused():
+    with pytest.raises(ValueError, match="3 shards do not divide a batch of 8"):
+        exact.mean_over_shards(lambda part: part, jnp.arange(8.0), 3, None, STEP)
+
+
 def test_devices_that_do_not_divide_the_shards_are_refused():
     with pytest.raises(ValueError, match="4 devices do not divide 2 shards"):
         over(4, lambda name: lambda x: exact.mean_over_shards(jnp.sum, x, 2, name, STEP), P("data"))(VALUES)

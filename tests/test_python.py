@@ -13,7 +13,7 @@ import pandas
 import pytest
 from flax import linen as nn
 
-from jaxae import artifacts, cli, compare, data, files, likelihoods, log, optim, report, run, sweep
+from jaxae import artifacts, cli, compare, data, files, likelihoods, log, optim, report, run, samplers, sweep
 from jaxae.build import build
 from jaxae.config import Config
 from jaxae.data import in_memory
@@ -134,6 +134,29 @@ def test_a_setup_is_another_configs_where_seeds_and_numbers_differ_alone(trained
         setup.like(dataclasses.replace(setup.config, latent=4))
     with pytest.raises(InputError, match="is a run of another setup: seed: 0 -> 1"):
         run.load(trained.folder.path, setup=setup.like(dataclasses.replace(setup.config, seed=1)))
+
+
+def test_what_is_asked_of_a_setup_is_named_or_counted(trained):
+    with pytest.raises(InputError, match=r"weight 'lr': .*learning_rate"):
+        trained.setup.make({"lr": 1e-4})
+    for step, said in ((3.5, "step 3.5: expected a whole number"), (-1, "step -1: expected at least 0")):
+        with pytest.raises(InputError, match=said):
+            trained.setup.batch_at(step)
+    for scale in (0, -1.0, float("nan")):
+        with pytest.raises(InputError, match=r"scale .*: expected a standard deviation above 0"):
+            likelihoods.make("gaussian", scale)
+
+
+def test_all_runs_are_measured_by_one_generator_whatever_trains_them(tmp_path, trained, monkeypatch):
+    setup = build(Config(**SIZE, binarize="dynamic"))
+    usual = run.evaluate_run(run.of(setup, setup.init(), tmp_path), samples=4)
+    with jax.default_prng_impl("rbg"):
+        fast = build(Config(**SIZE, binarize="dynamic"))
+        made = run.of(fast, jax.tree.map(np.asarray, setup.init()), tmp_path)
+        assert run.evaluate_run(made, samples=4) == usual
+        assert fast.key.dtype != setup.key.dtype, "it trains by the other"
+    with jax.threefry_partitionable(False), pytest.raises(InputError, match="JAX_THREEFRY_PARTITIONABLE=0"):
+        build(Config(**SIZE))
 
 
 def test_a_run_says_what_it_is_in_a_line(trained):
@@ -277,6 +300,9 @@ def test_codes_are_decoded_at_labels_by_their_names_and_a_page_says_what_its_pic
     named = artifacts.decode(made, z, np.array(["cat", "ant", "-1", "bee"]))
     np.testing.assert_array_equal(named, artifacts.decode(made, z, np.array([2, 0, -1, 1])))
     np.testing.assert_array_equal(artifacts.decode(made, z, "cat"), artifacts.decode(made, z, 2))
+    np.testing.assert_array_equal(artifacts.decode(made, z, np.array(["cat", "ant", -1, "bee"], object)), named)
+    half = jnp.asarray(z, jnp.bfloat16)
+    np.testing.assert_array_equal(artifacts.decode(made, half, "cat"), artifacts.decode(made, z, 2))
     with pytest.raises(InputError, match="label 'dog': expected one of ant, bee, cat"):
         artifacts.decode(made, z, ["cat", "ant", "dog", "bee"])
     said = " ".join(report.write_report(made).read_text().split())
@@ -336,7 +362,7 @@ def test_labels_may_be_words_or_floats(images):
     with pytest.raises(InputError, match="x: label 'bat': expected one of ant, collie, tabby"):
         in_memory.split(source, x[:1], np.array(["bat"]))
     some = np.where(np.arange(len(y)) % 5, words.astype(object), None)
-    some[7] = np.nan
+    some[7], some[8] = np.nan, pandas.NA
     of_some = data.arrays(x, some, test=(x[:5], words[:5])).train
     expected = np.where([isinstance(word, str) for word in some], np.unique(words, return_inverse=True)[1], -1)
     np.testing.assert_array_equal(of_some.labels, expected[of_some.rows_read()])
@@ -351,6 +377,30 @@ def test_labels_may_be_words_or_floats(images):
         data.arrays(x, y + 0.5)
     with pytest.raises(InputError, match=r"train: labels of shape 60 x 3: .*y\.argmax\(axis=1\), of one-hot rows"):
         data.arrays(x, np.eye(3)[y])
+
+
+def test_classes_whose_names_are_numbers_are_in_their_order(images):
+    x, y = images
+    source = data.arrays(x, np.array([str(9 + of) for of in y]))
+    assert source.classes == ("9", "10", "11")
+    assert np.array_equal(source.train.labels, y[source.train.rows_read()])
+
+
+def test_what_becomes_of_the_users_arrays_changes_no_data_set(images):
+    x, y = images
+    mine, theirs = x.copy(), x[:5].copy()
+    source = data.arrays(mine, y, test=theirs, validation=x[5:9])
+    mine[:], theirs[:], before = 0, 0, data.arrays(x, y, test=x[:5], validation=x[5:9])
+    assert source.digest == before.digest and source.train.rows.any()
+    still = x.copy()
+    still.flags.writeable = False
+    assert np.shares_memory(data.arrays(still, test=still, validation=still).train.rows, still)
+
+
+def test_floats_that_numpy_does_not_know_are_floats(images):
+    x = np.asarray(images[0] / 255, np.float32)
+    half = jnp.asarray(x, jnp.bfloat16)
+    np.testing.assert_array_equal(data.arrays(half).train.rows, data.arrays(np.asarray(half, np.float32)).train.rows)
 
 
 @pytest.mark.slow
@@ -567,6 +617,8 @@ def test_settings_of_an_evaluation_are_whole_numbers(trained):
 def test_what_a_loop_of_ones_own_trained_has_a_report_of_its_own(tmp_path):
     setup = build(Config(**SIZE))
     first = run.of(setup, setup.init(), tmp_path / "new" / "by-hand")
+    samplers.sample(first, "gaussian", 2)
+    assert [file.suffix for file in (tmp_path / "new" / "by-hand" / "samplers").iterdir()] == [".npz"]
     assert report.write_report(first).is_file()
     kept = run.store(first, run.evaluate_run(first, samples=4))
     assert "has not been evaluated yet" not in report.write_report(first).read_text()

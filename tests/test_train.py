@@ -67,6 +67,12 @@ def test_microbatches_are_the_whole_batch_to_rounding():
         small.assert_close(run(*made(microbatches=pieces)), whole, rtol=1e-4, atol=1e-6)
 
 
+def test_a_batch_is_not_cut_in_unequal_pieces():
+    step, state = made(microbatches=5)
+    with pytest.raises(InputError, match=r"microbatches 5: expected a divisor of the batch"):
+        run(step, state)
+
+
 def test_microbatches_move_the_methods_state_once_a_step():
     """What of the state depends on no example is the whole batch's too: here it counts the losses."""
     method, tx = small.method("vae"), small.sgd(0.1)

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxae import memory, random
 from jaxae.artifacts import paths, pieces
+from jaxae.data.in_memory import without_bfloat
 from jaxae.data.view import View, evenly
 from jaxae.errors import InputError, a_seed
 from jaxae.evaluate.units import Units, units
@@ -95,7 +96,7 @@ def sample(
             f"count {count}: the images take {size}, more than is free: draw fewer at a time, by other seeds"
         )
     images: Any = draw or (lambda keys, index: prior(variables, keys))  # type: ignore[misc]  # there is one
-    key = random.stream(jax.random.key(seed), "sample")
+    key = random.stream(random.fixed(seed), "sample")
     drawn = jax.jit(lambda index: images(random.example_keys(key, 0, index), index))
     return pieces.by_pieces(drawn, np.arange(count, dtype=np.int32))
 
@@ -184,7 +185,7 @@ def encode(trained: Trained, split: str = "test", seed: int = 0, count: int | No
 def decode(trained: Trained, z: Any, label: Any = None) -> Pictures:
     """The images at z [n, latent]; of a conditional method at `label` (one, or [n], -1 where there is none), or their
     mean over all labels. Raises InputError where z is of another shape or not finite, or a label none of the data's."""
-    z = np.asarray(z)
+    z = without_bfloat(z)
     latent = latent_size(trained)
     if z.dtype.kind not in "fiu" or z.ndim != 2 or z.shape[1] != latent or not len(z):
         raise InputError(f"z of shape {list(z.shape)} and type {z.dtype}: expected numbers [n, {latent}]")
@@ -199,7 +200,7 @@ def decode(trained: Trained, z: Any, label: Any = None) -> Pictures:
     if labels.shape not in ((), (len(z),)):
         raise InputError(f"label of shape {list(labels.shape)}: expected one, or [{len(z)}] as there are codes")
     number = {}
-    for each in np.unique(labels).tolist():
+    for each in dict.fromkeys(labels.ravel().tolist()):
         number[each] = -1 if labels.ndim and str(each) == "-1" else checked_label(trained, each)
     numbers = np.array([number[each] for each in labels.ravel().tolist()], np.int32)
     return _decoded(trained, z, np.broadcast_to(numbers.reshape(labels.shape), len(z)))

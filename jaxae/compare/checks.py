@@ -8,7 +8,7 @@ import pandas
 
 from jaxae import own
 from jaxae.compare.collect import DIVERGED, MISSING, WITHOUT
-from jaxae.compare.varied import Group, groups
+from jaxae.compare.varied import Group, fields, groups
 from jaxae.errors import InputError, known
 from jaxae.evaluate import measures
 from jaxae.evaluate.measures import DENSITY
@@ -72,14 +72,14 @@ def split_of(frame: pandas.DataFrame) -> str:
 
 def measure_names(frame: pandas.DataFrame) -> list[str]:
     """The columns that hold a measure of at least one run."""
-    behind = list(frame.columns)[list(frame.columns).index("outcome") + 1 :]
-    names = [name for name in behind if measures.is_measure(name) and name != "data_sha256"]
+    others = {"seed", *fields(frame)}
+    names = [name for name in frame.columns if measures.is_measure(name) and name not in others]
     return [name for name in names if pandas.api.types.is_numeric_dtype(frame[name]) and frame[name].notna().any()]
 
 
 def choose_measure(frame: pandas.DataFrame, wanted: str | None) -> str:
     """The measure asked for, or the first usual one that every setting has of some evaluated run, or that any has."""
-    there, names = evaluated(frame), measure_names(frame)
+    names, there = measure_names(frame), evaluated(frame)
     if there.empty:
         split = split_of(frame)
         flag = "" if split == "test" else f" --split {split}"

@@ -59,7 +59,7 @@ def table(
     (finished, stopped early, diverged; of a sweep's members also: not trained, not evaluated), step, data_sha256; then
     what was measured of the `split`; a measure of the name of another column is measured_NAME. There are none of a step
     before the run's last. `where`: only the runs that have all those settings, {"data": "mnist"}.
-    `jaxae.compare.compare` takes this table, or any rows of it.
+    `jaxae.compare.compare` takes this table, or any rows of it; further columns are further measures.
     """
     runs = _having(where, read(paths, split))
     for run in runs:
@@ -67,7 +67,7 @@ def table(
     fields = varied([run.config for run in runs])
     frame = pandas.DataFrame([_row(run, among) for run, among in zip(runs, fields, strict=True)])
     frame = frame.astype({"step": "Int64"})
-    frame.attrs["split"] = split
+    frame.attrs |= {"split": split, "settings": list(fields[0])}
     for name in fields[0]:
         frame[name] = pandas.Series([among[name] for among in fields], dtype=object)  # 8 stays 8 beside a run without
     return frame

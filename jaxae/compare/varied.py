@@ -65,11 +65,15 @@ def _alike(value: Any) -> str:
 
 
 def fields(frame: pandas.DataFrame) -> list[str]:
-    """The columns of a table that make a setting: those between seed and outcome."""
-    names = list(frame.columns)
-    if "seed" not in names or "outcome" not in names:
-        raise InputError("the table has no columns seed and outcome: expected what jaxae.compare.table returns")
-    return names[names.index("seed") + 1 : names.index("outcome")]
+    """The columns of a table that make a setting: those that `table` says, or where they have other names those between
+    seed and outcome. Raises InputError where one is gone."""
+    names, told = list(frame.columns), frame.attrs.get("settings", [])
+    lost = [name for name in ("run", "seed", "outcome") if name not in names]
+    between = [] if lost else names[names.index("seed") + 1 : names.index("outcome")]
+    renamed = [name for name in told if name not in names]
+    if lost := lost or renamed[: len(told) - len(between)]:
+        raise InputError(f"the table has no column {lost[0]!r}: expected all those that jaxae.compare.table gives")
+    return between if renamed or not told else told
 
 
 def groups(frame: pandas.DataFrame) -> list[Group]:

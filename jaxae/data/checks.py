@@ -101,10 +101,15 @@ def numbered(raw: dict[str, Raw], classes: tuple[str, ...]) -> tuple[dict[str, R
         return raw, classes
     if rest := [of.where for key, of in raw.items() if of.labels is not None and key not in words]:
         raise InputError(f"{rest[0]}: its labels are no words, but those of {raw[next(iter(words))].where} are")
-    classes = tuple(sorted(set().union(*map(words_of, words.values()))))
+    classes = tuple(sorted(set().union(*map(words_of, words.values())), key=natural))
     check_names(classes, raw[next(iter(words))].where)
     told = {key: as_numbers(labels, classes) for key, labels in words.items()}
     return {key: of._replace(labels=told.get(key)) for key, of in raw.items()}, classes
+
+
+def natural(name: str) -> tuple[int, int, str]:
+    """Where the class of that name stands among the others: numbers by their value, before words."""
+    return (0, int(name), name) if name.isdecimal() else (1, 0, name)
 
 
 def _labels(numbers: np.ndarray, classes: tuple[str, ...]) -> str:
@@ -128,7 +133,7 @@ def are_words(labels: np.ndarray) -> bool:
 
 
 def is_missing(of: Any) -> bool:
-    return of is None or of != of
+    return of is None or repr(of) == "<NA>" or bool(of != of)
 
 
 def words_of(labels: np.ndarray) -> set[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxae.data import cache
-from jaxae.data.checks import Raw, check_names, to_source
+from jaxae.data.checks import Raw, check_names, natural, to_source
 from jaxae.data.source import SPLITS, Source
 from jaxae.data.splits import Held
 from jaxae.errors import InputError
@@ -29,7 +29,7 @@ def load(name: str, path: Path, held_out: Held, size: int | None = None) -> Sour
     parts = split_folders(path) or {"train": path}
     found = {split: listed(each) for split, each in parts.items()}
     named = {split: {label for _, label in files if label is not None} for split, files in found.items()}
-    classes = tuple(sorted(named["train"], key=_place))
+    classes = tuple(sorted(named["train"], key=natural))
     for split, labels in named.items():
         if strange := sorted(labels - named["train"]):
             raise InputError(
@@ -50,11 +50,6 @@ def load(name: str, path: Path, held_out: Held, size: int | None = None) -> Sour
         raw[split] = Raw(held[0], np.array(numbers, np.int32), str(parts[split]))
     scaled = "" if size is None else f", the square in the middle of each, scaled to {size} x {size}"
     return to_source(name, raw, f"the user's folder of images {path}{scaled}", held_out, classes)
-
-
-def _place(name: str) -> tuple[int, int, str]:
-    """Of a class among the others: numbers by their value, before names."""
-    return (0, int(name), name) if name.isdecimal() else (1, 0, name)
 
 
 def split_folders(path: Path) -> dict[str, Path]:

@@ -1,6 +1,8 @@
 """The user's own arrays, in memory. What is trained on them can be read from Python alone, with the same arrays."""
 
+import dataclasses
 import re
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +19,7 @@ from jaxae.data.checks import (
     words_of,
 )
 from jaxae.data.source import Source, Split
-from jaxae.data.splits import Held
+from jaxae.data.splits import Held, origin
 from jaxae.errors import InputError
 from jaxae.names import IN_MEMORY
 
@@ -36,7 +38,8 @@ def arrays(
 
     x: [n, height, width] or [n, height, width, channels], uint8 or floats in [0, 1]. y: [n] whole numbers, -1 or NaN
     where there is no label, or words. test, validation: the like, x or (x, y), or how many examples are held out, by a
-    fixed permutation: else a fifth for the one, and a sixth of the rest for the other.
+    fixed permutation: else a fifth for the one, and a sixth of the rest for the other. Of arrays that could be written
+    to there is a copy, so that a run's data are what its record says.
     """
     if not re.fullmatch(r"[\w.-]+", name):
         raise InputError(f"name {name!r}: expected letters, digits, dots, dashes and underscores")
@@ -48,7 +51,8 @@ def arrays(
         if isinstance(of, float | np.floating):
             raise InputError(f"{split} {of}: expected how many examples, such as {max(1, round(of * len(x)))}")
     raw = {split: _raw(of, split) for split, of in splits.items() if not isinstance(of, int | np.integer | None)}
-    return to_source(f"{IN_MEMORY}{name}", raw, "the user's arrays", Held(**counts))
+    source = to_source(f"{IN_MEMORY}{name}", raw, "the user's arrays", Held(**counts))
+    return _apart(source, [of.rows for of in raw.values()])
 
 
 def split(source: Source, x: np.ndarray, y: np.ndarray | None = None) -> Split:
@@ -87,4 +91,21 @@ def _raw(of: np.ndarray | tuple, split: str) -> Raw:
     each = [one for of in (x, y) for one in (of if isinstance(of, list) else [of])]
     if any(isinstance(one, np.ma.MaskedArray) for one in each):
         raise InputError(f"{split}: a masked array: expected every value to stand, such as x.filled(0); y.filled(-1)")
-    return Raw(np.asarray(x), None if y is None else np.asarray(y), split)
+    return Raw(without_bfloat(x), None if y is None else without_bfloat(y), split)
+
+
+def without_bfloat(x: Any) -> np.ndarray:
+    """An array that NumPy counts with: bfloat16 and smaller floats, which are not its own, as float32."""
+    x = np.asarray(x)
+    return x.astype(np.float32) if x.dtype.isbuiltin == 2 else x
+
+
+def _apart(source: Source, given: list[np.ndarray]) -> Source:
+    """Copies where the user's own arrays would be what is trained on, and could be changed under it."""
+
+    def own(of: Split) -> Split:
+        theirs = of.rows.flags.writeable and any(np.may_share_memory(of.rows, rows) for rows in given)
+        return dataclasses.replace(of, rows=of.rows.copy()) if theirs and origin(of.rows) is None else of
+
+    train, validation, test = own(source.train), own(source.validation), own(source.test)
+    return dataclasses.replace(source, train=train, validation=validation, test=test)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from jaxae import random
 from jaxae.errors import known
 from jaxae.names import BINARIZE
 from jaxae.types import Images, Keys
@@ -34,7 +35,7 @@ def make(binarize: str, decode: Callable[[Array], Array] | None = None) -> Calla
         if binarize == "threshold":
             return (x >= 0.5).astype(jnp.float32)
         if binarize == "fixed":
-            keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(FIXED_KEY), index)
+            keys = jax.vmap(jax.random.fold_in, (None, 0))(random.fixed(FIXED_KEY), index)
         return jax.vmap(jax.random.bernoulli)(keys, x).astype(jnp.float32)
 
     return pixels

@@ -23,7 +23,7 @@ from jaxae.errors import InputError
 from jaxae.evaluate import chains as chains_of
 from jaxae.evaluate.bench import Bench, Group, Model
 from jaxae.evaluate.chains import Walked
-from jaxae.evaluate.likelihood import density_of, monte_carlo, weighing
+from jaxae.evaluate.likelihood import by_parts, density_of, monte_carlo, weighing
 from jaxae.evaluate.means import mean, standard_error
 from jaxae.types import Batch, Generative, Keys, Variables
 
@@ -40,6 +40,7 @@ def annealed(
 
     log_p: log (1/k) sum w over the k chains of an example, on average below log p(x). log_p_var: its Monte Carlo
     variance by the delta method; too small where ess, (sum w)^2 / sum w^2, is near 1, and NaN for one chain.
+    log_p_half, log_p_quarter and log_p_apart: of parts of the chains, for the error by `likelihood.monte_carlo`.
     acceptance: the mean probability of the chains' moves.
 
     steps: in which beta goes from 0 to 1, finer near both (`chains.betas`); one is importance sampling from the prior,
@@ -54,7 +55,8 @@ def annealed(
     def estimate(variables, keys, batch):
         for_sizes, for_chains = random.split(keys)
         sizes = chains_of.step_sizes(plan, variables, for_sizes, batch)
-        return _average(chains_of.forward(plan, variables, for_chains, batch, sizes))
+        walked = chains_of.forward(plan, variables, for_chains, batch, sizes)
+        return _average(walked) | by_parts(walked.log_w)
 
     return estimate
 
@@ -138,11 +140,11 @@ def annealing(bench: Bench) -> Group:
             bounds, gain = summary(both), of["log_p"] - usual["log_p"]
             known = {
                 "ais_nll": -mean(of["log_p"]),
-                "ais_nll_mc_se": float(np.sqrt(np.sum(of["log_p_var"], dtype=np.float64)) / len(view)),
+                "ais_nll_mc_se": monte_carlo(of)[0],
                 "ais_nll_data_se": standard_error(of["log_p"]),
                 "ais_acceptance": mean(of["acceptance"]),
                 "ais_importance_nll": -mean(usual["log_p"]),
-                "ais_importance_nll_mc_se": monte_carlo(usual, s.samples)[0],
+                "ais_importance_nll_mc_se": monte_carlo(usual)[0],
                 **{f"bdmc_{name}": value for name, value in bounds.items()},
             }
             notes = [

@@ -154,7 +154,7 @@ def _judge(network: Classifier, params: PyTree, batch: Batch) -> tuple[Array, Ar
 
 def _train(network: Classifier, source: Source, splits: list[Split], seed: int) -> tuple[PyTree, float]:
     """The parameters, and the validation accuracy."""
-    (train, held), key = splits, jax.random.key(seed)
+    (train, held), key = splits, random.fixed(seed)
     to_pixels = grey.make("none", source.decode)
     every = -(-int(np.clip(EPOCHS * len(train) // BATCH, LEAST, MOST)) // ROUNDS)
     tx = optax.adam(optax.cosine_decay_schedule(2e-3, every * ROUNDS))

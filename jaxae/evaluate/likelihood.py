@@ -21,7 +21,6 @@ WIDE = 16_000  # the same for an accelerator
 TERMS = ("reconstruction", "kl")  # of minus the ELBO
 PARTS = 4  # of the draws, from which is seen how the error falls with their number
 OF_PARTS = ("log_p_half", "log_p_quarter", "log_p_apart")
-LEAST = 2 * PARTS  # draws, below which the parts tell nothing
 FALL = 0.5  # least power of the number of draws with which variance and bias are taken to fall: 1 for light tails
 
 
@@ -97,6 +96,21 @@ def _accumulate(sums: dict, parts: LogWeight, used: Array, part: Int[Array, " bl
     }
 
 
+def by_parts(log_w: Float[Array, "k batch"]) -> dict[str, Float[Array, " batch"]]:
+    """What `monte_carlo` needs beside log_p and log_p_var: see `importance`."""
+
+    def averaged(parts):
+        each = [log_w[part::parts] for part in range(parts)]
+        return jnp.stack([jax.nn.logsumexp(of, axis=0) - math.log(max(len(of), 1)) for of in each])
+
+    halves, quarters = averaged(2), averaged(PARTS)
+    return {
+        "log_p_half": jnp.mean(halves, axis=0),
+        "log_p_quarter": jnp.mean(quarters, axis=0),
+        "log_p_apart": (halves[0] - halves[-1]) ** 2 / 2,
+    }
+
+
 def _summary(sums: dict, k: int) -> dict[str, Float[Array, " batch"]]:
     ess = sums["s1"] ** 2 / sums["s2"]
     counts = np.bincount(np.arange(k) % PARTS, minlength=PARTS)
@@ -118,19 +132,20 @@ def _summary(sums: dict, k: int) -> dict[str, Float[Array, " batch"]]:
     }
 
 
-def monte_carlo(of: dict[str, np.ndarray], samples: int) -> tuple[float, float]:
+def monte_carlo(of: dict[str, np.ndarray]) -> tuple[float, float]:
     """(standard error, bias) of the mean over examples of `log_p`, from what `importance` gives of each.
 
     Two halves of an example's draws tell how much an estimate from so many varies. By how much the quarters' mean lies
     below the halves', and that below the estimate from all, tells how the bias falls with the number k of draws: as
     k^-a, with a = 1 for light tails and about a half where a few draws in thousands have most of the weight. The
     variance is taken to fall alike, and not to be below that of the delta method, which knows only of the draws made.
-    Where one draw in thousands has nearly all the weight a is less, and the bias more than is told.
+    Where one draw in thousands has nearly all the weight a is less, and the bias more than is told. Of fewer draws than
+    four a is 1, and of one there is nothing to tell: the error is NaN.
     """
     n, known = len(of["log_p"]), float(np.sum(of["log_p_var"], dtype=np.float64))
     quarter, half, whole = (float(np.mean(of[f"log_p{part}"], dtype=np.float64)) for part in ("_quarter", "_half", ""))
     apart = float(np.sum(of["log_p_apart"], dtype=np.float64))
-    if samples < LEAST or not np.isfinite([quarter, half, whole, apart]).all():
+    if not np.isfinite([half, whole, apart]).all():
         return math.sqrt(known) / n, known / n / 2
     before, last = half - quarter, whole - half
     fall = min(1.0, max(FALL, math.log2(before / last))) if before > 0 and last > 0 else 1.0
@@ -229,7 +244,7 @@ def _means(of: dict[str, np.ndarray], batches: int = 0) -> dict[str, float | Non
 
 def _density(of: dict[str, np.ndarray], samples: int) -> dict[str, Any]:
     of = {name: np.asarray(x, np.float64) for name, x in of.items()}
-    n, (nll_error, bias) = len(of["elbo"]), monte_carlo(of, samples)
+    n, (nll_error, bias) = len(of["elbo"]), monte_carlo(of)
     return {
         **_means({"elbo": of["elbo"], **{name: of[name] for name in TERMS}, "nll": -of["log_p"]}),
         **{f"{name}_mc_se": float(math.sqrt(of[f"{name}_var"].sum()) / n) for name in ("elbo", *TERMS)},

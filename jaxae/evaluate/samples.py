@@ -246,7 +246,7 @@ def judge(bench: Bench, sampler: str = "prior") -> Judge:
 
     @cache
     def real(split: str) -> np.ndarray:
-        grey = View(bench.source.split(split), pixels.make("none", bench.source.decode), jax.random.key(0))
+        grey = View(bench.source.split(split), pixels.make("none", bench.source.decode), random.fixed(0))
         return grey.spread(count).map(lambda batch: space.of(batch.x))
 
     def scores(drawn: np.ndarray) -> dict[str, Any]:
@@ -267,7 +267,7 @@ def sampled(bench: Bench) -> Group:
     draw = bench.program(lambda method, variables, step, keys: method.sample(variables, keys))
 
     def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
-        key, made = random.stream(jax.random.key(bench.settings.seed), "sample"), []
+        key, made = random.stream(random.fixed(bench.settings.seed), "sample"), []
         for start in range(0, own.draws, PIECE):
             keys = random.example_keys(jax.random.clone(key), 0, index[start : start + PIECE])
             made.append([own.features(drawn) for drawn in draw(models, keys)])
@@ -285,7 +285,7 @@ def _space(bench: Bench) -> features.Features:
 
 def _tried(space: features.Features, bench: Bench) -> features.Features:
     """The user's own space, where a few images say that it is one: numbers of each alone, that tell them apart."""
-    view = View(bench.source.split(bench.split), pixels.make("none", bench.source.decode), jax.random.key(0))
+    view = View(bench.source.split(bench.split), pixels.make("none", bench.source.decode), random.fixed(0))
     few = jnp.asarray(view.spread(TRIED).map(lambda batch: batch.x))
     first, again, half, rest = (np.asarray(space.of(x)) for x in (few, few, few[: TRIED // 2], few[TRIED // 2 :]))
     name = space.space.partition(",")[0]

@@ -33,7 +33,8 @@ def riemannian_vae(
     temperature: T over the root of the latent size: how far a centroid reaches
     regularisation: lambda, the least of G^-1
     rounds: iterations for each implicit part of a leap
-    beta: weight of the KL divergence; at 1 the loss is minus the ELBO
+    beta: weight of the KL divergence; at 1 the loss is minus the ELBO, unless `rounds` are so few for steps of that
+        length that a leap takes two points to one: then both it and the NLL count some of the density twice
     """
     at_least_one(centroids=centroids, rounds=rounds)
     for name, value in (("temperature", temperature), ("regularisation", regularisation)):

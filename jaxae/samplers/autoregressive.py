@@ -76,7 +76,7 @@ def causal(positions: int, size: int, width: int, layers: int, heads: int) -> De
         return jnp.sum(of_each, axis=(1, 2))
 
     def fit(seed, codes):
-        key = random.stream(jax.random.key(seed), "autoregressive")
+        key = random.stream(random.fixed(seed), "autoregressive")
         params = jax.jit(net.init)(random.stream(key, "init"), jnp.zeros((1, positions), jnp.int32))["params"]
 
         def loss(params, keys, rows):

@@ -60,7 +60,7 @@ def numbers(trained: Trained, seed: int) -> Splits:
 def _drawn(trained: Trained, seed: int, draw: Callable[..., Array], most: int = DRAWS) -> Splits:
     """draw(variables, keys, batch) of every split's examples, each by its own key; of few training examples up to
     `most` times."""
-    compiled, key = jax.jit(draw), random.stream(jax.random.key(seed), "codes")
+    compiled, key = jax.jit(draw), random.stream(random.fixed(seed), "codes")
 
     def of(split: str) -> np.ndarray:
         view, own = pieces.view_of(trained, split, EVALUATION_KEY), random.stream(key, split)

@@ -2,7 +2,6 @@
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
@@ -65,7 +64,7 @@ def sample(
     fitted = fit(trained, sampler, seed)
 
     def labels(index: Array) -> Array:
-        keys = random.example_keys(random.stream(jax.random.key(seed), "label"), 0, index)
+        keys = random.example_keys(random.stream(random.fixed(seed), "label"), 0, index)
         drawn = jnp.asarray(seen)[random.below(keys, len(seen))]
         return drawn if label is None else jnp.full_like(drawn, label)
 

@@ -68,7 +68,7 @@ def _fit(
     if not _fill_a_volume(trained.setup.method, codes.train):
         _keep(file, model, {})
         return model, {}
-    score, key = jax.jit(density.log_prob), random.stream(jax.random.key(seed), "measure")
+    score, key = jax.jit(density.log_prob), random.stream(random.fixed(seed), "measure")
 
     def log_prob(index):
         return score(model, random.example_keys(key, 0, jnp.asarray(index)), codes.test[index])
@@ -103,7 +103,7 @@ def _keep(file: Path, model: Model, measures: dict[str, float]) -> None:
     """A folder that cannot be written costs a warning, and the next `sample` fits again."""
     arrays = flatten_dict({"model": jax.device_get(model), "measures": measures}, sep="/")
     try:
-        file.parent.mkdir(exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         files.write(file, files.npz({name: np.asarray(array) for name, array in arrays.items()}))
     except (InputError, OSError) as error:
         Progress().warn(f"the fit is not kept: {error}")
@@ -116,7 +116,7 @@ def _read(file: Path, density: Density) -> tuple[Model, dict[str, float]] | None
             tree: Any = unflatten_dict({name: arrays[name] for name in arrays.files}, sep="/")
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)):
             raise ValueError("a number that is not finite")
-        keys = jax.eval_shape(lambda: random.example_keys(jax.random.key(0), 0, jnp.arange(2)))
+        keys = jax.eval_shape(lambda: random.example_keys(random.fixed(0), 0, jnp.arange(2)))
         jax.eval_shape(density.draw, tree["model"], keys)
         return tree["model"], {name: float(value) for name, value in tree.get("measures", {}).items()}
     except FileNotFoundError:

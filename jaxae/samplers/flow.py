@@ -35,7 +35,7 @@ def real_nvp(latent: int, layers: int, width: int) -> Density:
         return net.apply({"params": params}, z, method="log_prob")
 
     def fit(seed, codes):
-        key = random.stream(jax.random.key(seed), "flow")
+        key = random.stream(random.fixed(seed), "flow")
         params = jax.jit(net.init)(random.stream(key, "init"), jnp.zeros((1, latent)))["params"]
 
         def loss(params, keys, z):

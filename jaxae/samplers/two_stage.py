@@ -68,7 +68,7 @@ def second(latent: int, width: int, depth: int) -> Density:
         return Variables({**params, "likelihood": {"log_var": log_var}}, {"likelihood": ()})
 
     def fit(seed, codes):
-        key = random.stream(jax.random.key(seed), "two-stage")
+        key = random.stream(random.fixed(seed), "two-stage")
         start = jax.jit(method.init)(random.stream(key, "init"), pixels(jnp.zeros((1, latent))))
 
         def loss(params, keys, z):

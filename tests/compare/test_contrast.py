@@ -317,6 +317,27 @@ def test_what_became_of_the_pixels_decides_nats_and_errors_and_no_other_measure(
     assert compare(frame, "frechet").measure == "frechet" and compare(frame, "linear_probe").measure == "linear_probe"
 
 
+def test_a_tables_settings_are_told_by_their_names_and_not_by_the_order_of_its_columns(tmp_path):
+    runs = [
+        compared.run(tmp_path / f"{seed}-{beta}", seed, 20.0 + beta, beta=beta) for seed in (0, 1) for beta in (1, 4)
+    ]
+    whole = table(runs)
+    expected = [setting.label for setting in compare(whole).settings]
+    assert len(expected) == 2
+    others = [name for name in whole.columns if name not in ("beta", "seed")]
+    for changed in (whole[["beta", "seed", *others]], whole.set_index(["seed", "beta"]).reset_index()):
+        assert [setting.label for setting in compare(changed).settings] == expected
+    more = whole.copy()
+    more.insert(list(more).index("outcome"), "hours", [0.1, 0.2, 0.3, 0.4])
+    assert [setting.label for setting in compare(more).settings] == expected
+    assert compare(more, "hours").measure == "hours"
+    for name in ("beta", "seed", "outcome", "run"):
+        with pytest.raises(InputError, match=f"the table has no column '{name}': expected all those that"):
+            compare(whole.drop(columns=name))
+    ones_own = pandas.DataFrame(whole.to_dict("list"))
+    assert [setting.label for setting in compare(ones_own).settings] == expected
+
+
 def test_the_usual_measure_is_one_that_may_be_compared(tmp_path):
     told = compared.measures(19.0, settings={"likelihood": {"density_of": "p(x | label)"}})
     runs = [compared.run(tmp_path / "vae", 0, 20.0), compared.run(tmp_path / "cvae", 0, told, method="cvae")]
