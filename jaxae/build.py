@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxae import data, fits, likelihoods, methods, networks, optim, own, purity, random, schedules
+from jaxae import data, fits, forms, likelihoods, methods, networks, optim, own, purity, random, schedules
 from jaxae.config import Config
 from jaxae.data import pixels
 from jaxae.data.source import Source, Split
@@ -52,7 +52,7 @@ def build(config: Config, net: Net | None = None, source: Source | None = None) 
     fits.check_weights(setup)
     fits.check_sizes(setup)
     if net is not None or config.own_functions():
-        fits.check_parts(setup, generators)
+        forms.check_parts(setup, generators)
     if setup.method.given is not None:
         fits.check_labels(setup)
     return setup
@@ -63,7 +63,7 @@ def of_net(config: Config, net: Net | None) -> Config:
     of the pixels. Raises InputError for what only a network of jaxae's would heed."""
     if net is None:
         return config
-    fits.check_net(net)
+    forms.check_net(net)
     usual = Config()
     if config.latent not in (usual.latent, net.latent):
         raise InputError(f"latent {config.latent}: the net's is {net.latent}: leave it out")
@@ -94,7 +94,7 @@ def _network(config: Config, source: Source) -> Net:
     assert config.network and config.likelihood and config.binarize  # resolved
     likelihood = likelihoods.make(config.likelihood, config.scale)
     if own.is_own(config.likelihood):
-        fits.check_likelihood(likelihood, config.likelihood, source.shape)
+        forms.check_likelihood(likelihood, config.likelihood, source.shape)
     net = networks.make(
         config.network,
         source.shape,
@@ -106,7 +106,7 @@ def _network(config: Config, source: Source) -> Net:
         activation=config.activation,
         dtype=jnp.dtype(config.dtype),
     )
-    fits.check_net(net, own.short(config.network))
+    forms.check_net(net, own.short(config.network))
     return net
 
 

@@ -1,8 +1,11 @@
-"""Options of XLA's compiler, for programs of some kinds."""
+"""Options of XLA's compiler, for programs of some kinds; and the threads that its programs have on a CPU."""
 
+import os
 from functools import cache
 
 import jax
+
+from jaxae.errors import InputError
 
 Options = dict[str, str | bool]
 
@@ -17,6 +20,20 @@ def in_place() -> Options:
     """Compiler options of a program that updates what it also reads: on a CPU, XLA else copies parameters that the
     backward pass reads before they change. Only where values lie changes, no bit of any."""
     return _known("xla_cpu_copy_insertion_use_region_analysis", True)
+
+
+def threads() -> int:
+    """Of the CPU backend's pool, whose size changes bits: as asked for, or one a device where that is more."""
+    return max(threads_asked(), jax.local_device_count() if jax.default_backend() == "cpu" else 1)
+
+
+def threads_asked() -> int:
+    """$NPROC, or the cores that this process may use."""
+    if pinned := os.environ.get("NPROC"):
+        if not pinned.isdecimal() or pinned == "0":
+            raise InputError(f"NPROC {pinned!r}: expected a whole number of threads, at least 1, or no such variable")
+        return int(pinned)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache

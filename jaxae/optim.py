@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 import optax.contrib
+from jaxtyping import Array, Float
 
 from jaxae import own as users
 from jaxae.errors import InputError, known
@@ -59,8 +60,43 @@ def scale_by_adam(b1: float, b2: float, eps: float) -> optax.GradientTransformat
 def _muon(lr: Weight, b1: float, b2: float, eps: float, wd: float) -> optax.GradientTransformation:
     """Matrices by their orthogonalised momentum (Jordan et al. 2024; the size of the step as in Liu et al. 2025,
     arXiv:2502.16982, so that Adam's learning rates are about right), everything else by NAdam: both look ahead."""
-    scale = {"consistent_rms": 0.2, "adam_b1": b1, "adam_b2": b2, "adam_weight_decay": wd}
-    return optax.contrib.muon(lr, beta=b1, eps=eps, weight_decay=wd, **scale)
+    sized = optax.stateless(lambda steps, _: jax.tree.map(lambda x: 0.2 * max(x.shape) ** 0.5 * x, steps))
+    ends = optax.add_decayed_weights(wd), optax.scale_by_learning_rate(lr)
+    rules = {
+        "muon": optax.chain(scale_by_muon(b1, eps), sized, *ends),
+        "adam": optax.adamw(lr, b1, b2, eps, weight_decay=wd, nesterov=True),
+    }
+    return optax.partition(rules, lambda tree: jax.tree.map(lambda x: "muon" if x.ndim == 2 else "adam", tree))
+
+
+def scale_by_muon(b1: float, eps: float) -> optax.GradientTransformation:
+    """With `optax.contrib.scale_by_muon`'s state and, but for rounding, its values: there XLA sums the norm of a matrix
+    in another order on two devices than on one, and five steps written out are fused with what surrounds them. A loop's
+    body is compiled apart: see `jaxae.exact`."""
+    theirs = optax.contrib.scale_by_muon(beta=b1, eps=eps)
+
+    def orthogonal(x: Float[Array, "n m"], coefficients: Float[Array, " 3"]) -> Float[Array, "n m"]:
+        """Five steps of Newton and Schulz from x of norm one: its singular vectors, and singular values near one."""
+        a, b, c = coefficients
+        x = x / (jnp.sqrt(jnp.sum(jnp.square(x))) + eps)
+
+        def nearer(_, x):
+            square = x @ x.T
+            return a * x + (b * square + c * square @ square) @ x
+
+        tall = x.shape[0] > x.shape[1]
+        found = jax.lax.fori_loop(0, 5, nearer, x.T if tall else x)
+        return found.T if tall else found
+
+    def update(grads: PyTree, state: optax.contrib.MuonState, params: PyTree | None = None):
+        count = optax.safe_increment(state.count)
+        mu = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mu, grads)
+        ahead, now = b1 / (1 - b1 ** (count + 1)), (1 - b1) / (1 - b1**count)
+        momenta = jax.tree.map(lambda m, g: ahead * m + now * g, mu, grads)
+        found = jax.tree.map(lambda m: orthogonal(m, state.ns_coeffs), momenta)
+        return found, optax.contrib.MuonState(count, mu, state.ns_coeffs)
+
+    return optax.GradientTransformation(theirs.init, update)
 
 
 def make(

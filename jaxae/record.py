@@ -8,9 +8,8 @@ from typing import Any
 
 import jax
 
-from jaxae import command
+from jaxae import command, compiler
 from jaxae.config import Config
-from jaxae.errors import InputError
 from jaxae.evaluate.measures import DENSITY, PROBABILITIES
 from jaxae.names import OF_PROBABILITIES
 from jaxae.setup import Setup
@@ -30,7 +29,7 @@ def made(config: Config, folder: Path, setup: Setup) -> dict[str, Any]:
         "resolved": config.result(),
         "versions": versions(),
         "device": f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})",
-        "threads": _threads(),
+        "threads": compiler.threads(),
         **numerics(),
         "data": {"name": source.name, "about": source.about, "sha256": source.digest, "sizes": source.sizes()},
         **setup.code,
@@ -59,15 +58,6 @@ def numerics() -> dict[str, Any]:
         "matmul_precision": jax.config.values["jax_default_matmul_precision"],
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
     }
-
-
-def _threads() -> int | None:
-    """Of the CPU backend's pool, whose size changes bits: $NPROC, or the cores this process may use."""
-    if pinned := os.environ.get("NPROC"):
-        if not pinned.isdecimal() or pinned == "0":
-            raise InputError(f"NPROC {pinned!r}: expected a whole number of threads, at least 1, or no such variable")
-        return int(pinned)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _version(name: str) -> str:

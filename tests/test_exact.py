@@ -1,5 +1,7 @@
 """Sums in a fixed order: the bits of a step do not know how many devices there are."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,9 @@ import pytest
 import small
 from jax.sharding import PartitionSpec as P
 
-from jaxae import axis, exact
+from jaxae import axis, compiler, exact, fits, run
+from jaxae.build import build
+from jaxae.config import Config
 from jaxae.parallel import make_mesh
 from jaxae.train import make_train_step
 
@@ -99,3 +103,22 @@ def test_a_member_of_a_map_is_the_step_alone():
     mapped = jax.jit(lambda states: jax.lax.map(lambda s: step(jax.random.clone(KEY), s, BATCH)[0], states))(two)
     alone = jax.jit(step)(KEY, jax.tree.map(lambda x: x[1], two), BATCH)[0]
     small.assert_same_bits(jax.tree.map(lambda x: x[1], mapped), alone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["muon", "lamb"])
+def test_an_optimiser_that_looks_at_whole_matrices_is_the_same_on_two_devices(tmp_path, optimizer):
+    """Of a tall matrix, 512 x 64, as of wide ones."""
+    config = Config(optimizer=optimizer, exact=True, steps=2, evaluate="none", validate_every=2)
+    made = [run.train(dataclasses.replace(config, devices=count), tmp_path / str(count)) for count in (1, 2)]
+    assert len({run.final_digest(each) for each in made}) == 1
+
+
+def test_more_devices_than_threads_are_told_where_bits_are_promised(monkeypatch):
+    config = Config(exact=True)
+    assert compiler.threads() == jax.local_device_count() and not fits.doubts(config, build(config))
+    monkeypatch.setenv("NPROC", "2")
+    assert compiler.threads() == jax.local_device_count() == 4
+    (said,) = fits.doubts(config, build(config))
+    assert "4 devices share 2 threads" in said and "set NPROC=4" in said
+    assert not fits.doubts(Config(), build(Config()))

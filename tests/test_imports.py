@@ -28,8 +28,8 @@ data
 facts store checkpoint folder evaluate log progress
 modules start
 setup
-record trials
-fits
+record trials fits
+forms
 build compare
 programs loop
 run

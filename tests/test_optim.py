@@ -1,5 +1,7 @@
 """Every rule makes the update that its paper says; clipping, schedules and decay act where they should."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -116,6 +118,20 @@ def test_muon_turns_a_matrix_by_an_orthogonal_step():
     core = u.T @ np.asarray(update["w"], np.float64) @ v / (-LR * 0.2 * np.sqrt(6))
     np.testing.assert_allclose(core, np.diag(np.diag(core)), atol=0.01)
     assert (np.diag(core) > 0.65).all() and (np.diag(core) < 1.25).all()
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (4, 6), (5, 5), (3, 1)])
+def test_muon_is_optaxs_but_for_rounding(shape):
+    grads = np.random.default_rng(1).normal(size=(20, *shape)).astype(np.float32)
+    params = {"w": jnp.asarray(grads[0]), "b": jnp.ones(3)}
+    sized = {"consistent_rms": 0.2, "adam_b1": B1, "adam_b2": B2, "adam_weight_decay": WD}
+    theirs = optax.contrib.muon(LR, beta=B1, eps=EPS, weight_decay=WD, **sized)
+    mine, states = ours("muon"), [tx.init(params) for tx in (ours("muon"), theirs)]
+    for grad in grads:
+        tree = {"w": jnp.asarray(grad), "b": jnp.asarray(grad.reshape(-1)[:3])}
+        made, states[0] = mine.update(tree, states[0], params)
+        expected, states[1] = theirs.update(tree, states[1], params)
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=2e-5, atol=1e-7), made, expected)
 
 
 @pytest.mark.parametrize("name", names.OPTIMIZERS)

@@ -229,15 +229,15 @@ def test_a_run_goes_on_by_the_generator_that_it_began_with(tmp_path):
 
 def test_the_record_tells_where_each_part_was_made(tmp_path, monkeypatch):
     record = folders.RunFolder(tmp_path / "run").record
-    monkeypatch.setenv("NPROC", "2")
+    monkeypatch.setenv("NPROC", "5")
     run.train(configured(steps=10), tmp_path / "run")
     first = record()
-    monkeypatch.setenv("NPROC", "3")
+    monkeypatch.setenv("NPROC", "3")  # of which four devices make four
     run.train(configured(steps=10), tmp_path / "run")  # no step is made
-    assert record() == first and first["threads"] == 2 and "earlier" not in first
+    assert record() == first and first["threads"] == 5 and "earlier" not in first
     run.train(configured(steps=20), tmp_path / "run")
     where = {name: first[name] for name in folders.run.WHERE}
-    assert record()["threads"] == 3 and record()["earlier"] == [{"until_step": 10, **where}]
+    assert record()["threads"] == 4 and record()["earlier"] == [{"until_step": 10, **where}]
     assert (where["prng"], where["x64"], where["matmul_precision"]) == ("threefry2x32", False, None)
     run.train(configured(steps=20), tmp_path / "run")
     assert len(record()["earlier"]) == 1
