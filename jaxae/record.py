@@ -1,8 +1,10 @@
 """What a run's folder tells of how and where it was made: record.json."""
 
+import hashlib
 import importlib.metadata
 import os
 import platform
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +49,17 @@ def _nats(setup: Setup) -> dict[str, str]:
 
 
 def versions() -> dict[str, str]:
-    return {name: _version(name) for name in LIBRARIES} | {"python": platform.python_version()}
+    found = {name: _version(name) for name in LIBRARIES} | {"python": platform.python_version()}
+    return found | {"jaxae": f"{found['jaxae']} ({_code()})"}
+
+
+@cache
+def _code() -> str:
+    """The start of a SHA-256 of jaxae's own files: tells commits of one version apart."""
+    package, sha = Path(__file__).parent, hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        sha.update(f"{file.relative_to(package)}\n".encode() + file.read_bytes())
+    return sha.hexdigest()[:12]
 
 
 def numerics() -> dict[str, Any]:

@@ -237,6 +237,7 @@ def test_the_record_tells_where_each_part_was_made(tmp_path, monkeypatch):
     assert record() == first and first["threads"] == 5 and "earlier" not in first
     run.train(configured(steps=20), tmp_path / "run")
     where = {name: first[name] for name in folders.run.WHERE}
+    assert re.fullmatch(r"\d+\.\d+\.\d+\S* \([0-9a-f]{12}\)", first["versions"]["jaxae"])
     assert record()["threads"] == 4 and record()["earlier"] == [{"until_step": 10, **where}]
     assert (where["prng"], where["x64"], where["matmul_precision"]) == ("threefry2x32", False, None)
     run.train(configured(steps=20), tmp_path / "run")
