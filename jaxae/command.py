@@ -47,6 +47,14 @@ def of_evaluation(folder: Path, measured: Mapping[str, Any]) -> list[str]:
     return commands
 
 
+def of_measures(config: Config, folder: Path, measured: Mapping[str, Any]) -> list[str]:
+    """`of_evaluation`, where that is more than a run's training closes with by itself."""
+    closing = measured.get("samples", config.samples) == config.samples and measured.get("split") == config.evaluate
+    if closing and set(measured.get("settings", {})) <= {"likelihood"}:
+        return []
+    return of_evaluation(folder, measured)
+
+
 def of_sweep(plan: Plan, folder: Path, lanes: str, block: int, seed_devices: int) -> str:
     """The command line that repeats the sweep."""
     base, seeds = plan.base, plan.seeds

@@ -252,7 +252,7 @@ class Loop:
     def be_patient(self, lane: Lane) -> None:
         patience = self.setup.config.patience
         if patience is not None and lane.watch.stale >= patience and self.step < self.setup.total:
-            why = f"{patience} validations without improvement"
+            why = f"{patience} validation{'s' * (patience > 1)} without improvement"
             lane.watch.outcome = {"outcome": "stopped early", "step": self.step, "why": why}
             self.write_last(lane, self.step)
             self.progress.say(f"{lane.name}{': ' if lane.name else ''}stopped early at step {self.step:,}: {why}")

@@ -8,7 +8,7 @@ import pytest
 from jaxae import cli
 from jaxae.compare import contrast, rows, table
 from jaxae.files import write_json
-from jaxae.report import contrasts, trajectories, write_comparison
+from jaxae.report import contrasts, origin, trajectories, write_comparison
 from tests import compared
 from tests.test_report import Page
 
@@ -151,6 +151,24 @@ def test_a_run_without_the_measure_is_named_on_the_page(tmp_path):
 
 
 LONG = ("cosine(1, 0.1, 50%)", "linear(0, 1, 50%)")
+
+
+def test_what_measures_more_than_training_does_is_told(tmp_path):
+    whole = compared.measures(20.0, settings={"likelihood": {}, "probes": {}}, split="test", samples=64)
+    folder = compared.run(tmp_path / "a run", 0, whole)
+    (command,) = origin.measured_by([folder], "test")
+    assert command == f"jaxae evaluate '{folder}' --metrics likelihood,probes --samples 64"
+    assert command in html_module.unescape(page_of([folder], tmp_path / "c.html")[1])
+    assert origin.measured_by([compared.run(tmp_path / "r", 0, 20.0)], "validation") == []
+
+
+def test_why_two_settings_have_no_difference(tmp_path):
+    gone = {"outcome": "diverged", "step": 3}
+    runs = [compared.run(tmp_path / "a", 0, 20.0, beta=1), compared.run(tmp_path / "b", 1, 21.0, beta=2)]
+    words = "has no seed in common with a value of both, so no difference"
+    assert f"{words}: train both on the same seeds." in page_of(runs, tmp_path / "c.html")[0].text
+    runs += [compared.run(tmp_path / "c", 0, 20.0, gone, beta=2)]
+    assert f"{words}." in page_of(runs, tmp_path / "d.html")[0].text
 
 
 def test_long_names_are_wrapped_and_said_once(tmp_path):

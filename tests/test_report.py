@@ -313,8 +313,13 @@ def test_a_run_that_may_stop_early_ends_with_its_best(tmp_path):
     run.train(still, tmp_path / "r")
     best, last = (run.load(tmp_path / "r", which) for which in ("auto", "last"))
     assert best.step < last.step
-    assert "it ends with the same parameters" in page_of(best)[0].text
-    assert "it ends with the same parameters" not in page_of(last)[0].text
+    ended, earlier = page_of(best)[0].text, page_of(last)[0].text
+    assert "it ends with the same parameters" in ended and "it ends with the same parameters" not in earlier
+    told = (
+        f"the best on validation of {last.step} steps, after which it stopped early: 2 validations without improvement"
+    )
+    assert told in ended and "not what the run ends with , at step 60" not in earlier
+    assert f"(n = {last.setup.source.sizes()['validation']}), 3 times" in ended, "those that ended it are drawn too"
     for of in (last, best):  # the later step is not its end
         run.store(of, run.evaluate_run(of, samples=2))
         assert of.folder.evaluation()["step"] == of.step
@@ -377,6 +382,31 @@ def test_what_a_picture_cannot_show_is_counted():
     images = np.linspace(-1, 1, 1000).reshape(10, 10, 10, 1)
     assert clipped(images) == "50 %" and clipped(np.abs(images)) == "" and clipped(1.001 * np.abs(images)) == ""
     assert clipped(np.where(np.arange(1000).reshape(images.shape) < 3, 1.1, 0.5)) == "0.3 %"
+
+
+def test_every_picture_says_what_it_cannot_show(tmp_path):
+    trained = made.trained(tmp_path / "run", latent=2, likelihood="gaussian")
+    page, _ = page_of(trained)
+    pictures = len(page.all("img"))
+    assert page.text.count("of their values lie outside of [0, 1], and show as black or white") == pictures
+
+
+def test_means_over_other_numbers_of_steps_are_not_said_to_be_over_one(tmp_path):
+    run.train(configured(steps=12, log_every=3), tmp_path / "r")
+    assert "the mean over the 3 steps since the point before" in page_of(run.load(tmp_path / "r"))[0].text
+    run.train(configured(steps=24, log_every=6), tmp_path / "r")
+    assert "the mean over the steps since the point before" in page_of(run.load(tmp_path / "r"))[0].text
+
+
+def test_tall_images_are_shown_narrow(tmp_path):
+    page, _ = page_of(made.trained(tmp_path / "run", latent=3, shape=(40, 4, 1)))
+    assert all(int(image["width"]) <= 19 * 12 for image in page.all("img") if "width" in image)
+
+
+def test_a_command_of_a_folder_with_a_space_can_be_pasted(tmp_path):
+    run.train(configured(steps=2, evaluate="none"), tmp_path / "a run")
+    page, _ = page_of(run.load(tmp_path / "a run"))
+    assert f"jaxae evaluate '{tmp_path}/a run' --split validation" in page.text
 
 
 def test_text_that_is_one_of_the_pages_colours_stays_text():
@@ -455,6 +485,11 @@ def test_numbers_show_three_digits_at_least():
     assert measures.shown(3.14159e-6, 5) == "0.00000314"
     assert measures.shown(0.0, 3) == "0.000"
     assert measures.shown(float("inf")) == "inf"
+
+
+def test_errors_have_two_digits_and_no_exponent():
+    values = (1170.257, 99.6, 9.96, 0.0123, 8.5e-5, 0.0, 1e-12)
+    assert [measures.error(value) for value in values] == ["1,170", "100", "10", "0.012", "0.000085", "0", "1e-12"]
 
 
 @pytest.mark.parametrize("logged", ["", '{"step": 11, "loss": 3.0}\n'])

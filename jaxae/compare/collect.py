@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -124,8 +125,8 @@ def _must_be_evaluated(run: Run, split: str) -> None:
     if run.outcome == UNEVALUATED and RunFolder(run.path).sweep_path() is None:
         of, flag = ("", "") if split == "test" else (f" on {split}", f" --split {split}")
         raise InputError(
-            f"{run.path}: not evaluated yet{of}: `jaxae evaluate {run.path}{flag}` does it, once training has come to "
-            f"its end (steps={run.config['steps']})"
+            f"{run.path}: not evaluated yet{of}: `jaxae evaluate {shlex.quote(str(run.path))}{flag}` does it, once "
+            f"training has come to its end (steps={run.config['steps']})"
         )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pandas
 
 from jaxae.compare import checks, words
-from jaxae.compare.collect import DIVERGED, MISSING
+from jaxae.compare.collect import DIVERGED, EARLY, MISSING
 from jaxae.compare.contrast import Comparison, Pair, Setting
 from jaxae.compare.varied import groups
 from jaxae.evaluate import measures
@@ -120,10 +120,10 @@ def run_rows(frame: pandas.DataFrame, measure: str) -> list[dict[str, Any]]:
             {
                 "member": row["member"],
                 "seed": int(row["seed"]),
-                "outcome": row["outcome"],
+                "outcome": f"{EARLY}; its best" if row["outcome"] == EARLY else row["outcome"],
                 "step": "–" if pandas.isna(row["step"]) else f"{int(row['step']):,}",
                 "value": words.number(float(values.iloc[place]), decimals) if known else "–",
-                "error": f"{error:.2g}" if known and error is not None else "",
+                "error": measures.error(error) if known and error is not None else "",
                 "digest": row["digest"] if isinstance(row.get("digest"), str) else "",
             }
         )

@@ -64,16 +64,14 @@ def to_source(name: str, raw: dict[str, Raw], about: str, held_out: Held, classe
         if len(strange):
             log.warning("%s: no training example has %s of its %s split", name, _labels(strange, classes), key)
     three, rule = complete(name, splits, held_out)
+    about = f"{about}; {rule}"
     for key, count in _seen_twice(*three).items():
-        log.warning(
-            "%s: %s of its %s images are %s images, too: what is measured on these is not held out: drop them",
-            name,
-            f"{count:,}",
-            key,
-            "training" if key == "validation" else "training or validation",
-        )
+        before = "training" if key == "validation" else "training or validation"
+        leak = f"{count:,} of its {key} images are {before} images, too"
+        about += f"; {leak}"
+        log.warning("%s: %s: what is measured on these is not held out: drop them", name, leak)
     bits = bool(ones and not others) or all(of.rows.dtype == bool for of in raw.values())
-    return Source(name, form[0], *three, f"{about}; {rule}", classes, bits=bits)
+    return Source(name, form[0], *three, about, classes, bits=bits)
 
 
 def _seen_twice(train: Split, validation: Split, test: Split) -> dict[str, int]:

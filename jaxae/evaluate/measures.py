@@ -129,5 +129,12 @@ def shown(value: float, places: int = 3) -> str:
     return f"{value:,.{places}f}"
 
 
+def error(value: float) -> str:
+    """A standard error with two digits that count, or all before the point, and no exponent but for the smallest."""
+    if not value or not math.isfinite(value) or abs(value) < 1e-8:
+        return f"{value:.2g}"
+    return f"{value:,.{max(0, 1 - math.floor(math.log10(abs(float(f'{value:.1e}')))))}f}"
+
+
 def is_measure(name: str) -> bool:
     return name not in NOT_MEASURES and not name.endswith("_se")

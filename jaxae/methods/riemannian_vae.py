@@ -24,7 +24,8 @@ def riemannian_vae(
     (z_K, v_K) is where K leaps of the generalised leapfrog, tempered as in `hamiltonian_vae`, take z_0 ~ q(z | x) and
     v_0 ~ N(0, G(z_0)). G(z)^-1 = mean_k L_k L_k^T exp(-|z - c_k|^2 / T^2) + lambda 1: c_k is the mean of q(z | u_k),
     and L_k, lower triangular, what a second encoder makes of u_k. The code is where the mean of z_0 goes from rest.
-    Training needs second derivatives, of the decoder.
+    Training needs second derivatives, of the decoder. Where `rounds` are too few for long steps in a large metric,
+    leaps fold: the loss and the NLL then count some of the density twice.
 
     leaps: leapfrog steps, K
     step_size: of a leap, where training starts; each unit's own is learned, up to five times as long
@@ -33,8 +34,7 @@ def riemannian_vae(
     temperature: T over the root of the latent size: how far a centroid reaches
     regularisation: lambda, the least of G^-1
     rounds: iterations for each implicit part of a leap
-    beta: weight of the KL divergence; at 1 the loss is minus the ELBO, unless `rounds` are so few for steps of that
-        length that a leap takes two points to one: then both it and the NLL count some of the density twice
+    beta: weight of the KL divergence; at 1 the loss is minus the ELBO, where no leap takes two points to one
     """
     at_least_one(centroids=centroids, rounds=rounds)
     for name, value in (("temperature", temperature), ("regularisation", regularisation)):

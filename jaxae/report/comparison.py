@@ -127,7 +127,7 @@ def headline(found: Comparison) -> dict[str, Any] | None:
 def carlo(frame: pandas.DataFrame, measure: str) -> str | None:
     """The largest Monte Carlo error among the runs' values."""
     errors = frame[f"{measure}_mc_se"].dropna() if f"{measure}_mc_se" in frame else []
-    return f"{max(errors):.2g}" if len(errors) else None
+    return measures.error(max(errors)) if len(errors) else None
 
 
 def families(found: Comparison) -> list[dict[str, Any]]:
@@ -140,7 +140,7 @@ def families(found: Comparison) -> list[dict[str, Any]]:
         family |= {
             "title": title if family["of_baseline"] else f"of {title}",
             "plot": contrasts.differences(pairs, of, f"Differences {title}, of every seed") if drawn else None,
-            "unpaired": [pair for pair in pairs if not pair.seeds],
+            "unpaired": sum(not pair.seeds for pair in pairs),
         }
     return every
 

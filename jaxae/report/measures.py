@@ -1,5 +1,6 @@
 """The report's numbers, as rows of text."""
 
+import shlex
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from jaxae.evaluate.measures import (
     OF_FACTORS,
     OF_FEWER,
     Measure,
+    error,
     of_own,
     said_of,
     shown,
@@ -98,7 +100,7 @@ def _row(e: Mapping[str, Any], key: str, about: Measure, note: str = "") -> Row 
     if e.get(key) is None:
         return None
     errors = [e.get(f"{key}_mc_se"), e.get(f"{key}_data_se", e.get(f"{key}_se"))]
-    monte_carlo, data = ("" if error is None else f"{error:.2g}" for error in errors)
+    monte_carlo, data = ("" if se is None else error(se) for se in errors)
     value = f"{e[key]:,}" if isinstance(e[key], int) else shown(e[key], PLACES[about.unit]).replace("-", "−")
     return Row(NAMES.get(key, about.words), value, about.unit, about.better or "", monte_carlo, data, note)
 
@@ -133,5 +135,5 @@ def record(trained: Trained, kept: Mapping[str, Any]) -> dict[str, Any]:
             "about": setup.source.about,
             "sha256": setup.source.digest,
         },
-        "folder": str(trained.folder.path),
+        "folder": shlex.quote(str(trained.folder.path)),
     }

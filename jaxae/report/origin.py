@@ -8,6 +8,7 @@ import pandas
 
 from jaxae import command
 from jaxae.compare import words
+from jaxae.compare.checks import split_of
 from jaxae.compare.collect import flat
 from jaxae.compare.varied import fields
 from jaxae.folder import RunFolder, SweepFolder
@@ -43,7 +44,20 @@ def origin(paths: Sequence[Path], frame: pandas.DataFrame) -> dict[str, Any]:
             r.get("command") or f"# {f.path}: {r['network']}" if "network" in r else command.of_run(f.config(), f.path)
             for f, r in zip(there, records)
         ],
+        "measured_by": measured_by(paths, split_of(frame)),
     }
+
+
+def measured_by(paths: Sequence[Path], split: str) -> list[str]:
+    """The commands of what training does not close with by itself, of a whole sweep at once."""
+    found: dict[str, None] = {}
+    for path in paths:
+        sweep = SweepFolder(path)
+        runs = [sweep.member(member.name) for member in sweep.listed()] if sweep.exists() else [RunFolder(path)]
+        for run in runs:
+            if run.config_file.is_file() and (measured := run.evaluation(split)):
+                found |= dict.fromkeys(command.of_measures(run.config(), path, measured))
+    return list(found)
 
 
 def title(methods: Sequence[str], data: str, frame: pandas.DataFrame) -> str:

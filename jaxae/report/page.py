@@ -37,7 +37,7 @@ def render(trained: Trained, evaluation: Mapping[str, Any] | None) -> str:
         **measures.record(trained, trained.folder.record()),
         "measured_by": measured_by(trained, evaluation or {}),
         "ended": ended(trained),
-        "diverged": diverged(trained),
+        "outcome": trained.folder.outcome() or {},
         "total": trained.setup.total,
         "entry": trained.setup.entry,
         "latent": codes["z"].shape[1],
@@ -83,21 +83,10 @@ def ended(trained: Trained) -> bool:
         return trained.step == (checkpoints.best_step() or outcome["step"])
 
 
-def diverged(trained: Trained) -> dict[str, Any] | None:
-    """How the run ended, where it did for a value that is not finite."""
-    outcome = trained.folder.outcome() or {}
-    return outcome if outcome.get("outcome") == "diverged" else None
-
-
 def measured_by(trained: Trained, evaluation: Mapping[str, Any]) -> list[str]:
     """The commands of what training does not close with by itself; none of other images than the run's."""
-    config = trained.setup.config
-    if not is_of_its_data(trained):
-        return []
-    closing = evaluation.get("samples", config.samples) == config.samples and evaluation.get("split") == config.evaluate
-    if closing and set(evaluation.get("settings", {})) <= {"likelihood"}:
-        return []
-    return command.of_evaluation(trained.folder.path, evaluation)
+    of_its_data = is_of_its_data(trained)
+    return command.of_measures(trained.setup.config, trained.folder.path, evaluation) if of_its_data else []
 
 
 def finite(codes: Mapping[str, np.ndarray]) -> bool:
@@ -113,15 +102,18 @@ def of_codes(trained: Trained, codes: Mapping[str, np.ndarray], split: str) -> d
 
 def curves(trained: Trained) -> dict[str, Any] | None:
     """The metrics that training and validation share, the loss first; None where nothing was logged."""
-    rows = [row for row in log.read(trained.folder.metrics_file) if row["step"] <= trained.step]
+    last = max(trained.step, (trained.folder.outcome() or {}).get("step", 0) if ended(trained) else 0)
+    rows = [row for row in log.read(trained.folder.metrics_file) if row["step"] <= last]
     logged = dict.fromkeys(name for row in rows for name in row)
     names: list[str] = [n for n in ("loss", "reconstruction", "kl") if n in logged]
     names += [n for n in logged if f"validation_{n}" in logged and n not in (*names, "elbo")]
     if "loss" in names and drawn.series(rows, "loss") == drawn.series(rows, "reconstruction"):
         names.remove("loss")
     every = trained.setup.every(trained.setup.config.log_every)
-    if 0 < trained.step % every < every / 2:  # the last mean is over too few steps to compare with the others
-        rows = [row for row in rows if row["step"] < trained.step or "loss" not in row]
+    if 0 < last % every < every / 2:  # the last mean is over too few steps to compare with the others
+        rows = [row for row in rows if row["step"] < last or "loss" not in row]
+    steps = [int(step) for step in drawn.series(rows, "loss")[0]]
+    regular = steps[:-1] == [every * (i + 1) for i in range(len(steps) - 1)]
     names = [name for name in names if drawn.series(rows, name)[0] or drawn.series(rows, f"validation_{name}")[0]]
     if not names:
         return None
@@ -130,7 +122,7 @@ def curves(trained: Trained) -> dict[str, Any] | None:
         "plot": drawn.curves(rows, names, alt),
         "alone": "loss" not in names,
         "epochs": trained.step / trained.setup.epoch,
-        "every": every,
+        "every": every if regular else None,
         "validations": len(drawn.series(rows, "validation_loss")[0]),
     }
 
@@ -171,6 +163,7 @@ def interpolations(trained: Trained, split: str) -> dict[str, Any]:
         "columns": STEPS,
         "pairs": words if (labels >= 0).all() else made.examples.tolist(),
         "labelled": bool((labels >= 0).all()),
+        "clipped": clipped(made.images),
     }
 
 
@@ -180,14 +173,16 @@ def space(trained: Trained, codes: Mapping[str, np.ndarray], split: str) -> dict
     method = trained.setup.method
     gaussian = method.posterior is not None and method.sample is not None and method.standard_prior
     found = {"labels": len(np.unique(labels[labels >= 0])), "gaussian": gaussian, "side": SIDE, "ratio": []}
-    alt = f"The codes of {len(z)} {split} examples, coloured by label"
+    alt = f"The codes of {len(z)} {split} examples" + (", coloured by label" if found["labels"] else "")
     if z.shape[1] == 1:
         lines = latent.lattice(z, STEPS * 2 - 1, gaussian)
         line = artifacts.decode(trained, lines)[None]
+        found["clipped"] = clipped(line)
         return {**found, "plot": plots.strip(z[:, 0], labels, names, alt), "picture": data_uri(line, gap=2)}
     if z.shape[1] == 2:
         at = latent.plane(latent.lattice(z, SIDE, gaussian))
         made = artifacts.decode(trained, at.reshape(-1, 2))
+        found["clipped"] = clipped(made)
         manifold = data_uri(made.reshape(*at.shape[:2], *made.shape[1:]), gap=2, tile=48)
         plane = plots.scatter(z, labels, names, ("z₀", "z₁"), alt, circle=gaussian)
         return {**found, "plot": plane, "picture": manifold}
@@ -214,4 +209,5 @@ def unit_statistics(units: Units) -> dict[str, Any]:
 def traversals(trained: Trained, units: Units, split: str) -> dict[str, Any]:
     made = artifacts.traverse(trained, split=split, steps=STEPS, most=ROWS, over=units)
     rows = [{"unit": int(u), "sd": float(units.sd[u])} for u in made.unit]
-    return {"picture": data_uri(made.images), "rows": rows, "columns": STEPS, "span": float(made.offset[-1])}
+    picture, outside = data_uri(made.images), clipped(made.images)
+    return {"picture": picture, "rows": rows, "columns": STEPS, "span": float(made.offset[-1]), "clipped": outside}

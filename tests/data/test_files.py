@@ -155,6 +155,7 @@ def test_a_class_that_no_training_example_has_is_said(tmp_path, caplog):
 
 def test_images_that_are_in_two_splits_are_told(tmp_path, caplog, monkeypatch):
     path = zipped(tmp_path, x_train=GREY[:40], x_test=np.concatenate([GREY[40:], GREY[:40:5]]))
+    assert "; 8 of its test images are training or validation images, too" in load(path).about
     train = load(path).train.rows  # less those that are held out for validation
     shared = sum(any(np.array_equal(image[..., None], other) for other in train) for image in GREY[:40:5])
     assert 0 < shared < 8 and "x.npz: 8 of its test images are training or validation images, too" in caplog.text
