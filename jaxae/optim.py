@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import optax
 import optax.contrib
-from jaxtyping import Array, Float
 
 from jaxae import own as users
 from jaxae.errors import InputError, known
@@ -75,8 +74,8 @@ def scale_by_muon(b1: float, eps: float) -> optax.GradientTransformation:
     body is compiled apart: see `jaxae.exact`."""
     theirs = optax.contrib.scale_by_muon(beta=b1, eps=eps)
 
-    def orthogonal(x: Float[Array, "n m"], coefficients: Float[Array, " 3"]) -> Float[Array, "n m"]:
-        """Five steps of Newton and Schulz from x of norm one: its singular vectors, and singular values near one."""
+    def orthogonal(x: jax.Array, coefficients: jax.Array) -> jax.Array:
+        """Five steps of Newton and Schulz from x, [n, m], of norm one: its singular vectors, singular values near one."""
         a, b, c = coefficients
         x = x / (jnp.sqrt(jnp.sum(jnp.square(x))) + eps)
 
