@@ -75,7 +75,7 @@ def scale_by_muon(b1: float, eps: float) -> optax.GradientTransformation:
     theirs = optax.contrib.scale_by_muon(beta=b1, eps=eps)
 
     def orthogonal(x: jax.Array, coefficients: jax.Array) -> jax.Array:
-        """Five steps of Newton and Schulz from x, [n, m], of norm one: its singular vectors, singular values near one."""
+        """Five steps of Newton and Schulz from x, [n, m]: its singular vectors, with singular values near one."""
         a, b, c = coefficients
         x = x / (jnp.sqrt(jnp.sum(jnp.square(x))) + eps)
 
