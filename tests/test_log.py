@@ -91,3 +91,11 @@ def test_rows_go_to_wandb_under_a_name_of_the_folder_alone(tmp_path, monkeypatch
     assert {(of["project"], of["name"], of["resume"]) for of in begun} == {("project", "run", "allow")}
     assert begun[0]["config"] == {"latent": 2} and begun[0]["dir"] == str(tmp_path / "a" / "run")
     assert begun[0]["id"] == begun[2]["id"] != begun[1]["id"]
+
+
+def test_a_row_of_anything_but_numbers_is_damaged_and_passed_over(tmp_path):
+    file = tmp_path / "metrics.jsonl"
+    file.write_text(
+        '{"step": 1, "loss": 2.0}\n{"step": 2, "loss": {}}\n{"step": 3, "loss": "2"}\n{"step": 4, "loss": null}\n'
+    )
+    assert [row["step"] for row in log.read(file)] == [1, 4]

@@ -535,7 +535,10 @@ def test_checkpoints_of_a_wave_whose_members_are_not_known_are_not_removed(tmp_p
         InputError, match=r"wave.json: not there, and without it the checkpoints .*: put it back, or move"
     ):
         sweep.sweep(plan, tmp_path / "s")
-    (tmp_path / "wave.json").rename(folder.wave_file)
+    folder.wave_file.write_text("{}")
+    with pytest.raises(InputError, match=r"wave.json: it has no members: restore it"):
+        sweep.sweep(plan, tmp_path / "s")
+    (tmp_path / "wave.json").replace(folder.wave_file)
     told = Saying()
     sweep.sweep(plan, tmp_path / "s", progress=told)
     assert any("resuming a wave of 2 at step" in line for line in told.said), told.said
