@@ -44,21 +44,22 @@ from experiments.benchmark_parts.rounds import measure, row_of
 from experiments.benchmark_parts.rows import FASTEST_TARGETS
 from experiments.benchmark_parts.shop import Failed, Shop, accelerator, others, processor
 from experiments.benchmark_parts.works import TRAINING
-from experiments.ledger import commit
-from jaxae.errors import InputError
-from jaxae.files import check_out
+from experiments.ledger import commit, one_machine
+from jaxae.cli import finish
+from jaxae.errors import InputError, at_least_one
+from jaxae.files import check_out, read_json
 
 FILE = Path(__file__).with_suffix(".json")
 
 
 def main() -> None:
     args = arguments().parse_args()
-    try:
-        check_out(args.json, (".json",))  # before hours of measuring
-    except InputError as error:
-        sys.exit(str(error))
+    check_out(args.json, (".json",))  # before hours of measuring
+    at_least_one(rounds=args.rounds)
+    if args.seconds <= 0:
+        raise InputError(f"seconds {args.seconds:g}: expected a number above 0")
     failed = [] if args.pages else run(chosen(args.work, args.peer), args)
-    if args.json.is_file():
+    if args.pages or args.json.is_file():
         pages.write(args.json)
     if failed:
         sys.exit(f"not measured: {'; '.join(failed)}")
@@ -84,6 +85,8 @@ def run(cases: list[Case], args: argparse.Namespace) -> list[str]:
     failed, rates, code = [], {}, commit()  # of the code that is measured: the rows themselves change the checkout
     name = accelerator()
     keep = Keep(args.json, f"{name}, {processor()}" if name else processor(), FASTEST_TARGETS if not name else {})
+    if args.json.is_file():
+        one_machine(args.json, read_json(args.json), device=keep.machine)
     if name:  # the targets are a CPU's, but for those of the group that is for accelerators alone
         cases = [case if case.group == ACCELERATED else case._replace(target=None) for case in cases]
     trained = [case for case in cases if case.group in (*TRAINING, ACCELERATED)]
@@ -151,4 +154,4 @@ def command(case: Case, args: argparse.Namespace) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    finish(main)

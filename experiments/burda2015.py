@@ -29,6 +29,7 @@ from typing import Any
 
 from experiments.ledger import READ, Setting, command_line
 from jaxae import Config
+from jaxae.cli import finish
 
 CPU_EPOCHS, LONG = 40, 200
 PIECES = 10  # of a batch of 500 times 50 samples: 1.2 times as fast as in one
@@ -112,4 +113,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    finish(main)

@@ -22,9 +22,10 @@ from typing import Any
 
 import jax
 
-from experiments.ledger import commit
+from experiments.ledger import commit, one_machine
 from jaxae import Config, log, methods, run
-from jaxae.errors import InputError
+from jaxae.cli import finish
+from jaxae.errors import at_least_one, known
 from jaxae.files import check_out, read_json, write_json
 
 STEPS, EVERY, SAMPLES = 300, 10, 64
@@ -39,26 +40,27 @@ def main() -> None:
     words.add_argument("--jobs", type=int, default=4, help="runs at a time on the accelerator, for each of the two [4]")
     words.add_argument("--page", action="store_true", help="measure nothing: only make the page from the rows")
     args = words.parse_args()
-    try:
-        check_out(args.json, (".json",))  # before an hour on a device
-    except InputError as error:
-        sys.exit(str(error))
+    check_out(args.json, (".json",))  # before an hour on a device
     names = args.methods.split(",") if args.methods else list(methods.entries())
+    for name in names:
+        known("method", name, methods.entries())
+    at_least_one(jobs=args.jobs)
     if not args.page:
-        kept = read_json(args.json) if args.json.is_file() else {}
-        write_json(args.json, measure(names, args.jobs, kept))
+        kept = read_json(args.json) if args.methods and args.json.is_file() else {}
+        write_json(args.json, measure(names, args.jobs, kept, args.json))
     args.json.with_suffix(".md").write_text(page(read_json(args.json)))
 
 
-def measure(names: list[str], jobs: int, kept: Mapping[str, Any]) -> dict[str, Any]:
-    """The record, with what was `kept` of other methods."""
+def measure(names: list[str], jobs: int, kept: Mapping[str, Any], file: Path) -> dict[str, Any]:
+    """The record, with what was `kept` of other methods in the file."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the device's memory is for all of them
     made_by, spawn = commit(), multiprocessing.get_context("spawn")
     cpu = ProcessPoolExecutor(jobs, spawn, start, ("cpu",))
     first, second = (ProcessPoolExecutor(jobs, spawn, start, (None,)) for _ in range(2))
     with cpu, first, second:
-        asked = {name: [pool.submit(trained, name) for pool in (first, second, cpu)] for name in names}
         device = first.submit(kind).result()
+        one_machine(file, kept, device=device, jax=jax.__version__)
+        asked = {name: [pool.submit(trained, name) for pool in (first, second, cpu)] for name in names}
     found = {}
     for name, of in asked.items():
         if failed := [why for future in of if (why := future.exception())]:
@@ -135,4 +137,4 @@ def page(record: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    finish(main)

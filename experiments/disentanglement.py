@@ -26,6 +26,7 @@ import pandas
 
 from experiments.ledger import WORK, work
 from jaxae import Config, compare, sweep
+from jaxae.cli import finish
 from jaxae.compare import statistics
 from jaxae.compare.words import number
 from jaxae.evaluate.measures import about
@@ -171,4 +172,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    finish(main)

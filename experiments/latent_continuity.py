@@ -51,8 +51,9 @@ from experiments.continuity import claims, classifier, models, page
 from experiments.continuity.measures import CONFIDENT, Images, Model, measure
 from experiments.ledger import commit
 from jaxae.build import build
+from jaxae.cli import finish
 from jaxae.config import Config
-from jaxae.errors import Diverged, InputError
+from jaxae.errors import InputError
 from jaxae.names import BINARIZE, LIKELIHOODS
 
 METHODS = ("ae", "vae")
@@ -182,23 +183,18 @@ def _command(asked: dict[str, Any]) -> str:
     return shlex.join(words)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> None:
     asked = vars(_parser().parse_args(argv))
     command = _command(asked)
     latents, seeds, out = (asked.pop(name) for name in ("latent", "seeds", "out"))
-    try:
-        if seeds < 1:
-            raise InputError(f"seeds {seeds}: expected at least 1 (and 2 for an interval)")
-        config = dataclasses.replace(PRESET, latent=latents[0], **asked)
-        result = run(config, latents, range(seeds), out, command)
-    except (InputError, Diverged, OSError) as error:
-        _progress(f"latent_continuity: {error}")
-        return 1 if isinstance(error, Diverged) else 2
+    if seeds < 1:
+        raise InputError(f"seeds {seeds}: expected at least 1 (and 2 for an interval)")
+    config = dataclasses.replace(PRESET, latent=latents[0], **asked)
+    result = run(config, latents, range(seeds), out, command)
     print(tell(result))
     print(f"\n{result['seconds']} s ({result['cpu_seconds']} s of computing) on {result['machine']}")
     print(f"page: {out / 'latent_continuity.html'}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    finish(main)

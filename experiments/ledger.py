@@ -13,7 +13,7 @@ import argparse
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +22,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxae import Config, compare, sweep
+from jaxae.cli import finish
 from jaxae.compare.statistics import holm, paired_difference, t_interval
+from jaxae.errors import InputError
 from jaxae.files import read_json, write_json
 from jaxae.progress import Progress
 
@@ -127,6 +129,13 @@ def commit() -> str:
     words = ["git", "-C", str(HERE), "describe", "--always", "--dirty=+", "--exclude=*"]
     found = subprocess.run(words, capture_output=True, text=True)
     return found.stdout.strip() or "unknown"
+
+
+def one_machine(file: Path, kept: Mapping[str, Any], **here: str) -> None:
+    """Raises InputError where rows of another machine stand in the file, under which those of this would join them."""
+    for what, mine in here.items():
+        if (theirs := kept.get(what, mine)) != mine:
+            raise InputError(f"{file}: its rows are of {what} {theirs}, here is {mine}: keep these in another --json")
 
 
 def add(new: dict[str, Any], file: Path = FILE) -> None:
@@ -254,4 +263,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    finish(main)

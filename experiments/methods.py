@@ -17,7 +17,7 @@ from typing import Any
 
 from experiments.ledger import commit
 from jaxae import Config, methods, sweep
-from jaxae.errors import InputError
+from jaxae.cli import finish
 from jaxae.files import read_json, write_json
 from jaxae.progress import Progress
 from jaxae.report.family import page
@@ -73,10 +73,7 @@ def main() -> None:
         folder = folder.with_name("-".join([folder.name, *names]))
     file = HERE / "methods.json"
     kept = json.loads(file.read_text())["methods"] if args.methods and file.exists() else {}
-    try:
-        measured = {**kept, **measure(folder, names)}
-    except InputError as error:
-        parser.error(str(error))
+    measured = {**kept, **measure(folder, names)}
     ordered = {name: measured[name] for name in methods.entries() if name in measured}
     about = f"{ABOUT} {made_by({name: of.get('commit', 'unknown') for name, of in ordered.items()})}"
     found = {"about": about, "command": "python -m experiments.methods", "methods": ordered}
@@ -87,4 +84,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    finish(main)

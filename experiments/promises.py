@@ -20,7 +20,9 @@ import numpy as np
 
 from jaxae import random, sweep
 from jaxae.build import build
+from jaxae.cli import finish
 from jaxae.config import Config
+from jaxae.errors import at_least_one
 from jaxae.parallel import Layout, make_mesh
 from jaxae.programs import make_programs
 from jaxae.setup import Setup
@@ -42,6 +44,7 @@ def main() -> None:
     words.add_argument("--repeats", type=int, default=5)
     words.add_argument("--seeds", type=int, default=8)
     args = words.parse_args()
+    at_least_one(repeats=args.repeats, seeds=args.seeds)
     print(f"{'time of a step, plain = 1':<28}" + "".join(f"{way:>20}" for way in WAYS))
     for name, network in NETWORKS.items():
         found = [ratios(Config(data=args.data, steps=100, log_every=100, **network)) for _ in range(args.repeats)]
@@ -110,4 +113,4 @@ def blank(shape: Any) -> Any:
 
 
 if __name__ == "__main__":
-    main()
+    finish(main)

@@ -25,6 +25,7 @@ from typing import Any
 
 from experiments.ledger import READ, RECALLED, Setting, command_line
 from jaxae import Config
+from jaxae.cli import finish
 
 BUDGETS: dict[str, dict[str, Any]] = {
     "paper": {
@@ -73,4 +74,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    finish(main)

@@ -189,7 +189,7 @@ def import_wandb(project: str) -> Any:
     try:
         import wandb
     except ImportError:
-        raise InputError(f"wandb {project!r}: not installed: pip install 'jaxae[wandb]'") from None
+        raise InputError(f"wandb {project!r}: not installed: pip install wandb") from None
     return wandb
 
 

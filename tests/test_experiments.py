@@ -1,10 +1,14 @@
 """The experiments' own arithmetic: test_ledger and test_latent_continuity have theirs."""
 
+import json
+
 import numpy as np
 import pandas
 import pytest
 
-from experiments import benchmark, devices, disentanglement
+from experiments import benchmark, devices, disentanglement, ledger, promises
+from jaxae import cli
+from jaxae.errors import InputError
 
 
 def test_a_seed_that_diverged_leaves_the_others_their_scores():
@@ -28,5 +32,47 @@ def test_a_seed_that_diverged_leaves_the_others_their_scores():
 @pytest.mark.parametrize("experiment", [benchmark, devices])
 def test_a_place_that_cannot_be_written_is_told_before_anything_is_measured(experiment, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", [experiment.__name__, "--json", f"{tmp_path}/none/rows.json"])
-    with pytest.raises(SystemExit, match="there is no folder"):
+    with pytest.raises(InputError, match="there is no folder"):
         experiment.main()
+
+
+def test_rows_of_two_machines_stand_in_two_files(tmp_path):
+    here = {"device": "a CPU", "jax": "0.10.2"}
+    ledger.one_machine(tmp_path / "new.json", {}, **here)
+    ledger.one_machine(tmp_path / "kept.json", {"device": "a CPU", "rows": []}, **here)
+    with pytest.raises(InputError, match=r"kept\.json: its rows are of jax 0\.9, here is 0\.10\.2"):
+        ledger.one_machine(tmp_path / "kept.json", {"device": "a CPU", "jax": "0.9"}, **here)
+
+
+def test_a_file_of_another_machine_is_told_before_anything_is_measured(tmp_path, monkeypatch):
+    file = tmp_path / "rows.json"
+    file.write_text('{"device": "an abacus", "rows": []}')
+    monkeypatch.setattr("sys.argv", ["benchmark", "--work", "nll", "--json", str(file)])
+    with pytest.raises(InputError, match="its rows are of device an abacus"):
+        benchmark.main()
+    assert json.loads(file.read_text())["device"] == "an abacus"
+
+
+@pytest.mark.parametrize(
+    ("experiment", "words", "said"),
+    [
+        (benchmark, ["--rounds", "0"], "rounds 0"),
+        (benchmark, ["--seconds", "0"], "seconds 0"),
+        (devices, ["--methods", "vea", "--json", "x.json"], "did you mean 'vae'"),
+        (devices, ["--jobs", "0", "--json", "x.json"], "jobs 0"),
+        (promises, ["--repeats", "0"], "repeats 0"),
+    ],
+)
+def test_what_cannot_be_measured_is_told(experiment, words, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [experiment.__name__, *words])
+    with pytest.raises(InputError, match=said):
+        experiment.main()
+
+
+@pytest.mark.parametrize("words", [["--pages"], ["--page"]])
+def test_a_page_of_no_rows_is_refused(words, tmp_path, monkeypatch, capsys):
+    experiment = {"--pages": benchmark, "--page": devices}[words[0]]
+    monkeypatch.setattr("sys.argv", [experiment.__name__, *words, "--json", str(tmp_path / "none.json")])
+    assert cli.ended(experiment.main) == 2
+    assert capsys.readouterr().err == f"jaxae: {tmp_path}/none.json: No such file or directory\n"

@@ -11,7 +11,7 @@ import pytest
 from experiments import latent_continuity
 from experiments.continuity import claims, classifier, figures, measures, models
 from experiments.continuity.measures import Images, Model
-from jaxae import run
+from jaxae import cli, run
 from jaxae.build import build
 from jaxae.config import Config
 
@@ -220,7 +220,7 @@ def lesson(tmp_path_factory):
     """Two seeds and few steps of the real command."""
     out = tmp_path_factory.mktemp("lesson")
     flags = ["--seeds", "2", "--steps", "8", "--width", "8", "--latent", "2", "--out", str(out)]
-    assert latent_continuity.main(flags) == 0
+    latent_continuity.main(flags)
     return out
 
 
@@ -272,7 +272,7 @@ def test_codes_of_more_units_are_shown_on_principal_components():
     [(["--seeds", "0"], "seeds 0"), (["--latent", "2", "0"], "latent 0"), (["--data", "digist"], "digits")],
 )
 def test_bad_input_is_one_line_and_exit_2(flags, says, capsys, tmp_path):
-    assert latent_continuity.main([*flags, "--out", str(tmp_path / "out")]) == 2
+    assert cli.ended(lambda: latent_continuity.main([*flags, "--out", str(tmp_path / "out")])) == 2
     error = capsys.readouterr().err
     assert says in error and error.count("\n") == 1
 

@@ -7,6 +7,7 @@ import io
 import logging
 import os
 import sys
+from collections.abc import Callable
 
 import click
 
@@ -54,13 +55,17 @@ def cli() -> None:
 
 
 def main(args: list[str] | None = None) -> None:
-    """Runs the command line. Bad input is one line on standard error and exit code 2; divergence exits with 1, a signal
-    with 128 and its number."""
+    """Runs the command line."""
+    finish(lambda: status(args))
+
+
+def finish(program: Callable[[], int | None]) -> None:
+    """Runs a program and ends the process by its exit code, or as `ended` says."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that knows no dash still gets its numbers
     signals.watched()
-    code = status(args)
+    code = ended(program)
     alone = "jax" not in sys.modules or not sys.modules["jax"].distributed.is_initialized()
     if code >= 128 and alone:  # XLA's threads may be at work, and would crash where Python takes itself apart
         with contextlib.suppress(OSError, ValueError):
@@ -72,11 +77,21 @@ def main(args: list[str] | None = None) -> None:
 
 def status(args: list[str] | None = None) -> int:
     """The exit code of the command line `args`."""
-    try:
+
+    def verb() -> None:
         _talk()
         with contextlib.suppress(InputError):  # without a home folder nothing is kept
             home.keep_compiled()
         cli.main(args, prog_name="jaxae", standalone_mode=False)
+
+    return ended(verb)
+
+
+def ended(program: Callable[[], int | None]) -> int:
+    """A program's exit code: its own, or 0. Bad input is one line on standard error and exit code 2; divergence is 1, a
+    signal 128 and its number."""
+    try:
+        return program() or 0
     except click.exceptions.NoArgsIsHelpError as help_text:
         print(help_text.format_message())
         return 0
@@ -94,7 +109,6 @@ def status(args: list[str] | None = None) -> int:
         if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
             raise
         return _say(f"not enough memory ({' '.join(str(error).split())[:150]}): ask for less at once", 2)
-    return 0
 
 
 def _talk() -> None:

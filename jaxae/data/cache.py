@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from jaxae.home import cache as folder
 
 Pieces = Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]
 """() -> (rows, labels) a piece at a time. Called again when the disk fails."""
-FORMAT = 1  # raise it when what is kept changes its meaning
+FORMAT = 2  # raise it when what is kept changes its meaning
 LARGE = 2**30  # bytes: what is smaller is simply held in memory
 log = logging.getLogger(__name__)
 
@@ -60,14 +61,28 @@ def kept(
 def mapped(
     entry: Path, shape: tuple[int, ...] | None = None, dtype: np.dtype | None = None
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """The entry's arrays; None when it is absent, cut short or of another form."""
+    """The entry's arrays; None when it is absent, damaged or of another form."""
     try:
+        if (entry / "sums").read_text() != sums(entry):
+            return None
         rows = np.load(entry / "rows.npy", mmap_mode="r", allow_pickle=False)
         labels = np.load(entry / "labels.npy", allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
     as_asked = shape in (None, rows.shape) and dtype in (None, rows.dtype)
     return (rows, labels) if as_asked and len(labels) == len(rows) else None
+
+
+def sums(entry: Path) -> str:
+    """Checksums of its files: a disk may flip a bit."""
+    found = []
+    for name in ("rows.npy", "labels.npy"):
+        crc = 0
+        with open(entry / name, "rb") as file:
+            while piece := file.read(2**20):
+                crc = zlib.crc32(piece, crc)
+        found.append(crc)
+    return json.dumps(found)
 
 
 def write(entry: Path, shape: tuple[int, ...], dtype: np.dtype, pieces: Pieces) -> None:
@@ -88,6 +103,7 @@ def write(entry: Path, shape: tuple[int, ...], dtype: np.dtype, pieces: Pieces) 
             np.save(file, np.concatenate(labels), allow_pickle=False)
             file.flush()
             os.fsync(file.fileno())
+        (part / "sums").write_text(sums(part))
         if mapped(entry, shape, dtype) is not None:  # another process, maybe elsewhere, was first: it maps its files
             return
         for old in entry.parent.iterdir():

@@ -80,7 +80,7 @@ def own(name: str, source_dir: Path | None, root: Path) -> Path:
 def through_tfds(base: str, config: str | None, manual: Path | None, root: Path) -> Path:
     """Any other data set: TFDS's own builder, which needs TensorFlow."""
     if importlib.util.find_spec("tensorflow") is None:
-        raise InputError(f"preparing {base!r} needs TensorFlow (training does not): pip install 'jaxae[prepare]'")
+        raise InputError(f"preparing {base!r} needs TensorFlow (training does not): pip install tensorflow")
     import tensorflow_datasets as tfds
 
     full = f"{base}/{config}" if config else base

@@ -89,12 +89,18 @@ class Source:
         return {name: len(self.split(name)) for name in SPLITS}
 
 
-def hold_out(n: int, count: int, what: str) -> tuple[np.ndarray, np.ndarray]:
+def hold_out(n: int, count: int, what: str, alike: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """The fixed rule for a source without a split of its own: (kept, held out) indices, each in order.
 
     A permutation drawn once by numpy's frozen legacy generator (seed 0), the same on every machine and version.
+    alike: [n] numbers, one for all examples that belong together (images of one patient, say), of which either all are
+    held out or none: those that come first while they fit, and what is then missing of those that are alone.
     """
     if not 0 < count < n:
         raise InputError(f"{what}: cannot hold out {count} of {n} examples: expected 1 to {n - 1}")
-    order = np.random.RandomState(0).permutation(n)
-    return np.sort(order[count:]), np.sort(order[:count])
+    _, group, sizes = np.unique(np.arange(n) if alike is None else alike, return_inverse=True, return_counts=True)
+    order = np.random.RandomState(0).permutation(len(sizes))
+    fits = np.cumsum(sizes[order]) <= count
+    alone = order[~fits & (sizes[order] == 1)]
+    held = np.isin(group, np.concatenate([order[fits], alone[: count - sizes[order[fits]].sum()]]))
+    return np.flatnonzero(~held), np.flatnonzero(held)

@@ -54,7 +54,7 @@ def test_another_mark_is_read_afresh_and_replaces_the_old_entry():
     assert len(list(place.iterdir())) == 1
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "labels"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "labels", "a bit of the rows", "a bit of the labels"])
 def test_damaged_entry_is_made_again(damage):
     kept(Counted())
     (rows,) = (cache.folder() / "data").rglob("rows.npy")
@@ -62,6 +62,9 @@ def test_damaged_entry_is_made_again(damage):
         rows.write_bytes(rows.read_bytes()[:-1])
     elif damage == "empty":
         rows.write_bytes(b"")
+    elif damage.startswith("a bit"):
+        file = rows if damage.endswith("rows") else rows.with_name("labels.npy")
+        file.write_bytes(file.read_bytes()[:-1] + bytes([file.read_bytes()[-1] ^ 1]))
     else:
         rows.with_name("labels.npy").unlink()
     again = Counted()

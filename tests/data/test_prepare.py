@@ -100,8 +100,8 @@ def test_other_file_format_is_not_taken_for_finished(downloads, trusted, tmp_pat
         ("digits", "needs no preparation"),
         ("./x.npy", "needs no preparation"),
         ("mnist:1.0.0", "prepares version 3.0.1"),
-        ("cifar10", "pip install 'jaxae[prepare]'"),
-        ("tfds:emnist/balanced", "pip install 'jaxae[prepare]'"),
+        ("cifar10", "pip install tensorflow"),
+        ("tfds:emnist/balanced", "pip install tensorflow"),
     ],
 )
 def test_what_cannot_be_prepared_is_one_line(name, message, tmp_path, monkeypatch):

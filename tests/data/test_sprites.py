@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxae.data import load, sprites
+from jaxae.data import hold_out, load, sprites
 from jaxae.errors import InputError
 
 SIZES = np.array(list(sprites.FACTORS.values()))
@@ -77,6 +77,32 @@ def test_the_splits_part_the_whole_grid(source):
     np.testing.assert_array_equal(np.sort(numbers), np.arange(737_280))
 
 
+def test_no_image_is_in_two_splits(source, decode):
+    """Looked at as pixels: those of a few places, where every sprite comes to be whole."""
+    seen = {}
+    for name, split in (("train", source.train), ("validation", source.validation), ("test", source.test)):
+        some = split.rows[(split.rows[:, 3] == 7) & np.isin(split.rows[:, 4], [0, 21])]
+        pixels = np.packbits(np.asarray(decode(some)).reshape(len(some), -1) > 0, axis=1)
+        seen[name] = {bits.tobytes() for bits in pixels}
+    assert sum(map(len, seen.values())) == len(set.union(*seen.values())) == 2 * 6 * (10 + 20 + 40)
+    assert min(map(len, seen.values())) > 20, "each split has some"
+
+
+def test_what_belongs_together_is_held_out_together():
+    patients = np.random.default_rng(0).integers(0, 60, 300)
+    patients[-30:] = np.arange(100, 130)  # of whom there is one image each
+    for count in (1, 7, 50, 120):
+        kept, held = hold_out(300, count, "mine", patients)
+        assert len(held) == count and not set(patients[kept]) & set(patients[held])
+        np.testing.assert_array_equal(np.sort(np.concatenate([kept, held])), np.arange(300))
+    assert len(hold_out(100, 7, "mine", np.arange(100) // 5)[1]) == 5, "where nobody is alone, as many as fit"
+
+
+def test_shapes_are_held_out_alike(source):
+    for split in (source.validation, source.test):
+        np.testing.assert_allclose(np.bincount(split.labels) / len(split), 1 / 3, atol=0.01)
+
+
 def test_factors_and_labels_belong_to_the_rows(source):
     assert source.factor_names == ("shape", "scale", "orientation", "x", "y")
     np.testing.assert_array_equal(source.test.factors, source.test.rows)
@@ -86,7 +112,7 @@ def test_factors_and_labels_belong_to_the_rows(source):
 
 def test_pixels_and_splits_never_change(source):
     assert hashlib.sha256(sprites.tiles().tobytes()).hexdigest()[:16] == "6d64110508eeb115"
-    assert source.digest[:16] == "158ea5e9c956b307"
+    assert source.digest[:16] == "c3810cd8c57280fb"
 
 
 def test_validation_size_is_the_users(source):
