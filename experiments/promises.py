@@ -108,8 +108,11 @@ def blank(shape: Any) -> Any:
 # mlp, 2 x 64, batch 32                       1.21                1.55                0.70
 # mlp, 2 x 512, batch 128                     2.09                2.74                1.23
 # conv, batch 64                              1.15                1.44                1.33
-# test NLL on digits, 50 epochs, 8 seeds: sd over seeds 0.0359 nats; a seed moves by
-# 0.0004 on average and 0.0013 at most when vmap rounds otherwise
+#
+# On two cores of an EPYC, jax 0.10.2, commit ae93403:
+#
+# test NLL on digits, 50 epochs, 8 seeds: sd over seeds 0.0498 nats; a seed moves by
+# 0.0004 on average and 0.0010 at most when vmap rounds otherwise
 
 
 if __name__ == "__main__":
