@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 from jaxae import home
-from jaxae.data import builders, fetch, names
-from jaxae.errors import InputError, unknown
+from jaxae.data import builders, fetch, names, tfds
+from jaxae.errors import InputError
 from jaxae.names import is_path
 
 log = logging.getLogger(__name__)
@@ -27,8 +27,7 @@ def prepare(name: str, source_dir: Path | None = None, data_dir: Path | None = N
     done = names.prepared(name, root)
     if done is not None:
         return done
-    base, config, version = names.NAME.fullmatch(name).groups()  # type: ignore[union-attr]
-    check_name(name, base, version)
+    base, config, _ = tfds.known(name)
     if source_dir is not None and not source_dir.is_dir():
         raise InputError(f"{source_dir}: no such folder")
     try:
@@ -38,17 +37,6 @@ def prepare(name: str, source_dir: Path | None = None, data_dir: Path | None = N
         return through_tfds(base, config, source_dir, root)
     except OSError as error:
         raise InputError(f"preparing {name} in {root} failed: {error.strerror or error}") from None
-
-
-def check_name(name: str, base: str, version: str | None) -> None:
-    import tensorflow_datasets as tfds
-
-    known = tfds.list_builders(with_community_datasets=False)
-    if base not in known:
-        raise unknown("data set", base, names.near(base, known))
-    current = str(tfds.builder_cls(base).VERSION or version)
-    if version not in (None, current):
-        raise InputError(f"{name!r}: TFDS here prepares version {current}")
 
 
 def own(name: str, source_dir: Path | None, root: Path) -> Path:
@@ -81,16 +69,16 @@ def through_tfds(base: str, config: str | None, manual: Path | None, root: Path)
     """Any other data set: TFDS's own builder, which needs TensorFlow."""
     if importlib.util.find_spec("tensorflow") is None:
         raise InputError(f"preparing {base!r} needs TensorFlow (training does not): pip install tensorflow")
-    import tensorflow_datasets as tfds
+    import tensorflow_datasets
 
     full = f"{base}/{config}" if config else base
     try:
-        builder = tfds.builder(full, data_dir=root, file_format="array_record")
+        builder = tensorflow_datasets.builder(full, data_dir=root, file_format="array_record")
         refuse_other_format(Path(builder.data_dir).parent)
         if manual is None:
             for url in list(builder.url_infos or {})[:1]:
                 fetch.reach(url)
-        settings = tfds.download.DownloadConfig(try_download_gcs=False, manual_dir=manual)
+        settings = tensorflow_datasets.download.DownloadConfig(try_download_gcs=False, manual_dir=manual)
         with names.quiet():
             builder.download_and_prepare(download_config=settings)
     except (InputError, OSError):

@@ -24,23 +24,27 @@ def load(name: str, held_out: Held) -> Source:
     """
     path = names.prepared(name)
     if path is None:
-        raise not_prepared(name)
+        known(name)
+        raise InputError(
+            f"data set {name!r} is not prepared in {names.data_dir()}: run `jaxae data prepare {name}`, "
+            "or set TFDS_DATA_DIR to where it is"
+        )
     with names.quiet():
         return read(name, path, held_out)
 
 
-def not_prepared(name: str) -> InputError:
-    """What to do about a name without prepared data: prepare it, or spell it right. Asks no network."""
+def known(name: str) -> tuple[str, str | None, str | None]:
+    """(base, config, version) of a name. Raises InputError where TFDS here could not prepare it. Asks no network."""
     import tensorflow_datasets as tfds
 
-    base = names.NAME.fullmatch(name)[1]  # type: ignore[index]
-    known = {*names.TFDS, *tfds.list_builders(with_community_datasets=False)}
-    if base in known:
-        return InputError(
-            f"data set {name!r} is not prepared in {names.data_dir()}: run `jaxae data prepare {name}`, "
-            "or set TFDS_DATA_DIR to where it is"
-        )
-    return unknown("data set", name, names.near(base, known))
+    base, config, version = names.NAME.fullmatch(name).groups()  # type: ignore[union-attr]
+    builders = tfds.list_builders(with_community_datasets=False)
+    if base not in builders:
+        raise unknown("data set", base, names.near(base, builders))
+    current = str(tfds.builder_cls(base).VERSION or version)
+    if version not in (None, current):
+        raise InputError(f"{name!r}: TFDS here prepares version {current}, and no other is prepared")
+    return base, config, version
 
 
 def read(name: str, path: Path, held_out: Held) -> Source:

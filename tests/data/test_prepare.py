@@ -99,7 +99,7 @@ def test_other_file_format_is_not_taken_for_finished(downloads, trusted, tmp_pat
         ("mnits", "did you mean 'mnist'"),
         ("digits", "needs no preparation"),
         ("./x.npy", "needs no preparation"),
-        ("mnist:1.0.0", "prepares version 3.0.1"),
+        ("mnist:1.0.0", "prepares version 3.0.1, and no other is prepared"),
         ("cifar10", "pip install tensorflow"),
         ("tfds:emnist/balanced", "pip install tensorflow"),
     ],
