@@ -114,6 +114,9 @@ def test_one_step_is_importance_sampling_from_the_prior():
     np.testing.assert_allclose(of["log_p"], log_w.max(0) + np.log(w.mean(0)), rtol=1e-5)
     np.testing.assert_allclose(of["log_p_var"], w.var(0, ddof=1) / 6 / w.mean(0) ** 2, rtol=1e-3)
     np.testing.assert_allclose(of["ess"], w.sum(0) ** 2 / np.square(w).sum(0), rtol=1e-4)
+    one, other = (log_w.max(0) + np.log(w[part::2].mean(0)) for part in (0, 1))
+    np.testing.assert_allclose(of["log_p_half"], (one + other) / 2, rtol=1e-5)
+    np.testing.assert_allclose(of["log_p_apart"], (one - other) ** 2 / 2, rtol=1e-3)
 
 
 def test_weights_of_two_steps_average_to_p_of_x_and_back_to_its_inverse():

@@ -148,6 +148,14 @@ def test_annealing_stands_beside_importance_samples_of_the_same_images():
     assert some["notes"]["ais"][0].endswith("nats less" if less >= 0 else "nats more: its chains are too short")
 
 
+def test_the_error_of_short_chains_is_more_than_a_nat_an_image():
+    """By the delta method it could not be."""
+    of = bench(likelihood="gaussian")
+    of = dataclasses.replace(of, settings=SETTINGS._replace(ais_steps=1, ais_chains=2))
+    (found,) = metrics.measures(["ais"], of)(models(of, 1))
+    assert found["ais_nll_mc_se"] > 2 / np.sqrt(found["settings"]["ais"]["examples"])
+
+
 def test_the_kl_is_its_parts_within_their_errors():
     found = alone()[0]
     parts = found["mutual_information"] + found["aggregated_kl"]
