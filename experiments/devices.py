@@ -22,7 +22,7 @@ from typing import Any
 
 import jax
 
-from experiments.ledger import commit, one_machine
+from experiments.ledger import commit, markdown, one_machine
 from jaxae import Config, log, methods, run
 from jaxae.cli import finish
 from jaxae.errors import at_least_one, known
@@ -121,19 +121,14 @@ def page(record: Mapping[str, Any]) -> str:
         f"{len(same)} of {len(rows)} methods had one digest and one log in two runs there. *Apart*: the largest "
         f"relative difference of a loss from the CPU's, in the first {EVERY} steps and in all {record['steps']}."
     )
-    lines = [
-        "# Every method on an accelerator and on a CPU",
-        "",
-        about,
-        "",
-        "| method | one digest | apart, first | apart, all | test measure | device | CPU |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    cells = []
     for name, of in rows.items():
+        apart = [f"{of[which]:.0e}" for which in ("first_losses_apart", "losses_apart")]
         digest = "yes" if of["one_digest"] else "**no**"
-        numbers = f"{of['first_losses_apart']:.0e} | {of['losses_apart']:.0e}"
-        lines.append(f"| {name} | {digest} | {numbers} | {of['measure']} | {of['accelerator']:.3f} | {of['cpu']:.3f} |")
-    return "\n".join([*lines, "", f"    {record['command']}", ""])
+        cells.append((name, digest, *apart, of["measure"], f"{of['accelerator']:.3f}", f"{of['cpu']:.3f}"))
+    head = ("method", "one digest", "apart, first", "apart, all", "test measure", "device", "CPU")
+    title, table = "# Every method on an accelerator and on a CPU", markdown(head, cells)
+    return f"{title}\n\n{about}\n\n{table}\n\n    {record['command']}\n"
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ paper: their convolutions' sizes (jaxae's `conv`), 300,000 steps, 50 seeds.
 cpu: one hidden layer of 256 units in place of convolutions, Adam at 1e-3, CPU_STEPS steps, 5 seeds: a 150th of the
 steps and another network, so only the order of methods under that budget can be read off it. About 20 minutes a method
 on two cores, most of it the scores; expected: disentanglement.md, 5 seeds with 95 % intervals.
-Of the 11 differences that were significant on another split of the same images (commit 06ce69c) 6 are on this, and 2 others.
+Of 11 differences that were significant on another split of the same images (commit 06ce69c) 6 are on this, and 2 others.
 """
 
 import argparse
@@ -25,11 +25,12 @@ from typing import Any
 import numpy as np
 import pandas
 
-from experiments.ledger import WORK, work
+from experiments.ledger import WORK, markdown, work
 from jaxae import Config, compare, sweep
 from jaxae.cli import finish
 from jaxae.compare import statistics
 from jaxae.compare.words import number
+from jaxae.evaluate.measures import OF_FACTORS as SCORES
 from jaxae.evaluate.measures import about
 from jaxae.files import read_json, write_json
 from jaxae.progress import Progress
@@ -43,10 +44,6 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "FactorVAE, gamma = 30": ("factor_vae", {"gamma": 30.0}),
     "DIP-VAE-I, lambda_od = 10, lambda_d = 100": ("dip_vae", {"kind": "i", "lambda_od": 10.0, "lambda_d": 100.0}),
 }
-SCORES = (
-    "beta_vae_score", "factor_vae_score", "mig", "dci_disentanglement", "dci_completeness", "dci_informativeness",
-    "sap", "modularity", "irs",
-)  # fmt: skip
 BUDGETS: dict[str, dict[str, Any]] = {
     "paper": {"network": "conv", "learning_rate": 1e-4, "steps": 300_000},
     "cpu": {"network": "mlp", "width": 256, "learning_rate": 1e-3, "steps": CPU_STEPS},
@@ -104,12 +101,9 @@ def summary(frame: pandas.DataFrame) -> dict[str, Any]:
 
 
 def page(kept: dict[str, Any]) -> str:
-    head = ["score", *METHODS]
-    lines = [" | ".join(head), " | ".join("---" for _ in head)]
-    for score, of in kept["scores"].items():
-        cells = [_cell(of[name], len(SEEDS[kept["budget"]])) for name in METHODS]
-        lines.append(" | ".join([about(score).words, *cells]))
-    table = "\n".join(f"| {line} |" for line in lines)
+    most = len(SEEDS[kept["budget"]])
+    rows = [[about(score).words, *(_cell(of[name], most) for name in METHODS)] for score, of in kept["scores"].items()]
+    table = markdown(["score", *METHODS], rows)
     return f"# Disentanglement\n\n{kept['about']}\n\n    {kept['command']}\n\n{table}\n\n{conclusion(kept)}\n"
 
 

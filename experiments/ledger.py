@@ -13,7 +13,7 @@ import argparse
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -32,6 +32,10 @@ HERE = Path(__file__).parent
 FILE, PAGE, README = HERE / "ledger.json", HERE / "ledger.md", HERE.parent / "README.md"
 START, END = "<!-- ledger: made by python -m experiments.ledger -->", "<!-- end of ledger -->"
 BUDGETS = ("paper", "gpu", "cpu")  # the longest first
+HEAD = (
+    "setting", "ours, 95 % interval", "seeds", "less the first, paired", "published", "ours - published",
+    "active units", "wall",
+)  # fmt: skip
 WORK = "wall.json"
 ALONE = "°"
 FLATTER, DEEPER = "one layer", "two layers"  # tables of the same data, whose settings are compared with each other
@@ -140,12 +144,22 @@ def one_machine(file: Path, kept: Mapping[str, Any], **here: str) -> None:
 
 def add(new: dict[str, Any], file: Path = FILE) -> None:
     rows = read_json(file)["rows"] if file.is_file() else []
-    same = [n for n, old in enumerate(rows) if key(old) == key(new)]
-    if same:
-        rows[same[0]] = new
-    else:
-        rows.append(new)
-    write_json(file, {"rows": rows})
+    write_json(file, {"rows": placed(rows, new, key)})
+
+
+def placed(rows: Sequence[dict[str, Any]], new: dict[str, Any], key: Callable) -> list[dict[str, Any]]:
+    """The rows, `new` in the place of its like, or at the end."""
+    return list(({key(old): old for old in rows} | {key(new): new}).values())
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ("---",) * len(head), *rows))
+
+
+def put_in(file: Path, start: str, text: str, end: str) -> str:
+    """What the file says, with `text` between its marks."""
+    first, rest = file.read_text().split(start)
+    return f"{first}{start}\n{text}\n{end}{rest.split(end)[1]}"
 
 
 def key(row: dict[str, Any]) -> tuple[str, str, str]:
@@ -168,8 +182,7 @@ def tables(rows: Sequence[dict[str, Any]]) -> str:
             others += [(flat[row["setting"]], row) for row in mine if row["setting"] in flat]
         said = _differences([*firsts, *others])
         less = ["–", *said[: len(firsts)]]
-        lines = [_line(row, text) for row, text in zip(mine, less)]
-        parts.append("\n".join([f"**{table}**, budget `{budget}`", "", *_head(), *lines]))
+        parts += [f"**{table}**, budget `{budget}`", markdown(HEAD, map(_cells, mine, less))]
         if others:
             named = [f"{_named(*pair)} {text}" for pair, text in zip(others, said[len(firsts) :])]
             parts.append("Paired over seeds, nats: " + "; ".join(named) + ".")
@@ -184,15 +197,7 @@ def _pairs(mine: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[st
     return [(one, other) for one, other in found.values() if one is not mine[0] and one is not other]
 
 
-def _head() -> list[str]:
-    columns = (
-        "setting", "ours, 95 % interval", "seeds", "less the first, paired", "published", "ours - published",
-        "active units", "wall",
-    )  # fmt: skip
-    return [f"| {' | '.join(columns)} |", f"| {' | '.join('---' for _ in columns)} |"]
-
-
-def _line(row: dict[str, Any], less: str) -> str:
+def _cells(row: dict[str, Any], less: str) -> tuple[str, ...]:
     low, high = row["interval"]
     ours = f"{row['ours']:.2f}" + ("" if low is None else f" ({low:.2f} to {high:.2f})")
     mark = {READ: "", RECALLED: " [recalled]"}.get(row["provenance"], f" [{row['provenance']}]")
@@ -203,7 +208,7 @@ def _line(row: dict[str, Any], less: str) -> str:
     units = "–" if row.get("active_units") is None else f"{row['active_units']:.1f}"
     wall = f"{'about ' if 'wall_note' in row else ''}{row['wall_s'] / 60:.0f} min"
     seeds = f"{row['seeds']}" + (f", {row['diverged']} more diverged" if row.get("diverged") else "")
-    return f"| {row['setting']} | {ours} | {seeds} | {less} | {published} | {gap} | {units} | {wall} |"
+    return row["setting"], ours, seeds, less, published, gap, units, wall
 
 
 def _named(one: dict[str, Any], other: dict[str, Any]) -> str:
@@ -249,10 +254,7 @@ def main() -> None:
     words.add_argument("--check", action="store_true", help="write nothing; exit code 1 where a page is out of date")
     args = words.parse_args()
     rows = read_json(FILE)["rows"]
-    text = README.read_text()
-    first, rest = text.split(START)
-    last = rest.split(END)[1]
-    wanted = {PAGE: f"# The ledger\n\n{page(rows)}", README: f"{first}{START}\n{tables(rows)}\n{END}{last}"}
+    wanted = {PAGE: f"# The ledger\n\n{page(rows)}", README: put_in(README, START, tables(rows), END)}
     stale = [file for file, content in wanted.items() if not file.is_file() or file.read_text() != content]
     if args.check:
         print(*(f"{file.name} is not what {FILE.name} says" for file in stale), sep="\n")

@@ -119,7 +119,8 @@ def _check_parts(setup: Setup, generators: tuple[Any, ...]) -> None:
             f"the decoder makes images of shape {made.shape[1:]} of codes {z.shape[1:]}: expected {batch.x.shape[1:]}, "
             "the data's"
         )
-    objective = _traced_loss(setup, variables, keys, batch)
+    weights, step = setup.numbers(), jnp.asarray(0)
+    objective: Any = jax.eval_shape(setup.loss, weights, variables, keys, batch, step)
     if not isinstance(objective, Objective):
         raise InputError(f"{name}: its loss is a {type(objective).__name__}: expected a jaxae.types.Objective")
     if not isinstance(objective.metrics, dict) or not all(isinstance(metric, str) for metric in objective.metrics):
@@ -142,15 +143,6 @@ def _check_parts(setup: Setup, generators: tuple[Any, ...]) -> None:
     if setup.own_net or {"method", "network", "likelihood"} & set(setup.config.own_functions()):
         trials.draws_by_its_keys(setup, variables, keys, batch, generators)
         trials.knows_nothing_of_its_batch(setup, variables, keys, batch)
-
-
-def _traced_loss(setup: Setup, variables: Variables, keys: Keys, batch: Batch) -> Any:
-    """The form of the loss, its weights being arguments of the program, as in training."""
-
-    def loss(numbers, *arguments):
-        return setup.make(numbers)[0].loss(*arguments)
-
-    return jax.eval_shape(loss, setup.numbers(), variables, keys, batch, jnp.asarray(0))
 
 
 def _no_keys(name: str, tree: PyTree) -> None:

@@ -23,7 +23,13 @@ def expanded(path: str | Path) -> Path:
 def cache() -> Path:
     """$JAXAE_CACHE, or the platform's folder for caches."""
     try:
-        return _cache()
+        if given := os.environ.get("JAXAE_CACHE"):
+            return Path(given).expanduser()
+        if sys.platform == "darwin":
+            return Path.home() / "Library" / "Caches" / "jaxae"
+        if sys.platform == "win32":
+            return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "jaxae"
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxae"
     except RuntimeError:
         raise InputError("this user has no home folder: set JAXAE_CACHE to a folder that can be written") from None
 
@@ -54,13 +60,3 @@ def _can_be_written(folder: Path) -> bool:
     except OSError:
         return False
     return os.access(folder, os.W_OK)
-
-
-def _cache() -> Path:
-    if given := os.environ.get("JAXAE_CACHE"):
-        return Path(given).expanduser()
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "jaxae"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "jaxae"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxae"

@@ -127,6 +127,7 @@ class Rows:
         self._file, self._on_row = file, on_row
 
     def write(self, step: int, row: dict[str, Any]) -> None:
+        row = _finite(row)
         with self._file.open("a") as file:
             file.write(_line(step, row))
         if self._on_row:
@@ -144,7 +145,7 @@ def _finite(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _line(step: int, row: dict[str, Any]) -> str:
-    return json.dumps({"step": step, **_finite(row)}) + "\n"
+    return json.dumps({"step": step, **row}) + "\n"
 
 
 def to_tensorboard(file: Path, events: Path) -> None:

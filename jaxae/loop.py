@@ -108,8 +108,8 @@ class Loop:
         self.padding = width + -width % self.layout.multiple() - len(self.lanes)
         self.feeds = [make_feed(lane.setup, self.layout, width) for lane in self.lanes]
         self.data = self.layout.put_shared(self.feeds[0].data)
-        self.numbers, keys = self.own(lambda setup: setup.numbers()), self.own(lambda setup: setup.key)
-        self.keys = self.layout.put_rest(keys)
+        self.numbers = self.beside([lane.setup.numbers() for lane in self.lanes])
+        self.keys = self.layout.put_rest(self.beside([lane.setup.key for lane in self.lanes]))
         self.state = self.layout.put(self.state if self.alone else _padded(self.state, self.padding))
         self.view = self.setup.view("validation")
         self.known = 0  # of several processes: the signal that all have heard of
@@ -117,11 +117,9 @@ class Loop:
         self.ranks = not self.setup.entry.moves
         self.held: dict[int, tuple[TrainState, Watch, float]] = {}
 
-    def own(self, of: Callable[[Setup], PyTree]) -> PyTree:
-        """What differs between the lanes, stacked."""
-        return (
-            of(self.setup) if self.alone else _padded(_stacked([of(lane.setup) for lane in self.lanes]), self.padding)
-        )
+    def beside(self, each: list[PyTree]) -> PyTree:
+        """What the lanes have of their own, stacked."""
+        return each[0] if self.alone else _padded(_stacked(each), self.padding)
 
     def run(self) -> None:
         """Raises Diverged (a run alone) or Interrupted, with what is worth keeping on disk."""
@@ -182,8 +180,7 @@ class Loop:
         """Of all lanes, on the host."""
         if self.ready[0] == (step, count):
             return self.ready[1]
-        each = [feed.at(step, count) for feed in self.feeds]
-        return each[0] if self.alone else _padded(_stacked(each), self.padding)
+        return self.beside([feed.at(step, count) for feed in self.feeds])
 
     def call(self, count: int, going: np.ndarray) -> Chunk:
         """Lanes that have ended, and those that only fill the block, make no step."""

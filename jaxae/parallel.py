@@ -149,9 +149,7 @@ class Layout:
 
     def put(self, state: PyTree) -> PyTree:
         """The state, on every device that needs it."""
-        if self._by_pmap:
-            return self._stacked(state)
-        return jax.tree.map(lambda x: self._place(x, self._lane_spec), state)
+        return self._put(state, self._lane_spec)
 
     def put_rest(self, tree: PyTree) -> PyTree:
         """What is small, and the same on all devices of a lane."""
@@ -161,9 +159,7 @@ class Layout:
 
     def put_shared(self, tree: PyTree) -> PyTree:
         """What all lanes and devices read."""
-        if self._by_pmap:
-            return self._stacked(tree)
-        return jax.tree.map(lambda x: self._place(x, P()), tree)
+        return self._put(tree, P())
 
     def put_feed(self, tree: PyTree) -> PyTree:
         """Leaves [lanes?, capacity, batch, ...]: of several processes, this one's part of the batch."""
@@ -174,8 +170,10 @@ class Layout:
             return tree
         return jax.tree.map(lambda x: self._place(x, self._feed_spec, local=True), tree)
 
-    def _stacked(self, tree: PyTree) -> PyTree:
-        """A copy for each local device, as pmap wants them."""
+    def _put(self, tree: PyTree, spec: P) -> PyTree:
+        """For pmap a copy for each local device."""
+        if not self._by_pmap:
+            return jax.tree.map(lambda x: self._place(x, spec), tree)
         local = self.mesh.local_devices
         over = NamedSharding(Mesh(np.array(local), ("data",)), P("data"))
 

@@ -21,7 +21,7 @@ from jaxae.errors import InputError, known
 from jaxae.plan import structure
 from jaxae.start import Start
 from jaxae.train import init_state
-from jaxae.types import Batch, Likelihood, Method, Net, TrainState
+from jaxae.types import Batch, Likelihood, Method, Net, Objective, TrainState
 
 EVALUATION_KEY = 0  # held-out pixels and noise: the same for every run, whatever its seed
 
@@ -80,6 +80,10 @@ class Setup:
             update=self.update,
         )
         return method, tx
+
+    def loss(self, numbers: dict[str, Any], *arguments: Any) -> Objective:
+        """The method's, its weights being arguments of the program, as in training."""
+        return self.make(numbers)[0].loss(*arguments)
 
     def numbers(self) -> dict[str, np.float32]:
         """The real weights that are no schedules: what a compiled step takes as arguments."""

@@ -80,12 +80,9 @@ def _traced(setup: Setup, variables: Variables, keys: Keys, batch: Batch) -> lis
     method = setup.method
     z = jax.eval_shape(method.embed, variables, batch)
 
-    def loss(numbers, *arguments):
-        return setup.make(numbers)[0].loss(*arguments)
-
     functions: list[tuple[Callable[..., Any] | None, tuple[Any, ...]]] = [
         (lambda key: method.init(key, batch), (keys[0],)),
-        (loss, (setup.numbers(), variables, keys, batch, jnp.asarray(0))),
+        (setup.loss, (setup.numbers(), variables, keys, batch, jnp.asarray(0))),
         (method.log_weight, (variables, keys, batch)),
         (method.embed, (variables, batch)),
         (method.decode, (variables, z)),

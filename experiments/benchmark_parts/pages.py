@@ -7,6 +7,7 @@ from typing import Any
 from experiments.benchmark_parts.cases import CASES, GROUPS
 from experiments.benchmark_parts.rows import FASTEST, behind, disagrees
 from experiments.benchmark_parts.works import TRAINING
+from experiments.ledger import markdown, put_in
 from jaxae.files import read_json
 
 README = Path(__file__).parents[2] / "README.md"
@@ -34,8 +35,7 @@ def write(file: Path) -> None:
     file.with_suffix(".md").write_text(page(kept, drawn.name))
     plot(kept["rows"], drawn)
     if file.resolve() == README.parent / "experiments" / "benchmark.json":
-        first, rest = README.read_text().split(START)
-        README.write_text(f"{first}{START}\n{summary(kept['rows'])}\n{END}{rest.split(END)[1]}")
+        README.write_text(put_in(README, START, summary(kept["rows"]), END))
 
 
 def in_order(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -56,7 +56,7 @@ def page(kept: dict[str, Any], drawn: str) -> str:
         mine = [row for row in kept["rows"] if groups.get(row["work"]) == title]
         if mine:
             abouts = "\n".join(f"- {about}" for about in dict.fromkeys(f"`{r['work']}`: {r['about']}" for r in mine))
-            parts += [f"## {title}", abouts, table(mine)]
+            parts += [f"## {title}", abouts, markdown(HEAD, map(_cells, mine))]
     parts += [f"![ratios]({drawn})", "## Commands", "\n".join(dict.fromkeys(map(_command, kept["rows"])))]
     note = [kept["note"]] if "note" in kept else []
     return "\n\n".join([*parts[:2], *note, legend(), *parts[2:]]) + "\n"
@@ -77,11 +77,6 @@ def legend() -> str:
         f"whole processes. *Others' share*: of the machine, taken by other programs meanwhile; above {NOISY:.0%} "
         "marked with !, and not to be believed. A commit with a + had changes that were not committed yet."
     )
-
-
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    lines = [HEAD, ("---",) * len(HEAD), *map(_cells, rows)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
@@ -133,11 +128,8 @@ def line(row: dict[str, Any]) -> str:
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> str:
-    """Every row that has a target, and the peers of the training works: what the README shows."""
-    peers = ("work", "against", "ours / theirs", "target")
-    shown = [row for row in rows if row["target"] is not None]
-    lines = [peers, ("---",) * len(peers), *((f"`{r['work']}`", against(r), ratio(r), target(r)) for r in shown)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    """Every row that has a target: what the README shows."""
+    return markdown(HEAD[:4], [_cells(row)[:4] for row in rows if row["target"] is not None])
 
 
 def plot(rows: Sequence[dict[str, Any]], file: Path) -> None:

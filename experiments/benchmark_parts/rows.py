@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from experiments.ledger import placed
 from jaxae.files import read_json, write_json
 
 NAMES = (
@@ -36,13 +37,8 @@ def row(**values: Any) -> dict[str, Any]:
 def add(new: dict[str, Any], device: str, file: Path, targets: Mapping[str, float] = FASTEST_TARGETS) -> None:
     """Puts a row in the place of its like, or at the end; and makes the "fastest" of its work anew, with its target."""
     before = read_json(file) if file.is_file() else {"rows": []}
-    kept = before["rows"]
-    same = [n for n, old in enumerate(kept) if key(old) == key(new)]
-    if same:
-        kept[same[0]] = new
-    else:
-        kept.append(new)
-    write_json(file, {**before, "device": device, "commit": new["commit"], "rows": with_fastest(kept, targets)})
+    kept = with_fastest(placed(before["rows"], new, key), targets)
+    write_json(file, {**before, "device": device, "commit": new["commit"], "rows": kept})
 
 
 def key(row: dict[str, Any]) -> tuple[str, str]:

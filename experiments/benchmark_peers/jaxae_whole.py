@@ -16,7 +16,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from experiments.benchmark_peers import protocol
@@ -28,7 +27,7 @@ from jaxae.build import build
 from jaxae.checkpoint import Checkpoints
 from jaxae.config import Config
 from jaxae.evaluate.bench import Model, Settings
-from jaxae.evaluate.likelihood import BLOCK, WIDE, importance
+from jaxae.evaluate.likelihood import weighing
 from jaxae.loop import Loop
 
 MODELS = {"digits": Config(), "small": Config(width=64, batch_size=32)}
@@ -117,12 +116,7 @@ def nll(task: Task) -> dict[str, Any]:
     setup = setup_of(task)
     on = run.bench(setup, "test", Settings(task.number))
     view = on.view("test")
-    block = max(1, min(task.number, BLOCK.get(jax.default_backend(), WIDE) // view.chunk))
-
-    def weigh(method, variables, keys, batch, step):
-        return importance(method, task.number, block)(variables, keys, batch)
-
-    held, model = on.over(weigh, "importance"), Model(setup.numbers(), started(task, setup).variables, 0)
+    held, model = weighing(on, view.chunk), Model(setup.numbers(), started(task, setup).variables, 0)
     found = held([model], view)[0]  # warm
     begun, passes = time.perf_counter(), 0
     while (elapsed := time.perf_counter() - begun) < task.seconds:

@@ -5,12 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
 
 from experiments.continuity.measures import TAIL
+from jaxae.compare.statistics import t_interval
 
 Values = Mapping[str, Float[np.ndarray, " seeds"]]
-LEVEL = 0.95
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not settled"
 
 
@@ -28,13 +27,10 @@ class Interval(NamedTuple):
 
 
 def interval(values: Sequence[float] | np.ndarray) -> Interval:
-    """The mean over seeds and its Student t interval at LEVEL; the whole line of one seed, and of seeds without spread:
-    that so few were alike does not say that all would be."""
+    """The mean over seeds and its `t_interval`; the whole line where there is none."""
     x = np.asarray(values, np.float64)
-    if len(x) < 2 or np.ptp(x) == 0:
-        return Interval(float(x.mean()), -np.inf, np.inf, len(x))
-    half = float(stats.t.ppf((1 + LEVEL) / 2, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x)))
-    return Interval(float(x.mean()), float(x.mean()) - half, float(x.mean()) + half, len(x))
+    low, high = t_interval(x)
+    return Interval(float(x.mean()), -np.inf if low is None else low, np.inf if high is None else high, len(x))
 
 
 def verdict(difference: Interval) -> str:

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jinja2
 import numpy as np
 
 from experiments.continuity import claims, figures
 from experiments.continuity.classifier import Classifier
 from experiments.continuity.measures import CONFIDENT, TAIL, Images, Model, pairs, regions_of
+from jaxae.report.templates import fill
 
 ROWS, DRAWS, COLUMNS = 6, 24, 12
 
@@ -29,28 +29,23 @@ def render(result: Mapping[str, Any], shown: Shown) -> str:
         int(size): {name: claims.arrays(each) for name, each in methods.items()}
         for size, methods in result["values"].items()
     }
-    folders = jinja2.FileSystemLoader(Path(__file__).parent), jinja2.PackageLoader("jaxae.report", "")
-    environment = jinja2.Environment(
-        loader=jinja2.ChoiceLoader(folders), autoescape=True, trim_blocks=True, lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )  # fmt: skip
-    environment.filters["comma"] = lambda value: f"{value:,}"
     found = {size: (claims.compare(**m), claims.statements(**m)) for size, m in latents.items()}
-    return environment.get_template("page.html.jinja").render(
-        result=result,
-        n=len(result["seeds"]),
-        found={size: (c, s, claims.matrix(c)) for size, (c, s) in found.items()},
-        verdicts={size: claims.counts(c) for size, (c, _) in found.items()},
-        places=claims.PLACES,
-        groups=claims.GROUPS,
-        strips=_strips(latents, result["classifier"]["sure"]),
-        pictures={name: _pictures(model, shown, name) for name, model in shown.models.items()},
-        tail=TAIL,
-        confident=CONFIDENT,
-        draws=DRAWS,
-        steps=figures.STEPS,
-        side=figures.SIDE,
-    )
+    context = {
+        "result": result,
+        "n": len(result["seeds"]),
+        "found": {size: (c, s, claims.matrix(c)) for size, (c, s) in found.items()},
+        "verdicts": {size: claims.counts(c) for size, (c, _) in found.items()},
+        "places": claims.PLACES,
+        "groups": claims.GROUPS,
+        "strips": _strips(latents, result["classifier"]["sure"]),
+        "pictures": {name: _pictures(model, shown, name) for name, model in shown.models.items()},
+        "tail": TAIL,
+        "confident": CONFIDENT,
+        "draws": DRAWS,
+        "steps": figures.STEPS,
+        "side": figures.SIDE,
+    }
+    return fill("page.html.jinja", context, Path(__file__).parent)
 
 
 def _strips(latents: Mapping[int, Mapping[str, claims.Values]], real: float) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """What has to be the same for a comparison to mean anything, refused in one line where it is not."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,10 +63,14 @@ def evaluated(frame: pandas.DataFrame) -> pandas.DataFrame:
     return frame[~frame["outcome"].isin([DIVERGED, *MISSING])]
 
 
+def distinct(frame: pandas.DataFrame, column: str) -> list[Any]:
+    """What the rows have in a column, each once; nothing where there is no such column."""
+    return list(dict.fromkeys(frame[column].dropna())) if column in frame else []
+
+
 def split_of(frame: pandas.DataFrame) -> str:
     """Of the images that the runs were measured on; what a table is told to hold, where none was."""
-    found = _distinct(evaluated(frame), "split") if "split" in frame else []
-    return found[0] if found else frame.attrs.get("split", "test")
+    return next(iter(distinct(evaluated(frame), "split")), frame.attrs.get("split", "test"))
 
 
 def measure_names(frame: pandas.DataFrame) -> list[str]:
@@ -143,7 +146,7 @@ def clashes(frame: pandas.DataFrame, measure: str) -> Clash | None:
     if "pixels" in there and (there["pixels"] == measures.BITS).all():
         needed.pop("binarize", None)
     for column, (what, todo) in needed.items():
-        if column in there and len(values := _distinct(there, column)) > 1:
+        if len(values := distinct(there, column)) > 1:
             one, other = (there[there[column] == value]["run"].iloc[0] for value in values[:2])
             shown = " and ".join(str(v)[: 12 if column == "data_sha256" else None] for v in values[:2])
             return Clash(f"{one} and {other}", what, shown, todo)
@@ -161,10 +164,6 @@ def one_run_a_seed(group: Group) -> None:
         seed = again["seed"].iloc[0]
         one, other = again[again["seed"] == seed]["run"].iloc[:2]
         raise InputError(f"{one} and {other} are both seed {seed} of {group.label}: expected each seed once a setting")
-
-
-def _distinct(frame: pandas.DataFrame, column: str) -> Sequence[Any]:
-    return list(dict.fromkeys(frame[column].dropna()))
 
 
 def _apart(frame: pandas.DataFrame, measure: str) -> list[tuple[str, str]]:

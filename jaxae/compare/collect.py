@@ -152,17 +152,16 @@ def _run(folder: RunFolder, member: str, split: str) -> Run:
     found = folder.evaluation(split) if said.get("outcome") != DIVERGED else {}
     measures = {} if _too_early(found.get("step"), config, record, "outcome" in said) else _columns(found)
     outcome = said.get("outcome", FINISHED) if measures or said.get("outcome") == DIVERGED else UNEVALUATED
-    data = record.get("data") or {}
     measures |= {"nats_of": record["nats_of"]} if measures and "nats_of" in record else {}
     step = measures.pop("step", said.get("step"))
-    deciding = _deciding(config, record, record.get("modules"))
-    return Run(folder.path, member, deciding, outcome, step, measures, data.get("sha256"))
+    data = record.get("data", {}).get("sha256")
+    return Run(folder.path, member, _deciding(config, record), outcome, step, measures, data)
 
 
 def _too_early(step: int | None, config: Config, record: dict[str, Any], ended: bool) -> bool:
     """Whether measures of `step` are of a run that has not come to its end, or was made longer since. One that may stop
     early is measured at its best step, wherever that is: only its outcome tells."""
-    examples = ((record.get("data") or {}).get("sizes") or {}).get("train")
+    examples = record.get("data", {}).get("sizes", {}).get("train")
     if step is None or examples is None:
         return False
     if config.patience is not None:
@@ -200,15 +199,15 @@ def _columns(found: dict[str, Any]) -> dict[str, Any]:
     return measures
 
 
-def _deciding(config: Config, record: dict[str, Any], modules: dict[str, Any] | None = None) -> dict[str, Any]:
+def _deciding(config: Config, record: dict[str, Any]) -> dict[str, Any]:
     """What decides a run's result, with the seed of its order of the data even where that is the run's own; of the
     user's own files the SHA-256 that `record` has, of the run that it began with the digest, or where each seed has
-    its own that of how these were made; `modules`, of the user's own, in place of the network's settings."""
+    its own that of how these were made; modules of the user's own in place of the network's settings."""
     told = {name: value[:SHOWN] for name, value in record.items() if name.endswith("_sha256")}
     start = record.get("start", {})
     told |= {"start_digest": (start.get("made_as") or start["digest"])[:SHOWN]} if start else {}
     found = {"start": "none", "start_digest": "none"} | flat(config.result()) | {"order_seed": config.order_seed} | told
-    if modules is None:
+    if (modules := record.get("modules")) is None:
         return found
     names = " and ".join(modules[part].partition("(")[0] for part in ("encoder", "decoder"))
     own = {name: value for name, value in modules.items() if name != "parameters"}  # of which the method decides some

@@ -1,6 +1,7 @@
 """Settings against each other: what each is worth over its seeds, and every difference with its uncertainty."""
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -133,12 +134,8 @@ def _row(pair: Pair) -> dict[str, Any]:
 
 
 def _caveats(frame: pandas.DataFrame, measure: str) -> tuple[str, ...]:
-    there = checks.evaluated(frame)
-
-    def said(column: str) -> list[Any]:
-        return list(dict.fromkeys(there[column].dropna())) if column in there else []
-
-    found = []
+    there, found = checks.evaluated(frame), []
+    said = partial(checks.distinct, there)
     if measure in measures.OF_LIKELIHOOD:
         found += [f"these nats are of {of}" for of in said("density_of") if of != measures.USUAL_DENSITY]
         found += said("caveat")

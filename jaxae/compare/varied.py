@@ -1,12 +1,12 @@
 """Settings: what is left of the runs' configs when the seed, and what all have in common, is taken away."""
 
 import numbers
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeGuard
 
 import pandas
 
+from jaxae.axes import BETWEEN
 from jaxae.compare import words
 from jaxae.compare.words import NONE
 from jaxae.errors import InputError, unknown
@@ -120,7 +120,7 @@ def choose(settings: Sequence[Group], wanted: str | None) -> Group:
 
 
 def _parts(wanted: str, names: Sequence[str]) -> Iterator[tuple[str, str]]:
-    for part in re.split(r",\s*(?=\w+=)", wanted):
+    for part in BETWEEN.split(wanted):
         name, equals, text = (piece.strip() for piece in part.partition("="))
         if not equals:
             raise InputError(f"baseline {wanted!r}: expected a setting such as {names[0] if names else 'beta'}=1")

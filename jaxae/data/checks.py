@@ -236,7 +236,7 @@ def is_dark(rows: np.ndarray) -> bool:
 
 def times_255(split: Split, where: str) -> Split:
     rows = changed(split.rows, split.rows.dtype, lambda piece, _: piece * np.uint8(255), f"{where} times 255")
-    return Split(rows, split.labels, split.factors, split.places)
+    return Split(rows, split.labels, split.places)
 
 
 def class_numbers(labels: np.ndarray | None, n: int, where: str) -> np.ndarray:

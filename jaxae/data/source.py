@@ -18,13 +18,11 @@ class Split:
 
     rows: [n, height, width, channels] uint8 (0..255) or float32 in [0, 1]; or, with the source's `decode`, whatever
     that renders from. A memory map is welcome: rows that do not fit the device are streamed. labels: [n] int32, -1
-    where unlabelled. factors: [n, len(source.factor_names)] int32 ground-truth factors, or None. places: [n] where each
-    example stands in what was read, None where that is its own place.
+    where unlabelled. places: [n] where each example stands in what was read, None where that is its own place.
     """
 
     rows: np.ndarray
     labels: np.ndarray
-    factors: np.ndarray | None = None
     places: np.ndarray | None = None
 
     def __len__(self) -> int:

@@ -53,8 +53,7 @@ def complete(name: str, have: dict[str, Split], held_out: Held) -> tuple[tuple[S
 
 def pick(name: str, split: Split, index: np.ndarray, what: str) -> Split:
     """Those examples of a split: in memory, or by way of the cache where they are too many bytes for that."""
-    rows, factors = split.rows, None if split.factors is None else split.factors[index]
-    shape = (len(index), *rows.shape[1:])
+    rows, shape = split.rows, (len(index), *split.rows.shape[1:])
 
     def pieces() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for start in range(0, len(index), PIECE):
@@ -63,13 +62,13 @@ def pick(name: str, split: Split, index: np.ndarray, what: str) -> Split:
 
     source = origin(rows)
     if source is None or np.prod(shape, dtype=np.int64) * rows.itemsize <= cache.LARGE:
-        return Split(rows[index], split.labels[index], factors, index)
+        return Split(rows[index], split.labels[index], index)
     mark = [
         source,
         hashlib.sha256(index.tobytes()).hexdigest(),
         hashlib.sha256(split.labels.tobytes()).hexdigest(),
     ]
-    return Split(*cache.kept(f"{what} split of {name}", mark, shape, rows.dtype, pieces), factors, index)
+    return Split(*cache.kept(f"{what} split of {name}", mark, shape, rows.dtype, pieces), index)
 
 
 def origin(rows: np.ndarray) -> object:

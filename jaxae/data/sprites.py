@@ -91,8 +91,7 @@ def load(validation: int | None = None) -> Source:
     kept, held = hold_out(len(rest), VALIDATION if validation is None else validation, "sprites", image[rest])
 
     def split(index: np.ndarray) -> Split:
-        factors = codes[index].astype(np.int32)
-        return Split(np.ascontiguousarray(codes[index]), factors[:, 0].copy(), factors)
+        return Split(np.ascontiguousarray(codes[index]), codes[index, 0].astype(np.int32))
 
     return Source(
         name="sprites",

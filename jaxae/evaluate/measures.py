@@ -70,12 +70,10 @@ OF_ANNEALING = ("ais_nll", "bdmc_gap")
 """Compared only where they are of the same images and as much annealing."""
 OF_SAMPLES = ("frechet", "precision", "recall", "density", "coverage")
 """Compared only where they are of one feature space."""
-OF_PIXELS = (
-    *OF_LIKELIHOOD, "kl", "mse", "bdmc_gap", "mutual_information", "aggregated_kl", "total_correlation",
-    "dimension_wise_kl",
-)  # fmt: skip
+OF_THE_KL = ("mutual_information", "aggregated_kl", "total_correlation", "dimension_wise_kl")  # its parts
+OF_THE_CODE = ("kl", *OF_THE_KL)
+OF_PIXELS = (*OF_LIKELIHOOD, *OF_THE_CODE, "mse", "bdmc_gap")
 """They depend on what is made of a pixel."""
-OF_THE_CODE = ("kl", "mutual_information", "aggregated_kl", "total_correlation", "dimension_wise_kl")
 OF_PROBES = ("linear_probe", "nearest_neighbours")
 OF_FACTORS = (
     "beta_vae_score", "factor_vae_score", "mig", "dci_disentanglement", "dci_completeness", "dci_informativeness",
@@ -83,7 +81,7 @@ OF_FACTORS = (
 )  # fmt: skip
 OF_FEWER = {
     "ais": OF_ANNEALING,
-    "decomposition": ("mutual_information", "aggregated_kl", "total_correlation", "dimension_wise_kl"),
+    "decomposition": OF_THE_KL,
     "probes": OF_PROBES,
     "samples": OF_SAMPLES,
 }
@@ -91,8 +89,7 @@ OF_FEWER = {
 NOT_MEASURES = (
     "samples", "examples", "step", "split", "digest", "evaluation_seed", "effective_samples", "nll_bias",
     "ais_acceptance", "ais_importance_nll", "bdmc_lower", "bdmc_upper", "mutual_information_bound", "frechet_floor",
-    "coverage_expected", "codebook_use_expected", "ais_examples", "decomposition_examples", "probes_examples",
-    "samples_examples",
+    "coverage_expected", "codebook_use_expected", *(f"{group}_examples" for group in OF_FEWER),
 )  # fmt: skip
 NOT_NUMBERS = ("settings", "notes", "kl_of_units")
 """Of evaluation.json: for readers, and no columns of a table."""

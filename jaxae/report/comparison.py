@@ -48,8 +48,8 @@ def render(
         "strip": contrasts.strip(found, colours, f"{found.words} of every seed, by setting"),
         "carlo": carlo(frame, found.measure),
         "others": rows.other_measures(whole),
-        "spaces": list(frame["feature_space"].dropna().unique()) if "feature_space" in frame else [],
-        "annealings": list(frame["annealing"].dropna().unique()) if "annealing" in frame else [],
+        "spaces": checks.distinct(frame, "feature_space"),
+        "annealings": checks.distinct(frame, "annealing"),
         "fewer": fewer(frame),
         "families": families(found),
         "few": FEW,
@@ -84,7 +84,8 @@ def _left_out(frame: pandas.DataFrame, outcomes: Sequence[str]) -> list[dict[str
 
 def _measured(frame: pandas.DataFrame, measure: str) -> dict[str, Any]:
     """How all evaluated runs were measured, and of which images: for some measures these are not all of the split."""
-    said = _first(frame, ("split", "examples", "samples", *(f"{group}_examples" for group in measures.OF_FEWER)))
+    names = ("split", "examples", "samples", *(f"{group}_examples" for group in measures.OF_FEWER))
+    said = {name: next(iter(checks.distinct(frame, name)), None) for name in names}
     own = [said[f"{group}_examples"] for group, names in measures.OF_FEWER.items() if measure in names]
     count = next(iter(own), None) or said["examples"]
     images = f"{int(count):,} images" if count else "images"
@@ -100,11 +101,6 @@ def fewer(frame: pandas.DataFrame) -> list[tuple[str, int]]:
     said = _measured(checks.evaluated(frame), "")
     each = [(group, said[f"{group}_examples"]) for group in measures.OF_FEWER]
     return [(group, int(count)) for group, count in each if count is not None and count < (said["examples"] or 0)]
-
-
-def _first(frame: pandas.DataFrame, names: Sequence[str]) -> dict[str, Any]:
-    """What all evaluated runs share, where they know it."""
-    return {name: next(iter(frame[name].dropna()), None) if name in frame else None for name in names}
 
 
 def headline(found: Comparison) -> dict[str, Any] | None:

@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 from jaxae import own
 from jaxae.evaluate.measures import (
     MEASURES,
-    NOT_MEASURES,
-    NOT_NUMBERS,
     OF_FACTORS,
     OF_FEWER,
     Measure,
     error,
+    is_measure,
     of_own,
     said_of,
     shown,
@@ -62,14 +61,9 @@ def headline(evaluation: Mapping[str, Any] | None, trained: Trained) -> dict[str
 
 def _others(e: Mapping[str, Any]) -> list[str]:
     """The measures that a method adds itself."""
-    known = {
-        *MEASURES,
-        *NOT_MEASURES,
-        *NOT_NUMBERS,
-        *(name for names in of_own(e.get("settings", {})).values() for name in names),
-    }
+    known = {*MEASURES, *(name for names in of_own(e.get("settings", {})).values() for name in names)}
     of = [name for name, value in e.items() if isinstance(value, float | int) and not isinstance(value, bool)]
-    return [name for name in of if name not in known and not name.endswith("_se")]
+    return [name for name in of if is_measure(name) and name not in known]
 
 
 def _note(e: Mapping[str, Any], name: str) -> str:

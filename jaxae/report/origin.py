@@ -72,11 +72,4 @@ def title(methods: Sequence[str], data: str, frame: pandas.DataFrame) -> str:
 
 def _sweep(folder: SweepFolder) -> dict[str, Any]:
     known = folder.read()
-    return {
-        "path": str(folder.path),
-        "members": len(known["members"]),
-        "shared_batches": known["shared_batches"],
-        "lanes": known["lanes"],
-        "exact": known.get("exact"),
-        "command": known.get("command"),
-    }
+    return known | {"path": str(folder.path), "members": len(known["members"]), "command": known.get("command")}

@@ -105,9 +105,8 @@ def test_shapes_are_held_out_alike(source):
 
 def test_factors_and_labels_belong_to_the_rows(source):
     assert source.factor_names == ("shape", "scale", "orientation", "x", "y")
-    np.testing.assert_array_equal(source.test.factors, source.test.rows)
     np.testing.assert_array_equal(source.test.labels, source.test.rows[:, 0])
-    assert source.test.labels.dtype == source.test.factors.dtype == np.int32
+    assert source.test.labels.dtype == np.int32
 
 
 def test_pixels_and_splits_never_change(source):
