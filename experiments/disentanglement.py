@@ -14,7 +14,7 @@ paper: their convolutions' sizes (jaxae's `conv`), 300,000 steps, 50 seeds.
 cpu: one hidden layer of 256 units in place of convolutions, Adam at 1e-3, CPU_STEPS steps, 5 seeds: a 150th of the
 steps and another network, so only the order of methods under that budget can be read off it. About 20 minutes a method
 on two cores, most of it the scores; expected: disentanglement.md, 5 seeds with 95 % intervals.
-Of 11 differences that were significant on another split of the same images (commit 06ce69c) 6 are on this, and 2 others.
+Of 11 differences that were significant on another split of the same images (commit 06ce69c) 6 are here, and 2 others.
 """
 
 import argparse
