@@ -53,6 +53,10 @@ def a_seed(seed: int) -> None:
         raise InputError(f"seed {seed}: expected 0 to {2**32 - 1}")
 
 
+class Unlike(InputError):
+    """What was given for a run (data, code, modules) is not what it was made with. What it holds is whole."""
+
+
 class Diverged(ArithmeticError):
     """Training met a value that is not finite. The message names the step and the metric."""
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxae import axis
+from jaxae.errors import InputError
 from jaxae.types import PyTree
 
 
@@ -21,14 +22,14 @@ def mean_over_shards(
     fn: Callable[[PyTree], PyTree], parts: PyTree, shards: int, axis_name: str | None, step: Int[Array, ""]
 ) -> PyTree:
     """The mean of fn over `shards` equal pieces of the global batch, of which `parts` (leaves [local batch, ...]) is
-    this device's share along `axis_name`. Raises ValueError where the devices do not divide the shards, or the
+    this device's share along `axis_name`. Raises InputError where the devices do not divide the shards, or the
     shards the batch."""
     devices = 1 if axis_name is None else jax.lax.axis_size(axis_name)
     if shards % devices:
-        raise ValueError(f"{devices} devices do not divide {shards} shards")
+        raise InputError(f"{devices} devices do not divide {shards} shards")
     local = shards // devices
     if len(jax.tree.leaves(parts)[0]) % local:
-        raise ValueError(f"{shards} shards do not divide a batch of {devices * len(jax.tree.leaves(parts)[0])}")
+        raise InputError(f"{shards} shards do not divide a batch of {devices * len(jax.tree.leaves(parts)[0])}")
     parts = jax.tree.map(lambda x: x.reshape(local, -1, *x.shape[1:]), parts)
     with axis.over(None):  # a shard is a whole batch to the function
         total = _add_up(_each(fn, parts, local, step))

@@ -70,7 +70,8 @@ def gaussian_optimal(scale: float) -> Likelihood:
 
     Rybkin et al. 2021 (arXiv:2006.13202), eq. 8. Training scores each (global) batch with its own optimum; a
     running mean of the optima, kept in the state, is what held-out data is scored with, so that p(x|z) stays a
-    density.
+    density. Of several samples an image it is the optimum of their mean, the ELBO: above that of a bound which weighs
+    them (`iwae` and its kin), whose gradient is then not quite the loss's. `gaussian_learned` has neither fault.
     """
     start = jnp.asarray(2 * jnp.log(_positive(scale)), jnp.float32)
 

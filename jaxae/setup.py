@@ -190,7 +190,8 @@ class Setup:
 
     @cached_property
     def _first(self) -> Callable[..., TrainState]:
-        batch = next(self.view("train").batches())
+        with jax.ensure_compile_time_eval():  # as `method`: what is kept belongs to no trace
+            batch = next(self.view("train").batches())
 
         def first(batch, numbers, key):
             return init_state(*self.make(numbers), key, batch)

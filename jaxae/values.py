@@ -67,7 +67,7 @@ def plain(value: Any) -> Any:
     infinite."""
     if isinstance(value, int) and abs(value) > sys.float_info.max:
         return math.inf
-    if getattr(value, "ndim", None) != 0 or not hasattr(value, "item"):
+    if getattr(value, "ndim", None) != 0 or not hasattr(value, "item") or str(value.dtype).startswith("key<"):
         return value
     return float(str(value)) if value.dtype in ("float32", "float16") else value.item()
 

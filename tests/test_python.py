@@ -14,13 +14,14 @@ import pytest
 from flax import linen as nn
 
 from jaxae import artifacts, cli, compare, data, files, likelihoods, log, optim, report, run, samplers, sweep
+from jaxae.artifacts import make, pieces
 from jaxae.build import build
 from jaxae.config import Config
 from jaxae.data import in_memory
 from jaxae.data.source import Split
 from jaxae.digest import digest
 from jaxae.errors import InputError
-from jaxae.evaluate import features, latents, settings
+from jaxae.evaluate import features, latents, metrics, settings
 from jaxae.folder import RunFolder
 from jaxae.types import Net
 from tests.runs import configured
@@ -598,6 +599,7 @@ def test_what_is_no_net_and_no_source_is_told_before_anything_is_asked_of_it(tmp
 
 
 def test_settings_of_an_evaluation_are_whole_numbers(trained):
+    assert run.evaluate_runs(of for of in [trained]) == [run.evaluate_run(trained)], "also of a generator"
     for name, wrong, said in (
         ("samples", 50.5, "samples 50.5: expected a whole number"),
         ("samples", 50.0, "samples 50.0: expected a whole number"),
@@ -771,7 +773,20 @@ def test_each_row_is_told_and_what_the_listener_raises_ends_a_run_that_goes_on(t
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda of: inspect.unwrap(run.evaluate_run)(of.folder.path), "expected what run.load gives"),
+        (lambda of: inspect.unwrap(run.evaluate_run)(of.folder.path), "expected a run, which run.load gives"),
+        (lambda of: inspect.unwrap(run.scores)(of.folder.path), "expected a run, which run.load gives"),
+        (lambda of: inspect.unwrap(run.on)(of.folder.path, None), "expected a run, which run.load gives"),
+        (lambda of: inspect.unwrap(artifacts.sample)(of.folder.path), "expected a run, which run.load gives"),
+        (lambda of: inspect.unwrap(make.latent_size)(of.folder.path), "expected a run, which run.load gives"),
+        (lambda of: inspect.unwrap(pieces.view_of)(of.folder.path, "test", 0), "expected a run, which run.load gives"),
+        (
+            lambda of: inspect.unwrap(metrics.measures)([len], run.bench(of.setup)),
+            r"metrics <built-in .*: expected one of all, likelihood, .*path/to/measures.py:sharpness",
+        ),
+        (lambda of: run.evaluate_runs([of], settings=run.Settings(features=len)), "features <built-in .* classifier"),
+        (lambda of: inspect.unwrap(run.bench)(of.setup, "test", {"samples": 5}), "settings .*: expected run.Settings"),
+        (lambda of: inspect.unwrap(run.store)(of, [{}]), "measures: expected those of one run"),
+        (lambda of: Config(seed=jax.random.key(0)), "seed .*: expected a whole number"),
         (lambda of: run.train({"steps": 3}), "config .*: expected a jaxae.Config"),
         (lambda of: report.write_report(of, "x.html"), "evaluation 'x.html': expected what evaluate_run gives"),
         (
@@ -784,3 +799,20 @@ def test_a_slip_is_one_line(trained, call, said):
     with pytest.raises(InputError, match=said) as error:
         call(trained)
     assert "\n" not in str(error.value)
+
+
+def test_what_a_setup_keeps_belongs_to_no_trace_that_asks_first():
+    config = Config(**SIZE)
+    usual, traced = build(config), build(config)
+    jax.eval_shape(traced.init)
+    assert digest(jax.jit(traced.init)()) == digest(usual.init())
+    assert digest(traced.init()) == digest(usual.init())
+    jax.jit(lambda: traced.batch_at(0).x.sum())()
+    np.testing.assert_array_equal(traced.batch_at(1).x, usual.batch_at(1).x)
+
+
+def test_a_sweep_of_ones_own_net_that_is_read_without_it_is_not_advised_to_remove_anything(tmp_path):
+    size = {name: value for name, value in SIZE.items() if name != "width"}
+    sweep.sweep(sweep.Plan(Config(**size), (0, 1)), tmp_path / "s", net=net())
+    with pytest.raises(InputError, match=r"expected their net=, or another folder$"):
+        sweep.load(tmp_path / "s").groups()

@@ -16,6 +16,7 @@ from jaxae.data.view import View, evenly
 from jaxae.errors import InputError, a_seed
 from jaxae.evaluate.units import Units, units
 from jaxae.run import Trained
+from jaxae.run.loading import given
 
 MOST = 10_000  # examples that a traversal's statistics are taken over, evenly spread
 FARTHEST = 1e6  # standard deviations of a traversal: what is further has no finite image
@@ -82,7 +83,7 @@ def sample(
 
     draw: (keys, the samples' numbers) -> images, in place of the prior: what `jaxae.samplers` fits.
     """
-    prior, variables = trained.setup.method.sample, trained.variables
+    prior, variables = given(trained).setup.method.sample, trained.variables
     if draw is None and prior is None:
         raise InputError(
             f"{trained.setup.config.method} has no prior to sample from: `jaxae sample --sampler mixture` fits one to "
@@ -208,7 +209,7 @@ def decode(trained: Trained, z: Any, label: Any = None) -> Pictures:
 
 def latent_size(trained: Trained) -> int:
     """Numbers in a code."""
-    batch = trained.setup.view("test").take(np.zeros(1))
+    batch = given(trained).setup.view("test").take(np.zeros(1))
     return jax.eval_shape(trained.setup.method.embed, trained.variables, batch).shape[-1]
 
 
@@ -220,12 +221,12 @@ def _embedded(trained: Trained, view: View, index: np.ndarray) -> np.ndarray:
 def _decoded(trained: Trained, z: np.ndarray, label: np.ndarray | None = None) -> np.ndarray:
     """Codes [..., latent] -> images [..., height, width, channels]; `label` [...] is for conditional methods."""
     method, codes = trained.setup.method, z.reshape(-1, z.shape[-1])
-    given = method.given
-    if given is None or label is None:
+    told = method.given
+    if told is None or label is None:
         to_image = jax.jit(method.decode)
         images = pieces.by_pieces(lambda part: to_image(trained.variables, part), codes)
     else:
-        at, labels = jax.jit(lambda of, z, y: given(y).decode(of, z)), np.asarray(label, np.int32).reshape(-1)
+        at, labels = jax.jit(lambda of, z, y: told(y).decode(of, z)), np.asarray(label, np.int32).reshape(-1)
         images = pieces.by_pieces(lambda i: at(trained.variables, codes[i], labels[i]), np.arange(len(codes)))
     return images.reshape(*z.shape[:-1], *images.shape[1:])
 

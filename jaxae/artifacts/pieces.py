@@ -10,13 +10,14 @@ from jaxtyping import Int
 from jaxae.data.view import View, evenly
 from jaxae.errors import InputError, a_seed
 from jaxae.run import Trained
+from jaxae.run.loading import given
 
 PIECE = 128
 
 
 def view_of(trained: Trained, split: str, seed: int) -> View:
     a_seed(seed)
-    return trained.setup.view(split, seed)
+    return given(trained).setup.view(split, seed)
 
 
 def spread(view: View, split: str, count: int) -> Int[np.ndarray, " count"]:

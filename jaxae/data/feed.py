@@ -67,7 +67,8 @@ class Feed:
         if not self.resident:
             return ()
         rows = self.split.rows.reshape(len(self.split), -1)  # a CPU gathers from one axis faster than from three
-        return jnp.asarray(rows), jnp.asarray(self.split.labels)
+        with jax.ensure_compile_time_eval():  # they belong to no trace that asks for them first
+            return jnp.asarray(rows), jnp.asarray(self.split.labels)
 
     def at(self, step: int, count: int) -> Any:
         """The chunk's feed; a streamed one also starts to read the next `count` steps behind the program's back."""

@@ -15,6 +15,7 @@ from jaxae.evaluate.likelihood import likelihood
 from jaxae.evaluate.own import own
 from jaxae.evaluate.samples import sampled
 from jaxae.names import METRICS
+from jaxae.values import said
 
 GROUPS: dict[str, Callable[[Bench], Group]] = {
     "likelihood": likelihood,
@@ -41,6 +42,9 @@ def measures(names: Sequence[str], bench: Bench) -> Group:
     made: dict[str, Group] = {}
     left_out: dict[str, str] = {}
     taken: list[str] = []
+    if strange := [name for name in names if not isinstance(name, str)]:
+        wanted = f"one of all, {', '.join(METRICS)}, or a function of your own as path/to/measures.py:sharpness"
+        raise InputError(f"metrics {said(strange[0])}: expected {wanted}")
     theirs = list(filter(users.is_own, names))
     for name in [*METRICS, *theirs] if "all" in names else names:
         if users.is_own(name):

@@ -42,5 +42,8 @@ def checked(settings: Settings) -> Settings:
             raise InputError(f"{flag} {said(value)}: expected a whole number")
         if not least <= value < 2**31:
             raise InputError(f"{flag} {value}: expected {least} to {2**31 - 1}")
+    if not isinstance(settings.features, str):
+        wanted = "classifier, pixels, or a function of your own as path/to/mine.py:features"
+        raise InputError(f"features {said(settings.features)}: expected {wanted}")
     a_seed(settings.seed)
     return settings._replace(**{name: plain(getattr(settings, name)) for name in (*LEAST, "seed")})

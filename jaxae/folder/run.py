@@ -10,7 +10,7 @@ from typing import Any
 
 from jaxae import copies, home, own
 from jaxae.config import OWN, Config, from_dict
-from jaxae.errors import InputError
+from jaxae.errors import InputError, Unlike
 from jaxae.files import ANY, NUMBER, read_json, write_json
 from jaxae.folder.lock import locked, occupied
 
@@ -124,7 +124,7 @@ class RunFolder:
                 file, _ = own.split(name)
                 kept = copies.found(self.path, name, self.record()[f"{field}_sha256"])
                 where = "" if kept == name else f" (its copy: {own.split(kept)[0]})"
-                raise InputError(
+                raise Unlike(
                     f"{file} has changed since {self.path} began: expected the file as it was{where}, or another --run"
                 )
 

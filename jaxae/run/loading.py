@@ -3,7 +3,7 @@
 import dataclasses
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -13,11 +13,12 @@ from jaxae.checkpoint import Checkpoints, Restored
 from jaxae.data.in_memory import split as split_of
 from jaxae.data.source import Source
 from jaxae.digest import digest
-from jaxae.errors import InputError
+from jaxae.errors import InputError, Unlike
 from jaxae.folder import RunFolder, member_path
 from jaxae.progress import Progress
 from jaxae.setup import Setup
 from jaxae.types import Net, TrainState, Variables
+from jaxae.values import said
 
 if TYPE_CHECKING:
     import pandas
@@ -63,7 +64,7 @@ def load(
     setup = setup or build(of_source(config, source), net, source)
     if other := folder.other_net(setup.modules):
         if setup.modules is None or "modules" not in folder.record():
-            raise InputError(other)
+            raise Unlike(other)
         Progress().warn(other)  # no more: another version of flax may say the same of itself in other words
     return restored(setup, folder, str(checkpoint))
 
@@ -115,11 +116,18 @@ def nothing_kept(folder: RunFolder) -> InputError:
     return InputError(f"{folder.path}: no checkpoint yet: {folder.made_by()} makes one")
 
 
+def given(trained: Any) -> Trained:
+    """Raises InputError where it is no run that was read."""
+    if not isinstance(trained, Trained):
+        raise InputError(f"{said(trained)}: expected a run, which run.load gives")
+    return trained
+
+
 def on(trained: Trained, x: np.ndarray, y: np.ndarray | None = None) -> Trained:
     """The same run, with other images in place of its test split: what `evaluate_run`, `scores` and `jaxae.artifacts`
     make of it is of them. x: [n, height, width] or [n, height, width, channels], as the run's data; y: labels [n].
     Their measures are not kept in the run's folder."""
-    source = trained.setup.source
+    source = given(trained).setup.source
     other = dataclasses.replace(source, test=split_of(source, x, y))
     setup = dataclasses.replace(trained.setup, source=other)
     if setup.method.given is not None:
@@ -161,7 +169,7 @@ def history(run: Trained | str | Path, *, member: str | None = None) -> "pandas.
 def check_data(setup: Setup, found: Restored) -> None:
     """Raises InputError unless the data is what the run has read so far."""
     if found.meta["data"] != setup.source.digest:
-        raise InputError(
+        raise Unlike(
             f"{setup.source.name} has changed since step {found.step} of this run, and its digest differs: "
             "expected the data as it was, or another --run for other data"
         )

@@ -3,7 +3,7 @@
 import contextlib
 import errno
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,24 +18,24 @@ from jaxae.data.view import evenly
 from jaxae.errors import InputError
 from jaxae.evaluate.bench import USUAL, Bench, Model, Settings
 from jaxae.evaluate.measures import BITS, GREY, REPRODUCED, of_own
+from jaxae.evaluate.settings import checked
 from jaxae.folder import RunFolder
 from jaxae.plan import structure
 from jaxae.progress import Progress
-from jaxae.run.loading import Trained, final_digest, is_of_its_data
+from jaxae.run.loading import Trained, final_digest, given, is_of_its_data
 from jaxae.setup import Setup
-from jaxae.values import said
 
 LOOKED_AT = 2000  # images, by which they are found to be of bits
 
 
 def bench(setup: Setup, split: str = "test", settings: Settings = USUAL, lanes: str = "map", block: int = 8) -> Bench:
     """What measures runs that differ in their seeds and numbers alone, compiled once."""
-    view = partial(setup.view, seed=settings.seed)
+    view = partial(setup.view, seed=checked(settings).seed)
     return Bench(setup.config.method, setup.held_out, setup.source, view, split, settings, lanes, block)
 
 
 def evaluate_runs(
-    runs: Sequence[Trained],
+    runs: Iterable[Trained],
     names: str | Sequence[str] = ("likelihood",),
     on: Bench | None = None,
     *,
@@ -50,10 +50,9 @@ def evaluate_runs(
     settings: `run.Settings(samples=5000, features="pixels", ...)`. on: the `bench` of all of them, made before, in
     place of the split and the settings.
     """
-    if isinstance(runs, Trained) or not runs:
+    runs = [] if isinstance(runs, Trained) else [given(of) for of in runs]
+    if not runs:
         raise InputError("runs: expected a list of at least one: [trained]")
-    if strange := [of for of in runs if not isinstance(of, Trained)]:
-        raise InputError(f"runs: {said(strange[0])}: expected what run.load gives")
     alike: dict[str, list[int]] = {}
     for n, of in enumerate(runs):
         alike.setdefault(_kind(of), []).append(n)
@@ -77,7 +76,7 @@ def evaluator(on: Bench, names: Sequence[str] = ("likelihood",)) -> Callable[[Se
     """`evaluate_runs`, compiled once for as many calls as are wanted."""
     from jaxae.evaluate import metrics  # not before a run is trained
 
-    measure = metrics.measures([names] if isinstance(names, str) else names, on)
+    measure = metrics.measures([names] if isinstance(names, str) or callable(names) else names, on)
 
     def evaluate(runs: Sequence[Trained]) -> list[dict[str, Any]]:
         found = measure([Model(of.setup.numbers(), of.variables, of.step) for of in runs])
@@ -127,9 +126,7 @@ def _grey(rows: np.ndarray, decode: Callable | None) -> np.ndarray:
 
 def evaluate_run(trained: Trained, split: str = "test", samples: int = USUAL.samples, seed: int = 0) -> dict[str, Any]:
     """ELBO and its terms, NLL and MSE of one run: see `jaxae.evaluate.likelihood.likelihood`."""
-    if not isinstance(trained, Trained):
-        raise InputError(f"{said(trained)}: expected what run.load gives")
-    return evaluate_runs([trained], on=bench(trained.setup, split, Settings(samples, seed=seed)))[0]
+    return evaluate_runs([trained], on=bench(given(trained).setup, split, Settings(samples, seed=seed)))[0]
 
 
 def scores(
@@ -142,7 +139,7 @@ def scores(
     `evaluate_run` gives are their means (of effective_samples, the median)."""
     from jaxae.evaluate.likelihood import OF_PARTS, examples
 
-    on = bench(trained.setup, split, Settings(samples, seed=seed))
+    on = bench(given(trained).setup, split, Settings(samples, seed=seed))
     (of,) = examples(on)([Model(trained.setup.numbers(), trained.variables, trained.step)])
     if "log_p" in of:
         of = {name: values for name, values in of.items() if name not in OF_PARTS}
@@ -182,6 +179,8 @@ def store(trained: Trained, measures: dict[str, Any]) -> dict[str, Any]:
     evaluation.SPLIT.json: beside those that are there, where they are of the same parameters. All that there is
     now. A file that cannot be written, in somebody else's run or on a full disk, costs a warning. Raises InputError
     for those by other noise."""
+    if not isinstance(measures, dict) or "evaluation_seed" not in measures:
+        raise InputError("measures: expected those of one run, which evaluate_run gives, or evaluate_runs in its list")
     if not kept(measures):
         raise InputError(f"measures by the noise of seed {measures['evaluation_seed']}: only those of seed 0 are kept")
     if not is_of_its_data(trained):

@@ -7,7 +7,7 @@ from typing import Any
 from jaxae import run
 from jaxae.build import build
 from jaxae.data.source import Source
-from jaxae.errors import InputError
+from jaxae.errors import InputError, Unlike
 from jaxae.evaluate.bench import USUAL, Settings
 from jaxae.folder import SweepFolder
 from jaxae.plan import Member, Plan
@@ -42,6 +42,8 @@ def load_member(folder: SweepFolder, member: Member, setup: Setup, checkpoint: s
         if there.config_file.is_file() and there.config().steps != member.config.steps:  # made longer by itself
             return run.load(there.path, checkpoint, net=setup.net if setup.own_net else None, source=setup.source)
         return run.load(there.path, checkpoint, setup=setup)
+    except Unlike:
+        raise
     except InputError as error:
         remedy = f"restore it, or remove {there.path}: the same `jaxae sweep` trains {member.name} again"
         raise InputError(f"{error}: {remedy}") from None
