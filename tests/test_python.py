@@ -783,6 +783,7 @@ def test_each_row_is_told_and_what_the_listener_raises_ends_a_run_that_goes_on(t
             lambda of: inspect.unwrap(metrics.measures)([len], run.bench(of.setup)),
             r"metrics <built-in .*: expected one of all, likelihood, .*path/to/measures.py:sharpness",
         ),
+        (lambda of: inspect.unwrap(metrics.measures)(len, run.bench(of.setup)), "metrics <built-in .*: expected one"),
         (lambda of: run.evaluate_runs([of], settings=run.Settings(features=len)), "features <built-in .* classifier"),
         (lambda of: inspect.unwrap(run.bench)(of.setup, "test", {"samples": 5}), "settings .*: expected run.Settings"),
         (lambda of: inspect.unwrap(run.store)(of, [{}]), "measures: expected those of one run"),

@@ -42,7 +42,7 @@ def measures(names: Sequence[str], bench: Bench) -> Group:
     made: dict[str, Group] = {}
     left_out: dict[str, str] = {}
     taken: list[str] = []
-    if strange := [name for name in names if not isinstance(name, str)]:
+    if strange := [names] if callable(names) else [name for name in names if not isinstance(name, str)]:
         wanted = f"one of all, {', '.join(METRICS)}, or a function of your own as path/to/measures.py:sharpness"
         raise InputError(f"metrics {said(strange[0])}: expected {wanted}")
     theirs = list(filter(users.is_own, names))

@@ -76,7 +76,7 @@ def evaluator(on: Bench, names: Sequence[str] = ("likelihood",)) -> Callable[[Se
     """`evaluate_runs`, compiled once for as many calls as are wanted."""
     from jaxae.evaluate import metrics  # not before a run is trained
 
-    measure = metrics.measures([names] if isinstance(names, str) or callable(names) else names, on)
+    measure = metrics.measures([names] if isinstance(names, str) else names, on)
 
     def evaluate(runs: Sequence[Trained]) -> list[dict[str, Any]]:
         found = measure([Model(of.setup.numbers(), of.variables, of.step) for of in runs])

@@ -606,6 +606,6 @@ def test_the_verbs_take_a_member(whole, capsys, tmp_path):
 def test_members_are_read_only_beside_the_data_that_they_were_trained_on(whole, monkeypatch):
     change_a_pixel(monkeypatch)
     kept = whole.folder.find("seed=0,beta=1").evaluation_file().read_bytes()
-    with pytest.raises(InputError, match=r"digits has changed since step 60 of this run, .*: the same `jaxae sweep`"):
+    with pytest.raises(InputError, match=r"digits has changed since step 60 of this run, .* for other data \(and"):
         sweep.evaluate(whole.folder.path, settings=Settings(2))
     assert whole.folder.find("seed=0,beta=1").evaluation_file().read_bytes() == kept
