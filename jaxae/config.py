@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
-from jaxae import methods, names, own, schedules, values
+from jaxae import agreement, methods, names, own, schedules, values
 from jaxae.errors import InputError, unknown
 from jaxae.networks import catalogue
 
@@ -155,91 +155,7 @@ class Config:
                 raise unknown(f"hyperparameter of {entry.name}", name, known)
         given = {n: values.hyperparameter(known[n], v) for n, v in self.hyperparameters.items()}
         object.__setattr__(self, "hyperparameters", values.Frozen(given))
-        self._check_rule()
-        if (self.network or entry.defaults["network"]) == "linear":
-            for name in ("width", "depth", "activation"):
-                if (given := getattr(self, name)) is not None:
-                    raise InputError(f"{name} {given!r}: the linear network has none: leave it out, or choose mlp")
-        if self.batch_size % self.accumulate:
-            raise InputError(f"accumulate {self.accumulate} does not divide the batch of {self.batch_size}")
-        if self.accumulate > 1 and entry.couples:
-            raise InputError(
-                f"accumulate {self.accumulate}: {entry.name} needs its batch in one piece, for it couples: "
-                f"{entry.couples}: expected 1; a smaller batch_size fits memory too"
-            )
-        if self.accumulate > 1 and self.likelihood == "gaussian_optimal":
-            raise InputError(
-                f"accumulate {self.accumulate}: gaussian_optimal needs its batch in one piece, for it couples: the "
-                "variance, which is the batch's own: expected 1; a smaller batch_size fits memory too"
-            )
-        if self.patience is not None and entry.moves:
-            raise InputError(
-                f"patience {self.patience}: the losses of {entry.name} at different steps do not compare, for training "
-                f"moves {entry.moves}: leave it out"
-            )
-        self._check_network()
-        self._check_devices()
-
-    def _check_network(self) -> None:
-        """A network of the user's own asks for what is set of it."""
-        if self.network is None or not own.is_own(self.network):
-            return
-        asked = own.mentions(self.network, names.OWN_NETWORK)
-        for name in ("width", "depth", "activation", "dtype"):
-            if (given := getattr(self, name)) != getattr(Config, name) and not asked & {name, "pair"}:
-                raise InputError(f"{name} {given!r}: {own.short(self.network)} asks for no spec.{name}: leave it out")
-
-    def _check_rule(self) -> None:
-        """What is set of the update rule, it has."""
-        if own.is_own(self.optimizer):
-            taken = own.keywords(self.optimizer, names.OWN_RULE)
-            rule, without = own.short(self.optimizer), [name for name in names.OF_RULES if name not in taken]
-            for name, has_default in taken.items():
-                if name not in names.OF_RULES or not has_default:
-                    wanted = f"{', '.join(names.OF_RULES)}, each with a default"
-                    raise InputError(
-                        f"{rule}: keyword {name}{'' if has_default else ' without a default'}: expected {wanted}"
-                    )
-        else:
-            rule, without = self.optimizer, list(names.UNUSED.get(self.optimizer, ()))
-            if self.weight_decay and rule not in names.DECAYING:
-                known = ", ".join(names.DECAYING)
-                raise InputError(f"weight_decay {self.weight_decay}: {rule} has none: expected one of {known}")
-        for name in without:
-            usual = names.SETTINGS.get(rule, {}).get(name)
-            if (given := getattr(self, name)) not in (None, usual):
-                raise InputError(f"{name} {given}: {rule} has none: leave it out")
-
-    def _check_devices(self) -> None:
-        if self.parallel == "none" and self.devices > 1:
-            raise InputError(f"parallel none: on one device: expected jit or pmap for {self.devices} devices")
-        if self.exact:
-            self._check_exact()
-        elif self.shards is not None:
-            raise InputError(f"shards {self.shards}: it is --exact that cuts a batch into them: add --exact")
-        if self.batch_size // self.accumulate % self.devices:
-            each = "" if self.accumulate == 1 else f" (each of {self.accumulate} pieces)"
-            raise InputError(
-                f"{self.devices} devices do not divide the batch of {self.batch_size // self.accumulate}{each}: "
-                "choose a batch_size that is a multiple"
-            )
-
-    def _check_exact(self) -> None:
-        """`shards` fits the batch, and the devices fit `shards`."""
-        shards = self.shards or default_shards(self.batch_size)
-        if shards & (shards - 1):
-            raise InputError(f"shards {shards}: expected a power of two")
-        if self.batch_size % shards:
-            raise InputError(f"shards {shards} do not divide the batch of {self.batch_size}: choose fewer")
-        if shards % self.devices:
-            raise InputError(
-                f"{self.devices} devices do not divide the {shards} shards of an exact batch of {self.batch_size}: "
-                "choose devices, --shards or a batch_size that do"
-            )
-        if self.accumulate > 1:
-            raise InputError(
-                f"accumulate {self.accumulate}: an exact batch is computed in shards already: choose --shards instead"
-            )
+        agreement.check(self, entry)
 
     def resolved(self) -> "Config":
         """Every None that stands for a default of the method, network or optimiser, filled in."""
@@ -254,7 +170,7 @@ class Config:
             filled["binarize"] = "none"
         filled |= {k: v for k, v in names.SETTINGS.get(self.optimizer, {}).items() if getattr(self, k) is None}
         if self.exact and self.shards is None:
-            filled["shards"] = default_shards(self.batch_size)
+            filled["shards"] = agreement.default_shards(self.batch_size)
         defaults_of = {h.name: h.default for h in entry.hyperparameters}
         return dataclasses.replace(self, **filled, hyperparameters={**defaults_of, **self.hyperparameters})
 
@@ -341,11 +257,6 @@ class Config:
 
 OWN = ("method", *(f.name for f in fields(Config) if f.metadata.get("own")))
 """Fields that may name a function of the user's own."""
-
-
-def default_shards(batch_size: int) -> int:
-    """Eight, or the largest smaller power of two that divides the batch: whatever the number of devices."""
-    return next(n for n in (8, 4, 2, 1) if batch_size % n == 0)
 
 
 def from_dict(parsed: Mapping[str, Any], where: str = "config") -> Config:

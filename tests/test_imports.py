@@ -18,7 +18,7 @@ flows sphere divergences quantize similarity
 likelihoods parts networks
 hyperbolic leapfrog riemannian
 gaussian codebooks
-methods optim values config
+methods optim values agreement config
 axes
 plan
 command
