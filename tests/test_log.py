@@ -38,6 +38,16 @@ def test_each_row_is_an_event_and_what_is_not_finite_is_left_out(tmp_path):
     assert [row["step"] for row in log.read(tmp_path / "metrics.jsonl")] == [1, 2]
 
 
+def test_a_listener_hears_none_of_what_is_not_finite_from_a_run_and_a_sweep(tmp_path):
+    heard = []
+    alone = log.Log(tmp_path / "run.jsonl", tmp_path / "tensorboard", 0, None, {}, heard.append)
+    alone.write(1, {"loss": float("nan")})
+    alone.close()
+    log.Rows(tmp_path / "member.jsonl", 0, heard.append).write(1, {"loss": float("inf")})
+    assert heard == 2 * [{"step": 1, "loss": None}]
+    assert log.read(tmp_path / "run.jsonl") == log.read(tmp_path / "member.jsonl") == [{"step": 1, "loss": None}]
+
+
 @pytest.mark.parametrize("step", [0, 5])
 def test_what_lies_behind_a_run_that_goes_on_is_hidden_by_its_start(tmp_path, step):
     """Two files, though both begin within a second."""

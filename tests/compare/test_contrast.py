@@ -154,6 +154,9 @@ def test_a_baseline_of_several_fields(tmp_path):
     assert compare(frame, baseline="optimizer=sgd, latent=4").baseline == "latent=4, optimizer=sgd"
     with pytest.raises(InputError, match="2 settings have it"):
         compare(frame, baseline="latent=4")
+    paths = [compared.run(tmp_path / f"r{i}", 0, 20.0, clip_norm=i + 1.0, latent=8) for i in (0, 1)]
+    found = compare(table([*paths, tmp_path / "1"]), baseline="latent=8,clip-norm=2")
+    assert found.baseline == compare(table([*paths, tmp_path / "1"]), baseline="clip-norm=2,latent=8").baseline
 
 
 def test_a_setting_that_lacks_what_another_has_is_named_for_it(tmp_path):
