@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas
 
+from jaxae import values
 from jaxae.compare import checks, statistics
 from jaxae.compare.collect import DIVERGED, MISSING
 from jaxae.compare.planning import seeds_needed
@@ -99,8 +100,9 @@ def compare(
         raise InputError(f"compare: a {type(frame).__name__}: expected a table, such as compare.table([...]) gives")
     if not (baseline is None or isinstance(baseline, str)):
         raise InputError(f'baseline {baseline!r}: expected text, such as "beta=1"')
+    level = values.plain(level)
     if not isinstance(level, int | float) or not 0 < level < 1:
-        raise InputError(f"level {level}: expected a share between 0 and 1, such as 0.95")
+        raise InputError(f"level {values.said(level)}: expected a share between 0 and 1, such as 0.95")
     wanted, measure = measure, checks.choose_measure(frame, measure)
     passed_over = [] if wanted else checks.passed_over(frame, measure)
     frame = checks.with_measure(frame, measure)

@@ -92,13 +92,18 @@ def hold_out(n: int, count: int, what: str, alike: np.ndarray | None = None) -> 
 
     A permutation drawn once by numpy's frozen legacy generator (seed 0), the same on every machine and version.
     alike: [n] numbers, one for all examples that belong together (images of one patient, say), of which either all are
-    held out or none: those that come first while they fit, and what is then missing of those that are alone.
+    held out or none: those that come first while they fit, and what is then missing of those that are alone, where
+    there are as many: so at most `count`. Raises InputError where not even the first fit.
     """
     if not 0 < count < n:
         raise InputError(f"{what}: cannot hold out {count} of {n} examples: expected 1 to {n - 1}")
+    if alike is not None and np.shape(alike) != (n,):
+        raise InputError(f"{what}: alike of shape {np.shape(alike)}: expected ({n},), a number for each example")
     _, group, sizes = np.unique(np.arange(n) if alike is None else alike, return_inverse=True, return_counts=True)
     order = np.random.RandomState(0).permutation(len(sizes))
     fits = np.cumsum(sizes[order]) <= count
     alone = order[~fits & (sizes[order] == 1)]
     held = np.isin(group, np.concatenate([order[fits], alone[: count - sizes[order[fits]].sum()]]))
+    if not held.any():
+        raise InputError(f"{what}: {sizes[order[0]]} examples belong together, more than the {count} to hold out")
     return np.flatnonzero(~held), np.flatnonzero(held)

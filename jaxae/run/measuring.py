@@ -50,7 +50,7 @@ def evaluate_runs(
     settings: `run.Settings(samples=5000, features="pixels", ...)`. on: the `bench` of all of them, made before, in
     place of the split and the settings.
     """
-    runs = [] if isinstance(runs, Trained) else [given(of) for of in runs]
+    runs = [] if isinstance(runs, Trained | str) else [given(of) for of in runs]
     if not runs:
         raise InputError("runs: expected a list of at least one: [trained]")
     alike: dict[str, list[int]] = {}
@@ -183,7 +183,7 @@ def store(trained: Trained, measures: dict[str, Any]) -> dict[str, Any]:
         raise InputError("measures: expected those of one run, which evaluate_run gives, or evaluate_runs in its list")
     if not kept(measures):
         raise InputError(f"measures by the noise of seed {measures['evaluation_seed']}: only those of seed 0 are kept")
-    if not is_of_its_data(trained):
+    if not is_of_its_data(given(trained)):
         raise InputError(f"measures of other data than {trained.folder.path} has: they are not kept there")
     file = trained.folder.evaluation_file(measures["split"])
     there = _read_or_set_aside(trained.folder, measures["split"])

@@ -140,6 +140,7 @@ def test_a_run_without_the_measure_is_left_out_and_counted(tmp_path):
         ({"baseline": "beta=one"}, "no run has it"),
         ({"baseline": "two"}, "expected a setting such as beta=1"),
         ({"level": 95.0}, "level 95.0: expected a share between 0 and 1"),
+        ({"level": "0.9"}, "level '0.9': expected a share between 0 and 1"),
     ],
 )
 def test_what_was_asked_amiss(frame, asked, message):

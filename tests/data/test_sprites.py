@@ -96,6 +96,10 @@ def test_what_belongs_together_is_held_out_together():
         assert len(held) == count and not set(patients[kept]) & set(patients[held])
         np.testing.assert_array_equal(np.sort(np.concatenate([kept, held])), np.arange(300))
     assert len(hold_out(100, 7, "mine", np.arange(100) // 5)[1]) == 5, "where nobody is alone, as many as fit"
+    with pytest.raises(InputError, match="mine: 50 examples belong together, more than the 20 to hold out"):
+        hold_out(200, 20, "mine", np.repeat(np.arange(4), 50))
+    with pytest.raises(InputError, match=r"alike of shape \(50,\): expected \(100,\)"):
+        hold_out(100, 5, "mine", np.arange(50))
 
 
 def test_shapes_are_held_out_alike(source):
