@@ -13,8 +13,10 @@ part with the steps: the first ten tell whether the two compute the same thing.
 import argparse
 import multiprocessing
 import os
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -74,10 +76,17 @@ def measure(names: list[str], jobs: int, kept: Mapping[str, Any], file: Path) ->
 
 
 def start(platform: str | None) -> None:
-    """Of a process, before it touches a device."""
+    """Of a process, before it touches a device. It ends with who has asked for it, whom alone an interrupt concerns."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     if platform:
         jax.config.update("jax_platforms", platform)
     jax.config.update("jax_default_matmul_precision", "highest")
+
+
+def end_with(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def kind() -> str:
