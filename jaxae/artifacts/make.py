@@ -65,7 +65,7 @@ def reconstruct(
 
     Where binarisation is dynamic, `seed` draws it.
     """
-    method, view = given(trained).setup.method, pieces.view_of(trained, split, seed)
+    view, method = pieces.view_of(trained, split, seed), trained.setup.method
     index = pieces.spread(view, split, count) if index is None else pieces.numbers(view, split, index)
     rebuilt = jax.jit(method.reconstruct)
 
@@ -170,7 +170,7 @@ def encode(trained: Trained, split: str = "test", seed: int = 0, count: int | No
 
     Of the whole split, or of `count` examples evenly spread through it.
     """
-    method, view = given(trained).setup.method, pieces.view_of(trained, split, seed)
+    view, method = pieces.view_of(trained, split, seed), trained.setup.method
     embed, posterior = method.embed, method.posterior
     index = pieces.spread(view, split, len(view) if count is None else count)
 

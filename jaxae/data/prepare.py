@@ -27,7 +27,7 @@ def prepare(name: str, source_dir: Path | None = None, data_dir: Path | None = N
     done = names.prepared(name, root)
     if done is not None:
         return done
-    base, config, _ = tfds.known(name)
+    base, config = tfds.known(name)
     if source_dir is not None and not source_dir.is_dir():
         raise InputError(f"{source_dir}: no such folder")
     try:

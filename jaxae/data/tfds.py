@@ -33,8 +33,8 @@ def load(name: str, held_out: Held) -> Source:
         return read(name, path, held_out)
 
 
-def known(name: str) -> tuple[str, str | None, str | None]:
-    """(base, config, version) of a name. Raises InputError where TFDS here could not prepare it. Asks no network."""
+def known(name: str) -> tuple[str, str | None]:
+    """(base, config) of a name. Raises InputError where TFDS here could not prepare it. Asks no network."""
     import tensorflow_datasets as tfds
 
     base, config, version = names.NAME.fullmatch(name).groups()  # type: ignore[union-attr]
@@ -44,7 +44,7 @@ def known(name: str) -> tuple[str, str | None, str | None]:
     current = str(tfds.builder_cls(base).VERSION or version)
     if version not in (None, current):
         raise InputError(f"{name!r}: TFDS here prepares version {current}, and no other is prepared")
-    return base, config, version
+    return base, config
 
 
 def read(name: str, path: Path, held_out: Held) -> Source:
