@@ -3,10 +3,8 @@
 It trains one run, or the members of a sweep, each in its lane: with its own numbers, noise, data order and log.
 """
 
-import math
 import signal
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -14,71 +12,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxae import hosts, optim, random
+from jaxae import hosts, optim
 from jaxae.checkpoint import Checkpoints
 from jaxae.data import feed as feeds
 from jaxae.errors import Diverged, Interrupted
-from jaxae.log import Log, Meter, NoLog, Rows
+from jaxae.lane import Lane, Watch, mean_of_each, padded, stacked
 from jaxae.parallel import Layout
 from jaxae.programs import Programs, make_feed
 from jaxae.progress import Bar, Progress
-from jaxae.schedules import at_step
-from jaxae.setup import Setup
 from jaxae.train import Chunk
 from jaxae.types import PyTree, TrainState
 
 CALL_SECONDS = 0.5  # about how long one compiled call takes: how soon a signal is seen
-
-
-@dataclass
-class Watch:
-    """What training must remember beside the state: it goes into each checkpoint."""
-
-    best: float | None = None
-    """The lowest validation loss so far."""
-    stale: int = 0
-    """Validations since then."""
-    pending: dict[str, Any] | None = None
-    """The meter's, since the last log line."""
-    outcome: dict[str, Any] | None = None
-    """Why it ended before its last step: {"outcome", "step", "why"}; None while it goes on."""
-    total: int | None = None
-    """Steps that the run was to have, for a validation counts schedules as at its end."""
-
-    def see(self, loss: float) -> float | None:
-        """Remembers a validation; the loss where it is the best so far, else None. What is not finite is never best."""
-        if math.isfinite(loss) and (self.best is None or loss < self.best):
-            self.best, self.stale = loss, 0
-            return loss
-        self.stale += 1
-        return None
-
-
-Keep = Callable[[TrainState, Watch, float], None]
-"""What keeps a lane's best state by itself: (its state, its watch, the validation loss)."""
-
-
-class Lane:
-    """One run in the loop."""
-
-    def __init__(self, setup: Setup, watch: Watch, log: Log | Rows | NoLog, name: str = "", keep: Keep | None = None):
-        self.setup, self.watch, self.log, self.name = setup, watch, log, name
-        self.meter = Meter(watch.pending)
-        self.keep = keep
-        config = setup.config
-        self.rest = 0 if config.patience is None else setup.rests_from(setup.every(config.validate_every))
-        """The step from which on validations count against the patience."""
-
-    @property
-    def going(self) -> bool:
-        return self.watch.outcome is None
-
-    def write(self, step: int, speed: dict[str, float]) -> None:
-        """A log line: the means since the last, and the weights that a schedule moves."""
-        weights = self.setup.weights.items()
-        shown = {name: w for name, w in weights if callable(w) or name == "learning_rate"}
-        now = {name: float(at_step(weight, step - 1)) for name, weight in shown.items()}
-        self.log.write(step, {"epoch": step / self.setup.epoch, **self.meter.flush(), **now, **speed})
 
 
 @dataclass
@@ -110,7 +55,7 @@ class Loop:
         self.data = self.layout.put_shared(self.feeds[0].data)
         self.numbers = self.beside([lane.setup.numbers() for lane in self.lanes])
         self.keys = self.layout.put_rest(self.beside([lane.setup.key for lane in self.lanes]))
-        self.state = self.layout.put(self.state if self.alone else _padded(self.state, self.padding))
+        self.state = self.layout.put(self.state if self.alone else padded(self.state, self.padding))
         self.view = self.setup.view("validation")
         self.known = 0  # of several processes: the signal that all have heard of
         self.ready: tuple[tuple[int, int], PyTree] = (-1, 0), None
@@ -119,7 +64,7 @@ class Loop:
 
     def beside(self, each: list[PyTree]) -> PyTree:
         """What the lanes have of their own, stacked."""
-        return each[0] if self.alone else _padded(_stacked(each), self.padding)
+        return each[0] if self.alone else padded(stacked(each), self.padding)
 
     def run(self) -> None:
         """Raises Diverged (a run alone) or Interrupted, with what is worth keeping on disk."""
@@ -229,12 +174,12 @@ class Loop:
             scores = jax.device_get([self.programs.score(part, (keys, batch, last)) for part in parts])
             return jax.tree.map(lambda *x: np.stack(x).reshape(-1, len(keys)).T, *scores)
 
-        means = {name: _means(values) for name, values in self.view.map(score).items()}
-        rows = hosts.agree(np.stack(list(means.values()), axis=-1))[0]
+        found = {name: mean_of_each(values) for name, values in self.view.map(score).items()}
+        rows = hosts.agree(np.stack(list(found.values()), axis=-1))[0]
         improved, going = {}, [number for number, lane in enumerate(self.lanes) if lane.going]
         for number, lane in enumerate(self.lanes):
             if lane.going:
-                row = dict(zip(means, rows[number].tolist()))
+                row = dict(zip(found, rows[number].tolist()))
                 lane.log.write(self.step, {f"validation_{name}": value for name, value in row.items()})
                 if self.step < lane.rest:
                     continue
@@ -243,7 +188,7 @@ class Loop:
                 self.be_patient(lane)
         if going:
             middle = np.median(rows[going], axis=0).tolist()
-            self.progress.validated(self.step, dict(zip(means, middle)), len(going))
+            self.progress.validated(self.step, dict(zip(found, middle)), len(going))
         return improved
 
     def be_patient(self, lane: Lane) -> None:
@@ -317,24 +262,3 @@ def next_call(call: int, count: int, seconds: float) -> int:
     """Steps in the next call, so that it takes about CALL_SECONDS; grown gently, for the first call compiles."""
     fit = max(1, int(CALL_SECONDS * count / seconds))
     return min(fit, 8 * call) if count == call or fit < call else call
-
-
-def _means(values: np.ndarray) -> np.ndarray:
-    """Each lane's mean of [examples, lanes], summed in the same order however many there are."""
-    return np.array([lane.mean(dtype=np.float64) for lane in np.ascontiguousarray(values.T)])
-
-
-def _stacked(trees: list[PyTree]) -> PyTree:
-    """On a leading axis; keys stay keys."""
-
-    def stack(*leaves):
-        return jnp.stack(leaves) if random.is_key(leaves[0]) else np.stack(leaves)
-
-    return jax.tree.map(stack, *trees)
-
-
-def _padded(tree: PyTree, padding: int) -> PyTree:
-    """With the first lane again, `padding` times."""
-    if not padding:
-        return tree
-    return jax.tree.map(lambda x: x[np.append(np.arange(len(x)), [0] * padding)], tree)

@@ -31,7 +31,7 @@ setup
 record trials fits
 forms
 build compare
-programs loop
+programs lane loop
 run
 artifacts sweep
 samplers

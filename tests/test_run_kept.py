@@ -20,7 +20,7 @@ from jaxae.cli import status
 from jaxae.config import Config
 from jaxae.data.view import View
 from jaxae.errors import Diverged, InputError, Interrupted
-from jaxae.loop import Watch
+from jaxae.lane import Watch
 from jaxae.run import training
 from tests.runs import SMALL, Saying, change_a_pixel, configured, digest_of, flags
 

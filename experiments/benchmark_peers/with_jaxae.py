@@ -31,7 +31,8 @@ from experiments.benchmark_peers.jaxae_setup import setup_of, start, started
 from experiments.benchmark_peers.protocol import Meter, Task
 from jaxae import compiler, log, random, run
 from jaxae.data.order import batch_indices
-from jaxae.loop import Lane, Loop, Watch
+from jaxae.lane import Lane, Watch
+from jaxae.loop import Loop
 from jaxae.networks import conv2d
 from jaxae.parallel import Layout, make_mesh
 from jaxae.programs import make_feed, make_programs

@@ -19,8 +19,9 @@ from jaxae.config import Config
 from jaxae.data.source import Source
 from jaxae.errors import Diverged, InputError, Interrupted
 from jaxae.folder import RunFolder
+from jaxae.lane import Lane, Watch
 from jaxae.log import Log, NoLog, OnRow, import_wandb
-from jaxae.loop import Lane, Loop, Watch
+from jaxae.loop import Loop
 from jaxae.parallel import Layout, make_mesh
 from jaxae.programs import make_programs
 from jaxae.progress import Progress

@@ -12,16 +12,17 @@ from jaxae.plan import How, Member, Plan
 
 if TYPE_CHECKING:
     from jaxae.sweep.measuring import Unread, evaluate
-    from jaxae.sweep.run import Group, Swept, load, sweep
+    from jaxae.sweep.run import sweep
+    from jaxae.sweep.swept import Group, Swept, load
 
 __all__ = ["Group", "How", "Member", "Plan", "Swept", "Unread", "evaluate", "load", "sweep"]
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:  # these need jax: imported on first use, so that a wrong plan is told at once
-        from jaxae.sweep import measuring, run
+        from jaxae.sweep import measuring, run, swept
 
-        return getattr(run if hasattr(run, name) else measuring, name)
+        return next(getattr(part, name) for part in (run, swept, measuring) if hasattr(part, name))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -6,68 +6,30 @@ import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from jaxae import command, files, fits, own, run, signals
 from jaxae import record as records
-from jaxae.axes import MOST
-from jaxae.build import build, of_net, of_source
+from jaxae.build import of_net, of_source
 from jaxae.data.source import Source
 from jaxae.errors import InputError, Interrupted
 from jaxae.evaluate.bench import Settings
 from jaxae.folder import SweepFolder, locked
 from jaxae.log import OnMemberRow
 from jaxae.names import OF_NETWORKS
-from jaxae.parallel import Layout, make_mesh
 from jaxae.plan import How, Member, Plan
-from jaxae.programs import Programs, make_programs
 from jaxae.progress import Bar, Progress
 from jaxae.setup import Setup
 from jaxae.start import Start
-from jaxae.sweep import lanes as lane_rules
-from jaxae.sweep.measuring import Unread, load_member, measured, setups_of
+from jaxae.sweep.measuring import Unread, measured, setups_of
+from jaxae.sweep.sharing import Sharing
 from jaxae.sweep.starting import saved, starts
-from jaxae.sweep.wave import Wave, stack
-from jaxae.types import Net, TrainState
-
-if TYPE_CHECKING:
-    import pandas
-
+from jaxae.sweep.swept import Swept, load
+from jaxae.sweep.wave import Wave
+from jaxae.types import Net
 
 USUALLY = How()
-
-
-class Group(NamedTuple):
-    """Members that share a compiled program, as they ended."""
-
-    members: tuple[Member, ...]
-    states: TrainState
-    """With a leading axis of members, on the host."""
-
-
-class Swept(NamedTuple):
-    """A finished sweep."""
-
-    folder: SweepFolder
-    table: "pandas.DataFrame"
-    """One row a member: its axes, how it ended, its measures."""
-    plan: Plan
-    net: Net | None = None
-    source: Source | None = None
-
-    def groups(self) -> list[Group]:
-        """The final states, stacked; members that diverged are left out."""
-        found = []
-        for group in self.plan.groups:
-            ended = {m.name: self.folder.outcome(m.name) for m in group}
-            whole = tuple(m for m in group if (ended[m.name] or {}).get("outcome") not in (None, "diverged"))
-            if whole:
-                setup = build(whole[0].config, self.net, self.source)
-                states = [load_member(self.folder, m, setup.like(m.config), "last").state for m in whole]
-                found.append(Group(whole, stack(states)))
-        return found
 
 
 def _own(plan: Plan, net: Net | None, source: Source | None) -> Plan:
@@ -140,15 +102,6 @@ def _foresee(plan: Plan, setups: list[Setup], progress: Progress) -> None:
         )
 
 
-def load(path: str | Path, *, net: Net | None = None, source: Source | None = None) -> Swept:
-    """The sweep in the folder `path`, as far as it has come; `net` and `source` are those that it was trained with."""
-    from jaxae import compare  # pandas and scipy's statistics: not before all is trained
-
-    folder = SweepFolder(path)
-    folder.read()  # there is a sweep
-    return Swept(folder, compare.table([folder.path], folder.measured_split()), folder.plan(), net, source)
-
-
 class Sweep:
     """The work of `sweep`, in order."""
 
@@ -167,9 +120,8 @@ class Sweep:
         self.setups, self.starts, self.on_row = setups, starts, on_row
         self.check_weights()
         self.check_members()
-        self.mesh = make_mesh(how.seed_devices, plan.base.devices)
-        self.made: dict[tuple[Setup, Layout], Programs] = {}
-        self.kind, self.block = self._lanes()
+        self.sharing = Sharing(plan, how, setups, folder.read() if folder.exists() else None)
+        self.lanes: dict[str, Any] = {"lanes": self.sharing.kind, "block": self.sharing.block}
         self.done = sum(self.ended(member) for member in plan.members)
 
     def check_weights(self) -> None:
@@ -196,38 +148,6 @@ class Sweep:
                         "differs: expected the data as it was, or another --run"
                     )
 
-    def _lanes(self) -> tuple[str, int]:
-        """(map or vmap, lanes side by side): as the folder has it where the sweep began before, else as asked, else by
-        rule."""
-        kept = self.folder.read() if self.folder.exists() else None
-        kind = self.how.lanes if self.how.lanes != "auto" else lane_rules.choose(self.plan.base.exact)
-        kind = kept["lanes"] if kept else kind
-        if kind == "map" and self.how.block is not None:
-            raise InputError(f"block {self.how.block}: here members are taken one after the other: add --lanes vmap")
-        if kept:
-            return kind, kept["block"]
-        if kind == "map":
-            return kind, 1
-        if self.how.block is not None:
-            return kind, self.how.block
-        members = min(max(map(len, self.plan.groups)), self.how.wave or MOST)
-
-        def need(block: int) -> int:
-            """Of the group that needs the most: all have the same block."""
-            layout = self.layout(kind, block)
-            return max(lane_rules.needed(s, layout, self.programs(s, layout), layout.multiple()) for s in self.setups)
-
-        return kind, lane_rules.block(-(-members // self.how.seed_devices), need, lane_rules.available())
-
-    def layout(self, kind: str, block: int) -> Layout:
-        return Layout(self.mesh, "jit", kind, block, self.plan.base.exact)
-
-    def programs(self, setup: Setup, layout: Layout) -> Programs:
-        """Made once: what is compiled to see how much memory it needs is what trains."""
-        if (setup, layout) not in self.made:
-            self.made[setup, layout] = make_programs(setup, layout)
-        return self.made[setup, layout]
-
     def code(self) -> dict[str, str]:
         """The SHA-256 of the files of the user's own functions, as they were read."""
         return {
@@ -250,24 +170,24 @@ class Sweep:
         return self.folder.member(member.name).outcome_file.is_file()
 
     def run(self) -> None:
-        layout = self.layout(self.kind, self.block)
-        programs = [self.programs(setup, layout) for setup in self.setups]
-        parts = list(zip(self.setups, programs, self.plan.groups))
-        sizes = [self.wave_size(layout, *part) for part in parts]
-        how = {"lanes": self.kind, "block": self.block, "exact": self.plan.base.exact}
-        words = command.of_sweep(self.plan, self.folder.path, self.kind, self.block, self.how.seed_devices)
-        self.folder.write(self.plan, {"command": words, **how}, self.code(), self.made_as())
+        sizes = [self.wave_size(setup, group) for setup, group in zip(self.setups, self.plan.groups)]
+        parts = [(setup, group, size) for setup, group, (size, _) in zip(self.setups, self.plan.groups, sizes)]
+        words = command.of_sweep(
+            self.plan, self.folder.path, self.sharing.kind, self.sharing.block, self.how.seed_devices
+        )
+        how = {"command": words, **self.lanes, "exact": self.plan.base.exact}
+        self.folder.write(self.plan, how, self.code(), self.made_as())
         self.say_plan(sizes)
         with self.progress.bar(self.setups[0], 0, len(self.plan.members)) as bar:
             begun = self.begun()  # a wave that was cut off goes on before any other begins
-            for (setup, compiled, group), (size, _) in zip(parts, sizes):
+            for setup, group, size in parts:
                 named = {member.name: member for member in group}
                 if again := [named[name] for name in begun if name in named]:
-                    self.train(setup, compiled, again, layout, max(size, len(again)), bar)
-            for (setup, compiled, group), (size, _) in zip(parts, sizes):
+                    self.train(setup, again, max(size, len(again)), bar)
+            for setup, group, size in parts:
                 left = [member for member in group if not self.ended(member)]
                 for start in range(0, len(left), size):
-                    self.train(setup, compiled, left[start : start + size], layout, size, bar)
+                    self.train(setup, left[start : start + size], size, bar)
         self.measure()
 
     def begun(self) -> list[str]:
@@ -279,18 +199,11 @@ class Sweep:
         self.folder.end_wave()
         return []
 
-    def wave_size(self, layout: Layout, setup: Setup, programs: Programs, group: Sequence[Member]) -> tuple[int, int]:
-        """Lanes of each wave of the group, and the bytes that it needs."""
+    def wave_size(self, setup: Setup, group: Sequence[Member]) -> tuple[int, int]:
+        """Lanes of each wave of the group, and the bytes that it needs; nothing is compiled for one that is done."""
         if all(self.ended(member) for member in group):
             return len(group), 0
-        multiple, need = layout.multiple(), partial(lane_rules.needed, setup, layout, programs)
-        if self.how.wave is not None:
-            size = -(-min(self.how.wave, len(group)) // multiple) * multiple
-            return size, need(size)
-        remedy = "choose --lanes map, a smaller --block or a smaller model"
-        if self.folder.exists():
-            remedy = f"this sweep keeps its {self.kind} of {self.block}: go on where there is more, or in another --run"
-        return lane_rules.wave_size(len(group), multiple, need, lane_rules.available(), remedy)
+        return self.sharing.wave_size(setup, len(group))
 
     def say_plan(self, sizes: Sequence[tuple[int, int]]) -> None:
         """What is going to happen, before it does."""
@@ -301,25 +214,22 @@ class Sweep:
         say(f"{len(plan.members):,} members: {' x '.join(parts)}; {self.done:,} done already")
         if plan.shared_batches:
             say("all members read the data in the same order")
-        where = f", over {self.how.seed_devices} devices" if self.how.seed_devices > 1 else ""
-        side = "one after the other" if self.kind == "map" else f"{self.block} side by side"
         for number, (setup, group, (size, need)) in enumerate(zip(self.setups, plan.groups, sizes), 1):
             left = sum(not self.ended(member) for member in group)
             waves, steps = math.ceil(left / size), setup.total
             say(
-                f"group {number} of {len(plan.groups)}: {len(group):,} members in one program ({self.kind}: {side}"
-                f"{where}), {waves} wave{'' if waves == 1 else 's'} of up to {size:,}, {steps:,} steps, "
+                f"group {number} of {len(plan.groups)}: {self.sharing.in_words(group)}, "
+                f"{waves} wave{'' if waves == 1 else 's'} of up to {size:,}, {steps:,} steps, "
                 f"{need / 1e6:,.0f} MB expected on a device"
             )
 
-    def train(
-        self, setup: Setup, programs: Programs, members: Sequence[Member], layout: Layout, size: int, bar: Bar
-    ) -> None:
+    def train(self, setup: Setup, members: Sequence[Member], size: int, bar: Bar) -> None:
         """One wave, from its beginning or its last checkpoint to the members' own folders."""
         self.folder.begin_wave([member.name for member in members])
         self.done -= sum(self.ended(member) for member in members)  # those that are handed out again
         wave = Wave(self.folder, setup, members, self.starts, self.progress, self.on_row)
         what = f"members {self.done + 1} to {self.done + len(members)} of {len(self.plan.members)}"
+        layout, programs = self.sharing.layout, self.sharing.programs(setup)
         wave.train(layout, programs, size, bar, self.done * setup.total, what, self.asked)
         self.done += len(members)
 
@@ -340,8 +250,7 @@ class Sweep:
         for setup, group in zip(self.setups, self.plan.groups):
             missing = [m for m in group if not self.is_measured(m)]
             settings = Settings(self.plan.base.samples)
-            lanes: dict[str, Any] = {"lanes": self.kind, "block": self.block}
-            for _ in measured(self.folder, setup, missing, split=split, settings=settings, unread=unread, **lanes):
+            for _ in measured(self.folder, setup, missing, split=split, settings=settings, unread=unread, **self.lanes):
                 self.go_on()
         if unread:
             raise Unread(unread, {})

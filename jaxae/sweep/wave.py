@@ -13,8 +13,9 @@ from jaxae import files, log
 from jaxae import record as records
 from jaxae.checkpoint import Checkpoints
 from jaxae.folder import RunFolder, SweepFolder
+from jaxae.lane import Lane, Watch
 from jaxae.log import OnMemberRow, OnRow, Rows
-from jaxae.loop import Lane, Loop, Watch
+from jaxae.loop import Loop
 from jaxae.names import SPLITS
 from jaxae.parallel import Layout
 from jaxae.plan import Member

@@ -476,7 +476,7 @@ def lanes_on_a_gpu(path, plan, monkeypatch, limit, **how):
         begun = Sweep(
             plan, SweepFolder(path), sweep.How(**how), Progress(quiet=True), [], setups_of(plan, None, None), {}
         )
-        return begun.kind, begun.block
+        return begun.sharing.kind, begun.sharing.block
 
 
 def test_all_groups_of_a_sweep_have_a_block_that_each_of_them_has_room_for(tmp_path, monkeypatch):
