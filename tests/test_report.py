@@ -16,7 +16,7 @@ from sklearn.decomposition import PCA
 
 from jaxae import Config, files, methods, run
 from jaxae.errors import Diverged, InputError
-from jaxae.report import curves, latent, measures, plots, svg, write_report
+from jaxae.report import curves, latent, measures, naming, plots, svg, write_report
 from jaxae.report.page import clipped, shown
 from jaxae.report.pictures import BUDGET, data_uri
 from jaxae.run import final_digest, on
@@ -414,6 +414,23 @@ def test_text_that_is_one_of_the_pages_colours_stays_text():
     drawn = plots.scatter(codes, labels, (svg.MUTED, "熊猫"), ("a", "b"), "alt")
     assert f">{svg.MUTED}<" in drawn and "熊猫" in drawn and "var(--muted)" in drawn
     assert not [tag for tag in re.findall("<[^>]*>", drawn) if svg.MUTED in tag]
+
+
+def test_names_that_would_cover_each_other_stand_apart_and_others_where_they_belong():
+    room = np.array([[20.0, 10.0]] * 4)
+    moved = naming.apart(np.array([[0.0, 0.0], [0.0, 0.0], [100.0, 0.0], [105.0, 8.0]]), room)
+    np.testing.assert_allclose(moved, [[0, -5], [0, 5], [100, -1], [105, 9]])
+    rng = np.random.default_rng(0)
+    moved = naming.apart(rng.normal(size=(10, 2)), room := np.tile([8.0, 12.0], (10, 1)))
+    overlap = (room - abs(moved[:, None] - moved)).min(axis=-1)
+    assert overlap[~np.eye(10, dtype=bool)].max() < 1e-6
+
+
+def test_a_label_s_name_is_in_the_colour_of_its_points():
+    codes, labels = np.repeat([[0.0, 0.0], [5.0, 0.0]], 4, axis=0), np.repeat([0, 1], 4)
+    drawn = plots.scatter(codes, labels, ("cat", "dog"), ("a", "b"), "alt")
+    assert drawn.index(">cat<") < drawn.index(">dog<"), "all boxes lie under all names"
+    assert [len(re.findall(f"stroke: {colour}", drawn)) for colour in plots.TEN[:3]] == [1, 1, 0]
 
 
 def test_the_one_line_of_codes_without_a_label_is_named():

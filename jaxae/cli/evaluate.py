@@ -1,6 +1,8 @@
 """`jaxae evaluate` and `jaxae digest`: what a finished run is worth, and the line that identifies it."""
 
 import json as json_module
+import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -74,7 +76,7 @@ def _run(
     run_dir: str, groups: list[str], split: str, checkpoint: str, sampler: str, settings: Settings
 ) -> dict[str, Any]:
     from jaxae import run
-    from jaxae.folder import SweepFolder
+    from jaxae.folder import SweepFolder, splits_of
 
     trained = run.load(run_dir, checkpoint)
     (measures,) = run.evaluate_runs([trained], _but_samples(groups, sampler), split=split, settings=settings)
@@ -85,9 +87,18 @@ def _run(
         measures = _with_samples(measures, trained, sampler, split, settings, "all" in groups)
         if keep:
             run.store(trained, measures)
+    if keep and split == splits_of(trained.setup.config)[0]:
+        _say_how_to_show(trained.folder.report)
     if keep and (sweep := trained.folder.sweep_path()) and (folder := SweepFolder(sweep)).table.is_file():
         _write_table(folder)
     return measures
+
+
+def _say_how_to_show(page: Path) -> None:
+    from jaxae.progress import Progress
+
+    if page.is_file():
+        Progress().say(f"{page} does not show them yet: `jaxae report {shlex.quote(str(page.parent))}` writes it anew")
 
 
 def _write_table(folder: "SweepFolder") -> None:
@@ -149,6 +160,8 @@ def _sweep(
             if run.kept(found[name]):
                 run.store(trained, found[name])
     _write_table(folder)
+    if split == folder.measured_split() and settings.seed == 0:
+        _say_how_to_show(folder.report)
     return found, unread
 
 

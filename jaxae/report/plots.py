@@ -12,6 +12,7 @@ from matplotlib.patches import Circle
 from matplotlib.ticker import MaxNLocator
 
 from jaxae.evaluate.units import ACTIVE, Units
+from jaxae.report import naming
 from jaxae.report.svg import ACCENT, INK, MUTED, PAGE, PAPER, new_figure, style, to_svg
 
 MOST = 1000  # of labels, beyond which a colour is that of a label's place among those there are
@@ -32,7 +33,7 @@ TEN = (
 ONE_COLOUR = TEN[0]  # where nothing has a label
 UNLABELLED = "#9600ff"  # where some have
 NAMED = 100  # labels at most whose names are written among the points
-BOX: dict[str, Any] = {"boxstyle": "round,pad=0.2", "facecolor": PAPER, "edgecolor": "none", "alpha": 0.75}
+BOX: dict[str, Any] = {"boxstyle": "round,pad=0.2", "facecolor": PAPER, "linewidth": 1.1, "alpha": 0.8}
 
 
 def colours(n: int) -> list[str]:
@@ -79,25 +80,24 @@ def scatter(
     alt: str,
     circle: bool = False,
 ) -> Markup:
-    """Points coloured by label, each label's name at the median of its points; no name where none has a label."""
+    """Points coloured by label, each label's name near the median of its points; no name where none has a label."""
     with style():
         figure = new_figure(PAGE / 2 - 10, PAGE / 2 - 10)
         axes = figure.add_subplot()
-        _points(axes, points, labels)
+        coloured = _points(axes, points, labels)
         if circle:
             axes.add_patch(Circle((0, 0), 2, fill=False, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3))))
-        found = np.unique(labels).tolist() if (labels >= 0).any() else []
-        found = found if len(found) <= NAMED else []
-        middles = [np.median(points[labels == label], axis=0) for label in found]
-        size = 9 if len(found) <= 20 else 7
-        for box in (BOX, None):  # all boxes under all names
-            for label, (x, y) in zip(found, middles):
-                name, alpha = class_name(names, label), 0 if box else 1
-                text = axes.text(x, y, name, weight="bold", size=size, alpha=alpha, bbox=box)
-                text.set(ha="center", va="center")
         axes.set_aspect("equal", adjustable="datalim")
         axes.set_xlabel(axis_names[0])
         axes.set_ylabel(axis_names[1])
+        found = np.unique(labels).tolist() if (labels >= 0).any() else []
+        if 0 < len(found) <= NAMED:
+            middles = np.array([np.median(points[labels == label], axis=0) for label in found])
+            boxes = [BOX | {"edgecolor": coloured[labels == label][0]} for label in found]
+            marks: dict[str, Any] = {"behind": boxes, "weight": "bold", "ha": "center", "va": "center"}
+            naming.write(
+                axes, [class_name(names, label) for label in found], middles, 9 if len(found) <= 20 else 7, **marks
+            )
         return to_svg(figure, alt)
 
 
@@ -119,17 +119,19 @@ def strip(codes: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"], names: 
         return to_svg(figure, alt)
 
 
-def _points(axes: Axes, points: np.ndarray, labels: np.ndarray, marker: str = "o", size: float = 13) -> None:
+def _points(axes: Axes, points: np.ndarray, labels: np.ndarray, marker: str = "o", size: float = 13) -> np.ndarray:
+    """Each one's colour."""
     if labels.max(initial=-1) >= MOST:  # numbers that stand for persons, days or the like
         labels = np.where(labels < 0, -1, np.unique(labels, return_inverse=True)[1])
     classes = max(10, int(labels.max(initial=-1)) + 1)
-    of_class = np.array([*colours(classes), ONE_COLOUR if (labels < 0).all() else UNLABELLED])
+    coloured = np.array([*colours(classes), ONE_COLOUR if (labels < 0).all() else UNLABELLED])[labels]
     alpha = 0.85 if len(points) < MANY else 0.55
     width = 0.8 if marker == "|" else 0
     axes.scatter(
-        points[:, 0], points[:, 1], s=size if len(points) < MANY else size / 3, c=of_class[labels],
+        points[:, 0], points[:, 1], s=size if len(points) < MANY else size / 3, c=coloured,
         marker=marker, alpha=alpha, linewidths=width, rasterized=len(points) > MANY,
     )  # fmt: skip
+    return coloured
 
 
 def spectrum(ratio: Float[np.ndarray, " latent"], alt: str) -> Markup:

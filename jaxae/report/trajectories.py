@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from jaxae.compare import words
 from jaxae.compare.varied import Group, is_number
+from jaxae.report import naming
 from jaxae.report.contrasts import ROUND
 from jaxae.report.curves import padded, series, step_axis
 from jaxae.report.svg import INK, MUTED, PAGE, new_figure, style, to_svg
@@ -72,16 +73,12 @@ def plane(groups: Sequence[Group], colours: Sequence[str], alt: str) -> Markup:
     there = [(group, colour, rate_and_distortion(group)) for group, colour in zip(groups, colours)]
     there = [each for each in there if len(each[2])]
     lines: dict[str, list[tuple[float, np.ndarray]]] = {}
-    named = len(there) <= NAMED and all(len(group.label) <= SHORT for group, _, _ in there)
     with style():
         figure = new_figure(PAGE * 0.72, PAGE * 0.5)
         axes = figure.add_subplot()
         for group, colour, points in there:
             middle, beta = points.mean(axis=0), group.values.get("beta")
             axes.scatter(points[:, 0], points[:, 1], s=22, color=colour, alpha=0.8, linewidths=0, zorder=3)
-            if named:
-                text = axes.annotate(group.label, middle, (6, 6), textcoords="offset points", size=8.5)
-                text.set_in_layout(False)
             if is_number(beta):
                 others = words.setting({k: v for k, v in group.values.items() if k != "beta"})
                 lines.setdefault(others, []).append((float(beta or 0), middle))
@@ -92,6 +89,9 @@ def plane(groups: Sequence[Group], colours: Sequence[str], alt: str) -> Markup:
         _quiet(axes)
         axes.set_xlabel("rate: KL divergence, nats")
         axes.set_ylabel("distortion: reconstruction loss, nats")
+        if len(there) <= NAMED and all(len(group.label) <= SHORT for group, _, _ in there):
+            middles = np.array([points.mean(axis=0) for _, _, points in there])
+            naming.write(axes, [group.label for group, _, _ in there], middles, 8.5, shift=(6, 6))
         return to_svg(figure, alt)
 
 

@@ -50,6 +50,18 @@ def test_a_member_is_measured_as_it_is_in_its_sweep(swept, capsys):
     assert pandas.read_csv(swept.table)["linear_probe"][1] == pytest.approx(found["linear_probe"], rel=1e-15)
 
 
+def test_a_page_that_does_not_show_what_was_measured_is_told_of(swept, capsys):
+    for words, page in (((), swept.report), (("--member", "seed=1"), swept.member("seed=1").report)):
+        wanted = f"jaxae report {page.parent}"
+        measured = "evaluate", swept.path, *words, "--metrics", "latents"
+        assert wanted not in say(capsys, *measured)[2], "there is no page"
+        page.write_text("")
+        assert wanted in say(capsys, *measured)[2]
+        assert wanted not in say(capsys, *measured, "--split", "validation")[2], "the page is of the test split"
+        assert wanted not in say(capsys, *measured, "--seed", "1")[2], "these are not kept"
+        page.unlink()
+
+
 def test_a_sweep_in_the_home_folder_may_be_named_by_a_tilde(swept, capsys, monkeypatch):
     monkeypatch.setenv("HOME", str(swept.path.parent))
     code, out, err = say(capsys, "evaluate", f"~/{swept.path.name}", "--metrics", "latents", "--json")
