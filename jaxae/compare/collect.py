@@ -12,21 +12,10 @@ import pandas
 
 from jaxae import schedules
 from jaxae.compare import words
+from jaxae.compare.columns import columns
 from jaxae.compare.varied import has, varied
 from jaxae.config import Config
 from jaxae.errors import InputError, known
-from jaxae.evaluate.measures import (
-    GREY,
-    NOT_NUMBERS,
-    OF_FEWER,
-    OF_LIKELIHOOD,
-    REPRODUCED,
-    UNTOLD,
-    USUAL_DENSITY,
-    code_of,
-    of_own,
-    said_of,
-)
 from jaxae.folder import RunFolder, SweepFolder
 from jaxae.names import OF_NETWORKS, SPLITS
 from jaxae.plan import Member
@@ -35,7 +24,6 @@ FINISHED, EARLY, DIVERGED = "finished", "stopped early", "diverged"
 UNTRAINED, UNEVALUATED, WITHOUT = "not trained", "not evaluated", "without the measure"
 MISSING = (UNTRAINED, UNEVALUATED, WITHOUT)
 SHOWN = 12  # digits of a SHA-256
-OF_NO_ANNEALING = ("density_of", "importance_samples")  # of the settings of "ais"
 
 
 class Run(NamedTuple):
@@ -150,7 +138,7 @@ def _untrained(place: RunFolder, member: Member, begun: dict[str, Any]) -> Run:
 def _run(folder: RunFolder, member: str, split: str) -> Run:
     config, record, said = folder.config(), folder.record(), folder.outcome() or {}
     found = folder.evaluation(split) if said.get("outcome") != DIVERGED else {}
-    measures = {} if _too_early(found.get("step"), config, record, "outcome" in said) else _columns(found)
+    measures = {} if _too_early(found.get("step"), config, record, "outcome" in said) else columns(found)
     outcome = said.get("outcome", FINISHED) if measures or said.get("outcome") == DIVERGED else UNEVALUATED
     measures |= {"nats_of": record["nats_of"]} if measures and "nats_of" in record else {}
     step = measures.pop("step", said.get("step"))
@@ -167,36 +155,6 @@ def _too_early(step: int | None, config: Config, record: dict[str, Any], ended: 
     if config.patience is not None:
         return not ended
     return step < schedules.duration(config.steps, None, examples / config.batch_size)
-
-
-def _columns(found: dict[str, Any]) -> dict[str, Any]:
-    """What of evaluation.json is a number or a word, and how it was measured."""
-    settings = found.get("settings", {})
-    space, annealing = settings.get("samples", {}).get("feature_space"), settings.get("ais")
-    measures = {name: value for name, value in found.items() if name not in NOT_NUMBERS}
-    if space:
-        drawn = settings["samples"]
-        measures["feature_space"] = f"{space}; {drawn['drawn']:,} draws" if "drawn" in drawn else space
-        measures["sampler"] = drawn.get("sampler", "prior")
-    notes = found.get("notes", {})
-    if measures.get("reconstruction") is not None:
-        of = [note.removeprefix(REPRODUCED) for note in notes.get("likelihood", []) if note.startswith(REPRODUCED)]
-        measures["reconstruction_of"] = next(iter(of), "the encoded images")
-    if any(measures.get(name) is not None for name in OF_LIKELIHOOD):
-        groups = ("likelihood", "ais")
-        said = [settings[group]["density_of"] for group in groups if "density_of" in settings.get(group, {})]
-        measures["density_of"] = next(iter(said), USUAL_DENSITY)
-        measures |= {"caveat": GREY} if any(GREY in notes.get(group, []) for group in groups) else {}
-    untold = any(UNTOLD in notes.get(group, []) for group in ("probes", "disentanglement"))
-    measures |= {"probed": UNTOLD} if untold else {}
-    measures |= {"pixels": settings["likelihood"]["pixels"]} if "pixels" in settings.get("likelihood", {}) else {}
-    for group, names in of_own(settings).items():
-        measures |= {code_of(name): said_of(group, settings[group]) for name in names}
-    fewer = {group: settings.get(group, {}).get("examples") for group in OF_FEWER}
-    measures |= {f"{group}_examples": count for group, count in fewer.items() if count is not None}
-    if annealing:
-        measures["annealing"] = ", ".join(f"{v} {name}" for name, v in annealing.items() if name not in OF_NO_ANNEALING)
-    return measures
 
 
 def _deciding(config: Config, record: dict[str, Any]) -> dict[str, Any]:

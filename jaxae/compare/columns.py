@@ -1,0 +1,48 @@
+"""What has been measured of a run, as columns of a table: its numbers, and all that decides what they compare with."""
+
+from typing import Any
+
+from jaxae.evaluate.measures import (
+    GREY,
+    NOT_NUMBERS,
+    OF_FEWER,
+    OF_LIKELIHOOD,
+    REPRODUCED,
+    UNTOLD,
+    USUAL_DENSITY,
+    code_of,
+    of_own,
+    said_of,
+)
+
+OF_NO_ANNEALING = ("density_of", "importance_samples")  # of the settings of "ais"
+
+
+def columns(found: dict[str, Any]) -> dict[str, Any]:
+    """What of evaluation.json is a number or a word, and how it was measured."""
+    settings = found.get("settings", {})
+    space, annealing = settings.get("samples", {}).get("feature_space"), settings.get("ais")
+    measures = {name: value for name, value in found.items() if name not in NOT_NUMBERS}
+    if space:
+        drawn = settings["samples"]
+        measures["feature_space"] = f"{space}; {drawn['drawn']:,} draws" if "drawn" in drawn else space
+        measures["sampler"] = drawn.get("sampler", "prior")
+    notes = found.get("notes", {})
+    if measures.get("reconstruction") is not None:
+        of = [note.removeprefix(REPRODUCED) for note in notes.get("likelihood", []) if note.startswith(REPRODUCED)]
+        measures["reconstruction_of"] = next(iter(of), "the encoded images")
+    if any(measures.get(name) is not None for name in OF_LIKELIHOOD):
+        groups = ("likelihood", "ais")
+        said = [settings[group]["density_of"] for group in groups if "density_of" in settings.get(group, {})]
+        measures["density_of"] = next(iter(said), USUAL_DENSITY)
+        measures |= {"caveat": GREY} if any(GREY in notes.get(group, []) for group in groups) else {}
+    untold = any(UNTOLD in notes.get(group, []) for group in ("probes", "disentanglement"))
+    measures |= {"probed": UNTOLD} if untold else {}
+    measures |= {"pixels": settings["likelihood"]["pixels"]} if "pixels" in settings.get("likelihood", {}) else {}
+    for group, names in of_own(settings).items():
+        measures |= {code_of(name): said_of(group, settings[group]) for name in names}
+    fewer = {group: settings.get(group, {}).get("examples") for group in OF_FEWER}
+    measures |= {f"{group}_examples": count for group, count in fewer.items() if count is not None}
+    if annealing:
+        measures["annealing"] = ", ".join(f"{v} {name}" for name, v in annealing.items() if name not in OF_NO_ANNEALING)
+    return measures
