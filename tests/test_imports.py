@@ -1,9 +1,13 @@
 """Imports go one way, and what must answer at once loads no jax; nothing ever loads TensorFlow or torch."""
 
 import ast
+import builtins
+import dis
 import subprocess
+import symtable
 import sys
 from pathlib import Path
+from types import CodeType
 
 import pytest
 
@@ -73,6 +77,24 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 def part(file):
     first = file.relative_to(PACKAGE).parts[0]
     return first.removesuffix(".py")
+
+
+def globals_in(code):
+    """The names that a code looks for in its module, functions inside of it too."""
+    yield from (step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL")
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from globals_in(inner)
+
+
+def test_every_name_is_defined():
+    """What the linter would tell, were it not for shapes written as strings."""
+    for file in [*FILES, *(PACKAGE.parent / "experiments").rglob("*.py")]:
+        text, name = file.read_text(), str(file)
+        symbols = symtable.symtable(text, name, "exec").get_symbols()
+        defined = {symbol.get_name() for symbol in symbols if symbol.is_assigned() or symbol.is_imported()}
+        used = set(globals_in(compile(text, name, "exec")))
+        assert used <= defined | set(dir(builtins)) | {"__file__", "__name__", "__path__"}, name
 
 
 def test_every_part_has_its_level():

@@ -16,6 +16,7 @@ from jaxae.compare.columns import columns
 from jaxae.compare.varied import has, varied
 from jaxae.config import Config
 from jaxae.errors import InputError, known
+from jaxae.evaluate.measures import code_of
 from jaxae.folder import RunFolder, SweepFolder
 from jaxae.names import OF_NETWORKS, SPLITS
 from jaxae.plan import Member
