@@ -16,6 +16,7 @@ from jaxae.errors import InputError
 from jaxae.names import IN_MEMORY, LIKELIHOODS, OF_NETWORKS
 from jaxae.setup import Setup, weights
 from jaxae.types import Net
+from jaxae.values import plain
 
 MEAN_EXAMPLES = 10_000  # of the training split, evenly spread, for the decoder's first bias
 
@@ -111,11 +112,15 @@ def _network(config: Config, source: Source) -> Net:
 
 
 def _informed(net: Net, source: Source) -> Net:
-    """With what a loss may need to know of the data, where the user has not said it."""
+    """With what a loss may need to know of the data, where the user has not said it, and numbers that are Python's."""
     labels = source.train.labels
     seen = tuple(np.unique(labels[labels >= 0]).tolist())
     return net._replace(
-        examples=net.examples or len(labels), classes=net.classes or int(labels.max()) + 1, seen=net.seen or seen
+        latent=plain(net.latent),
+        likelihood=net.likelihood._replace(scale=plain(net.likelihood.scale)),
+        examples=net.examples or len(labels),
+        classes=net.classes or int(labels.max()) + 1,
+        seen=net.seen or seen,
     )
 
 

@@ -75,8 +75,11 @@ def sliced_wasserstein(
 
     Kolouri et al. 2018 (arXiv:1804.01947). On a line the optimal plan pairs the sorted points, so a distance costs a
     sort; for directions uniform on the sphere (normal draws are) the mean is at most 1 / latent of the squared
-    2-Wasserstein distance of the sets. Raises InputError for sets of one, whose distance is that of two points.
+    2-Wasserstein distance of the sets. Raises InputError for sets of one, whose distance is that of two points, and of
+    different sizes.
     """
+    if x.shape != y.shape:
+        raise InputError(f"codes of shape {x.shape} and {y.shape}: expected as many of each")
     if len(x) < 2:
         raise InputError(f"Wasserstein distance of {len(x)} code: expected at least 2: a larger batch or split")
     directions = directions / jnp.linalg.norm(directions, axis=1, keepdims=True)

@@ -18,23 +18,28 @@ def unknown(kind: str, value: object, allowed: Iterable[str]) -> InputError:
     return InputError(f"unknown {kind} {str(value)!r}: {hint}known: {', '.join(names)}")
 
 
-def at_least_one(**numbers: int) -> None:
+def whole(name: str, number: object, least: int) -> int:
+    """The number. Raises InputError unless it is a whole one of at least that."""
+    if isinstance(number, bool) or not isinstance(number, numbers.Integral) or number < least:
+        raise InputError(f"{name} {number!r}: expected a whole number of at least {least}")
+    return int(number)
+
+
+def at_least_one(**named: object) -> None:
     """Raises InputError where a number of samples, groups, levels, ... is below one."""
-    for name, number in numbers.items():
-        if number < 1:
-            raise InputError(f"{name} {number}: expected a whole number of at least 1")
+    for name, number in named.items():
+        whole(name, number, 1)
 
 
-def not_negative(**numbers: int) -> None:
+def not_negative(**named: object) -> None:
     """Raises InputError where a number of layers is below zero."""
-    for name, number in numbers.items():
-        if number < 0:
-            raise InputError(f"{name} {number}: expected a whole number of at least 0")
+    for name, number in named.items():
+        whole(name, number, 0)
 
 
-def a_share(**numbers: object) -> None:
+def a_share(**named: object) -> None:
     """Raises InputError where a number, and no schedule of one, is not between 0 and 1."""
-    for name, number in numbers.items():
+    for name, number in named.items():
         if isinstance(number, int | float) and not 0 <= number <= 1:
             raise InputError(f"{name} {number}: expected a number from 0 to 1")
 

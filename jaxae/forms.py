@@ -9,7 +9,7 @@ import numpy as np
 from flax import linen as nn
 
 from jaxae import axis, own, trials
-from jaxae.errors import InputError
+from jaxae.errors import InputError, whole
 from jaxae.parts import told
 from jaxae.setup import Setup
 from jaxae.types import Batch, Keys, Likelihood, LogWeight, Net, Normal, Objective, PyTree, Variables
@@ -48,6 +48,7 @@ def check_net(net: Net, name: str = "net") -> None:
         raise InputError(
             f"{name}: its encoder is made already: expected what makes it, outputs -> module, such as Encoder"
         )
+    whole(f"{name}: latent", net.latent, 1)
     with told("encoder"):
         made = net.encoder(net.latent)
     if not isinstance(made, nn.Module):

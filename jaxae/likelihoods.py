@@ -1,5 +1,7 @@
 """The likelihoods p(x|z): how a decoder's output is read. The negative log is the reconstruction loss."""
 
+import contextlib
+import math
 from collections.abc import Callable
 
 import jax
@@ -159,9 +161,13 @@ def _identity(out: Array) -> Array:
 
 
 def _positive(scale: float) -> float:
-    if not isinstance(scale, jax.core.Tracer) and not scale > 0:
-        raise InputError(f"scale {scale!r}: expected a standard deviation above 0")
-    return scale
+    if isinstance(scale, jax.core.Tracer):
+        return scale
+    with contextlib.suppress(TypeError, ValueError):
+        if 0 < float(scale) < math.inf:
+            return scale
+    told = repr(scale) if isinstance(scale, str | float | int) else f"(a {type(scale).__name__})"
+    raise InputError(f"scale {told}: expected a standard deviation above 0, one for all pixels")
 
 
 def _said(scale: float) -> float | None:

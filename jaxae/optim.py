@@ -9,7 +9,7 @@ import optax
 import optax.contrib
 
 from jaxae import own as users
-from jaxae.errors import InputError, known
+from jaxae.errors import InputError, a_share, known
 from jaxae.names import OF_RULES, OWN_RULE, SETTINGS
 from jaxae.types import PyTree, TrainState, Variables, Weight
 
@@ -116,7 +116,13 @@ def make(
     `b1`, `b2`, `eps` and `weight_decay` are the rule's own (`names.SETTINGS`) unless given, `b1` the momentum of sgd
     and rmsprop; `average` is the decay of the averaged weights. `own` names entries of the parameters with an optimiser
     of their own, and what differs there: learning_rate, b1, b2, ... Each is clipped by its own gradient's norm.
+    Raises InputError for a number that none of these can be.
     """
+    if isinstance(learning_rate, str):
+        raise InputError(f"learning_rate {learning_rate!r}: expected a number, or what jaxae.schedules.make gives")
+    a_share(b1=b1, b2=b2, average=average)
+    if isinstance(clip_norm, int | float) and not clip_norm > 0:
+        raise InputError(f"clip_norm {clip_norm}: expected a norm above 0")
     update = update or find(name)
     usual, given = SETTINGS.get(name, dict.fromkeys(OF_RULES)), zip(OF_RULES, (b1, b2, eps, weight_decay))
     settings = {"learning_rate": learning_rate, **usual, **{k: value for k, value in given if value is not None}}

@@ -204,8 +204,8 @@ def _step_of(step: Any) -> int:
         at = operator.index(step)
     except TypeError:
         raise InputError(f"step {step!r}: expected a whole number") from None
-    if at < 0:
-        raise InputError(f"step {at}: expected at least 0")
+    if not 0 <= at < 2**31:
+        raise InputError(f"step {at}: expected 0 to {2**31 - 1}")
     return at
 
 

@@ -9,7 +9,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key
 
 from jaxae import axis, exact, random
-from jaxae.errors import InputError
+from jaxae.errors import InputError, whole
 from jaxae.types import Batch, Method, Objective, PyTree, TrainState, Variables
 
 Step = Callable[[Array, TrainState, Batch], tuple[TrainState, dict[str, Array]]]
@@ -39,9 +39,14 @@ def make_train_step(
     `key` (the run's "noise" stream) is constant; every example's key is fold_in(fold_in(key, step), batch.index). With
     `axis_name` the batch is one device's share along that mapped axis. With `microbatches` the gradient is the mean
     over that many equal pieces of the batch, one at a time: a large batch in little memory. With `shards` (a power of
-    two that the devices divide) the result is the same to the bit on any number of devices: see `jaxae.exact`.
+    two that the devices divide) the result is the same to the bit on any number of devices: see `jaxae.exact`; each is
+    one piece then, whatever `microbatches`.
     metrics: scalars in nats an example, among them "loss"; and "grad_norm" of the global gradient.
+    Raises InputError, when first traced too, for a batch that cannot be cut so.
     """
+    whole("microbatches", microbatches, 1)
+    if shards is not None:
+        whole("shards", shards, 1)
 
     def update(grads, kept, metrics, state):
         # Only when every gradient is there: else XLA copies the parameters that the backward pass still reads.
@@ -122,7 +127,7 @@ def _mean_gradient(
         grads, (kept, metrics) = gradient(params, state.variables.state, keys, batch)
         return grads, kept, metrics
     if axis.couples(lambda: method.loss(state.variables, keys, batch, state.step)):
-        raise InputError(f"accumulate {pieces}: this loss couples the examples of a batch: expected 1")
+        raise InputError(f"accumulate {pieces} (microbatches): this loss couples the examples of a batch: expected 1")
 
     def piece(part):  # the state of an uncoupled loss depends on no example: it moves once, whatever the pieces
         grads, (kept, metrics) = gradient(params, state.variables.state, *part)
@@ -164,8 +169,8 @@ def make_train_chunk(step: Step, fetch: Callable[[Array, Array, Any, PyTree], Ba
     """chunk(key, state, data, feed, count) -> Chunk: `count` steps in one compiled loop; `key` is the run's.
 
     fetch(key, step, data, row) -> Batch makes a step's batch; `feed` has a leading axis of the chunk's capacity and
-    `row` is its slice. `count` is traced, so one program serves every length, and the length changes no bit. The loop
-    ends after the first step with a loss or gradient that is not finite.
+    `row` is its slice: no more steps are made. `count` is traced, so one program serves every length, and the length
+    changes no bit. The loop ends after the first step with a loss or gradient that is not finite.
     """
 
     def chunk(key: Key[Array, ""], state: TrainState, data: PyTree, feed: PyTree, count: Int[Array, ""]) -> Chunk:
@@ -176,7 +181,7 @@ def make_train_chunk(step: Step, fetch: Callable[[Array, Array, Any, PyTree], Ba
             return step(random.stream(key, "noise"), state, _whole(fetch(key, state.step, data, row)))
 
         shapes = jax.eval_shape(one, state, jnp.zeros((), jnp.int32))[1]
-        start = jnp.full((capacity, len(shapes)), jnp.nan, jnp.float32)
+        start, count = jnp.full((capacity, len(shapes)), jnp.nan, jnp.float32), jnp.minimum(count, capacity)
 
         def more(carry):
             i, _, _, finite = carry

@@ -181,7 +181,11 @@ REFUSED = {
     "no example: expected whole": lambda t: artifacts.reconstruct(t, index=[]),
     r"pairs of shape \[2, 3\]: expected \[pairs, 2\]": lambda t: artifacts.interpolate(t, [(1, 2, 3), (4, 5, 6)]),
     r"pairs of shape \[3\]": lambda t: artifacts.interpolate(t, [1, 2, 3]),
-    "count -1: expected at least 1": lambda t: artifacts.traverse(t, most=-1),
+    "count -1: expected a whole number of at least 1": lambda t: artifacts.traverse(t, most=-1),
+    "count True: expected a whole": lambda t: artifacts.sample(t, True),
+    "count True: expected .* of at least 1": lambda t: artifacts.reconstruct(t, count=True),
+    "steps True: expected a whole": lambda t: artifacts.interpolate(t, steps=True),
+    "steps True: expected .* of at least 3": lambda t: artifacts.traverse(t, steps=True),
 }
 
 

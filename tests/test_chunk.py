@@ -54,6 +54,16 @@ def chunked(capacity, counts):
     return jax.device_get(state), jax.tree.map(lambda *rows: np.concatenate(rows), *metrics)
 
 
+def test_no_more_steps_are_made_than_there_is_feed_for():
+    chunk, feed = compiled(CAPACITY)
+    more, whole = (
+        chunk(KEY, small.state(small.method(), ADAM, BATCH), feed.data, feed.at(0, CAPACITY), count)
+        for count in (CAPACITY + 5, CAPACITY)
+    )
+    assert int(more.done) == CAPACITY
+    jax.tree.map(np.testing.assert_array_equal, more, whole)
+
+
 @pytest.fixture(scope="module")
 def at_once():
     return chunked(CAPACITY, [STEPS])

@@ -1,5 +1,6 @@
 """Every divergence against a double loop, a closed form or another library; estimates over all minibatches."""
 
+import inspect
 import itertools
 
 import jax
@@ -99,6 +100,13 @@ def test_sliced_wasserstein_equals_scipy_on_a_line():
     assert float(found) == pytest.approx(cost[rows, columns].mean(), rel=1e-4)
     moved = divergences.sliced_wasserstein(jnp.asarray(x), jnp.asarray(x + 1.5), jnp.ones((1, 1)))
     assert np.sqrt(moved) == pytest.approx(scipy.stats.wasserstein_distance(x[:, 0], x[:, 0] + 1.5), rel=1e-4)
+
+
+def test_sets_of_different_sizes_have_no_sorted_pairs():
+    of, x = inspect.unwrap(divergences.sliced_wasserstein), jnp.ones((4, 2))
+    for other in (x[:1], x[:3]):
+        with pytest.raises(InputError, match=r"codes of shape \(4, 2\) and \(\d, 2\): expected as many of each"):
+            of(x, other, jnp.ones((1, 2)))
 
 
 def test_sliced_wasserstein_is_the_mean_of_the_projections_optimal_assignments():

@@ -201,3 +201,17 @@ def test_the_average_changes_no_update():
 def test_unknown_rule_is_answered_with_the_nearest():
     with pytest.raises(InputError, match="unknown optimizer 'adm': did you mean 'adam'"):
         optim.make("adm", 0.1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "expected"),
+    [
+        ({"learning_rate": "1e-3"}, "learning_rate '1e-3': expected a number"),
+        ({"b1": 2.0}, "b1 2.0: expected a number from 0 to 1"),
+        ({"average": -0.5}, "average -0.5: expected a number from 0 to 1"),
+        ({"clip_norm": -1.0}, "clip_norm -1.0: expected a norm above 0"),
+    ],
+)
+def test_numbers_that_no_rule_can_have_are_refused(wrong, expected):
+    with pytest.raises(InputError, match=f"^{expected}"):
+        optim.make("adam", **{"learning_rate": 1e-3, **wrong})

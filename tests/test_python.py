@@ -140,12 +140,49 @@ def test_a_setup_is_another_configs_where_seeds_and_numbers_differ_alone(trained
 def test_what_is_asked_of_a_setup_is_named_or_counted(trained):
     with pytest.raises(InputError, match=r"weight 'lr': .*learning_rate"):
         trained.setup.make({"lr": 1e-4})
-    for step, said in ((3.5, "step 3.5: expected a whole number"), (-1, "step -1: expected at least 0")):
-        with pytest.raises(InputError, match=said):
+    for step, said in ((3.5, "a whole number"), (-1, "0 to 2147483647"), (2**31, "0 to 2147483647")):
+        with pytest.raises(InputError, match=f"^step {step}: expected {said}"):
             trained.setup.batch_at(step)
-    for scale in (0, -1.0, float("nan")):
+    for scale in (0, -1.0, float("nan"), float("inf"), "a", np.full((8, 8, 1), 0.1)):
         with pytest.raises(InputError, match=r"scale .*: expected a standard deviation above 0"):
-            likelihoods.make("gaussian", scale)
+            inspect.unwrap(likelihoods._positive)(scale)
+
+
+def test_the_numbers_of_a_net_may_be_numpys(tmp_path):
+    small_net = net(likelihood=likelihoods.gaussian(0.1)._replace(scale=np.float32(0.1)))
+    usual, other = (
+        run.train(Config(steps=2), tmp_path / kind(2).__class__.__name__, net=small_net._replace(latent=kind(2)))
+        for kind in (int, np.int64)
+    )
+    assert run.final_digest(usual) == run.final_digest(other)
+    for latent in (2.0, 0, True, "2"):
+        with pytest.raises(InputError, match=f"^net: latent {latent!r}: expected a whole number of at least 1"):
+            build(Config(), small_net._replace(latent=latent))
+
+
+class Half(nn.Module):
+    """What the module gives, in half precision, and then in that of `last`."""
+
+    module: nn.Module
+    last: type
+
+    @nn.compact
+    def __call__(self, x):
+        return self.module(x).astype(jnp.bfloat16).astype(self.last)
+
+
+@pytest.mark.parametrize("name", ["vae", "iwae", "hvae2", "ae"])
+def test_modules_of_half_precision_are_scored_in_single_precision(name):
+    """As if they had cast their own outputs back."""
+    found = []
+    for last in (jnp.bfloat16, jnp.float32):
+        mine = net(lambda outputs, last=last: Half(Tanh(outputs), last))._replace(decoder=Half(Decoder(), last))
+        setup = build(Config(method=name, batch_size=8), mine)
+        batch, variables = setup.batch_at(0), setup.init().variables
+        loss = setup.method.loss(variables, setup.view("train").keys(batch, "noise"), batch, jnp.asarray(0))
+        found.append((loss.loss, loss.metrics, setup.method.reconstruct(variables, batch)))
+    assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {np.dtype(np.float32)}
+    jax.tree.map(np.testing.assert_array_equal, *found)
 
 
 def test_all_runs_are_measured_by_one_generator_whatever_trains_them(tmp_path, trained, monkeypatch):
@@ -697,6 +734,7 @@ def test_masks_flags_and_stacks_of_channels_are_no_images(images, caplog):
         (Training, "the encoder.*missing 1 required positional argument: 'train': expected a module that takes one"),
         (Undecided, r"the encoder \(test_python.py, line \d+\): .*use_running_average"),
         (Pair, "the encoder gives a tuple in place of outputs: expected 4, which it was made for"),
+        (nn.Dense, "the encoder gives 8 x 8 x 4 outputs: expected 4, which it was made for"),
         (Normed, "the network keeps batch_stats: expected params alone, as LayerNorm and GroupNorm have"),
     ],
 )

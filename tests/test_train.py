@@ -71,6 +71,9 @@ def test_a_batch_is_not_cut_in_unequal_pieces():
     step, state = made(microbatches=5)
     with pytest.raises(InputError, match=r"microbatches 5: expected a divisor of the batch"):
         run(step, state)
+    for name, wrong in (("microbatches", 0), ("microbatches", True), ("shards", 0), ("shards", True)):
+        with pytest.raises(InputError, match=f"{name} {wrong!r}: expected a whole number of at least 1"):
+            made(**{name: wrong})
 
 
 def test_microbatches_move_the_methods_state_once_a_step():
@@ -98,7 +101,9 @@ def test_microbatches_see_one_spectral_norm():
 def test_a_loss_that_couples_its_batch_is_not_cut_into_pieces():
     """Whoever's method it is: gaussian_optimal's variance is that of the whole batch."""
     step, state = made("gaussian_optimal", microbatches=3)
-    with pytest.raises(InputError, match="accumulate 3: this loss couples the examples of a batch: expected 1"):
+    with pytest.raises(
+        InputError, match=r"accumulate 3 \(microbatches\): this loss couples the examples of a batch: expected 1"
+    ):
         step(KEY, state, BATCH)
 
 

@@ -13,7 +13,7 @@ from jaxae import memory, random
 from jaxae.artifacts import paths, pieces
 from jaxae.data.in_memory import without_bfloat
 from jaxae.data.view import View, evenly
-from jaxae.errors import InputError, a_seed
+from jaxae.errors import InputError, a_seed, whole
 from jaxae.evaluate.units import Units, units
 from jaxae.run import Trained
 from jaxae.run.loading import given
@@ -90,7 +90,7 @@ def sample(
             "its codes; `interpolate` and `decode` show what lies between them"
         )
     a_seed(seed)
-    needed = 4 * pieces.at_least("count", count, 1) * math.prod(trained.setup.source.shape)
+    needed = 4 * whole("count", count, 1) * math.prod(trained.setup.source.shape)
     if needed > memory.free():
         size = f"{needed / 1e9:,.0f} GB"
         raise InputError(
@@ -111,10 +111,10 @@ def interpolate(
     method decodes each code at the label of the nearer end.
     """
     view = pieces.view_of(trained, split, seed)
-    pieces.at_least("steps", steps, 2)
+    whole("steps", steps, 2)
     if np.ndim(pairs) == 0:
         most = max(1, len(view) // 2)
-        count = pieces.at_least("count", pairs, 1)
+        count = whole("count", pairs, 1)
         if count > most:
             raise InputError(f"count {count}: {split} has {len(view)} examples: expected 1 to {most} pairs")
         index = np.resize(evenly(len(view), 2 * count).astype(np.int32), (2, count)).T
@@ -146,12 +146,12 @@ def traverse(
     statistics taken before; by default those of the split (of 10,000 examples at most).
     """
     view = pieces.view_of(trained, split, seed)
-    if pieces.at_least("steps", steps, 3) % 2 == 0:
+    if whole("steps", steps, 3) % 2 == 0:
         raise InputError(f"steps {steps}: expected an odd number: the middle one is the reconstruction")
     if not 0 < span <= FARTHEST:
         raise InputError(f"span {span}: expected standard deviations above 0, {FARTHEST:g} at most")
     if most is not None:
-        pieces.at_least("count", most, 1)
+        whole("count", most, 1)
     over = over or units(encode(trained, split, seed, count=min(MOST, len(view))), trained.setup.method.standard_prior)
     one = pieces.numbers(view, split, [example])
     code, label = _embedded(trained, view, one)[0], view.take(one).label[0]
@@ -184,8 +184,9 @@ def encode(trained: Trained, split: str = "test", seed: int = 0, count: int | No
 
 
 def decode(trained: Trained, z: Any, label: Any = None) -> Pictures:
-    """The images at z [n, latent]; of a conditional method at `label` (one, or [n], -1 where there is none), or their
-    mean over all labels. Raises InputError where z is of another shape or not finite, or a label none of the data's."""
+    """The images at z [n, latent]; of a conditional method at `label` (one, or [n] with -1 where there is none), or
+    their mean over all labels. Raises InputError where z is of another shape or not finite, or a label is none of the
+    data's."""
     z = without_bfloat(z)
     latent = latent_size(trained)
     if z.dtype.kind not in "fiu" or z.ndim != 2 or z.shape[1] != latent or not len(z):
@@ -236,6 +237,8 @@ def checked_label(trained: Trained, label: int | str | None) -> int | None:
     it."""
     if label is None:
         return None
+    if np.ndim(label):
+        raise InputError(f"labels of shape {list(np.shape(label))}: expected one, for all images")
     if trained.setup.method.given is None:
         raise InputError(f"label {label}: this method is not conditioned on labels: leave it out, or train a cvae")
     if isinstance(label, str):

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxae.data.view import View, evenly
-from jaxae.errors import InputError, a_seed
+from jaxae.errors import InputError, a_seed, whole
 from jaxae.run import Trained
 from jaxae.run.loading import given
 
@@ -22,7 +22,7 @@ def view_of(trained: Trained, split: str, seed: int) -> View:
 
 def spread(view: View, split: str, count: int) -> Int[np.ndarray, " count"]:
     """That many examples evenly spread through a split."""
-    if at_least("count", count, 1) > len(view):
+    if whole("count", count, 1) > len(view):
         raise InputError(f"count {count}: {split} has {len(view)} examples: expected 1 to {len(view)}")
     return evenly(len(view), count).astype(np.int32)
 
@@ -48,9 +48,3 @@ def numbers(view: View, split: str, index: Any) -> np.ndarray:
     if outside.size:
         raise InputError(f"example {outside[0]}: {split} has {len(view)}: expected 0 to {len(view) - 1}")
     return index.astype(np.int32)
-
-
-def at_least(name: str, value: int, least: int) -> int:
-    if value < least:
-        raise InputError(f"{name} {value}: expected at least {least}")
-    return int(value)

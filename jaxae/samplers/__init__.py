@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxae import methods
-from jaxae.errors import InputError, a_seed, known
+from jaxae.errors import InputError, a_seed, known, whole
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,7 @@ def working(method: Any) -> list[str]:
 def check(name: str, count: int, seed: int, label: int | str | None) -> None:
     """Raises InputError for what can be refused without knowing the run."""
     entry(name)
-    if count < 1:
-        raise InputError(f"count {count}: expected at least 1")
+    whole("count", count, 1)
     a_seed(seed)
     if re.fullmatch(r"-\d+", str(label)):
         raise InputError(f"label {label}: expected at least 0")

@@ -429,7 +429,8 @@ REFUSED = {
     "vae has no whole-number codes: choose a --sampler of prior, flow, gaussian, mixture, two-stage": {
         "sampler": "autoregressive"
     },
-    "count 0: expected at least 1": {"count": 0},
+    "count 0: expected a whole number of at least 1": {"count": 0},
+    "count True: expected a whole number of at least 1": {"count": True},
     "seed -1: expected 0 to 4294967295": {"seed": -1},
     "label -1: expected": {"label": -1},
     "label 2: ": {"label": 2},
