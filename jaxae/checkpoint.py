@@ -61,6 +61,8 @@ class Checkpoints:
         hosts.first(lambda: self._open(keep_latest, keep_best, write))
         self._worker = futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: futures.Future[None] | None = None
+        self._proven = False
+        """What is written here can be read: the first save has been, so that no training is for nothing."""
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -191,6 +193,13 @@ class Checkpoints:
                 if self._store.facts(step) == facts:
                     return
         self._store.save(step, arrays, facts)
+        if not self._proven:
+            try:
+                self._load(step, arrays)
+            except Damaged as why:
+                place = self.folder / str(step)
+                raise InputError(f"checkpoint {place} does not read back as it was written just now: {why}") from why
+            self._proven = True
 
     def _find(self, wanted: dict[str, Any]) -> Restored | None:
         found, damaged = self._steps(), {}

@@ -34,6 +34,16 @@ def check_out(out: Path, suffixes: tuple[str, ...]) -> None:
         raise InputError(f"{out}: cannot write in {out.parent}")
 
 
+def check_place(folder: Path) -> None:
+    """Raises InputError where orbax could not keep a checkpoint: it takes its own path for a pattern, in which [1] is
+    no [1] and * may be somebody else's folder; tensorstore takes \\ for /."""
+    path = str(folder.absolute())
+    if strange := sorted(set(path) & set("*?[\\")):
+        raise InputError(
+            f"{path}: no checkpoint can be kept where a path has {' '.join(strange)}: expected another name"
+        )
+
+
 def whole(path: Path, content: bytes) -> None:
     """Written beside, synced, renamed: a reader finds all of it or what was there before. Raises OSError."""
     with tempfile.NamedTemporaryFile(dir=path.resolve().parent, prefix=f".{path.name}", delete=False) as file:

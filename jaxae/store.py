@@ -15,6 +15,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from jaxae import files
 from jaxae.errors import InputError
 from jaxae.facts import Damaged, Facts, reason, seal, unseal
 
@@ -76,6 +77,8 @@ class Store:
         """Write a step, or replace it: the old one waits aside until the new one is whole."""
         if not self._write:
             raise InputError(f"checkpoints in {self.folder} are open for reading only")
+        if not self.folder.is_dir():
+            raise InputError(f"{self.folder} is gone: it was moved or removed while this was training there")
         hook = _quiet_when_late()
         try:
             if step in self.steps():
@@ -168,6 +171,7 @@ def _unless_late(hook: Callable[[Any], object], caught: Any) -> None:
 
 
 def _prepare(folder: Path) -> None:
+    files.check_place(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -17,10 +18,13 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxae import run, sweep
 from jaxae.checkpoint import Checkpoints
 from jaxae.digest import digest
 from jaxae.errors import InputError
-from tests.states import assert_same
+from jaxae.store import Store
+from tests.runs import configured, plan_of
+from tests.states import ABSTRACT, assert_same, make_state, save_two_steps
 
 pytestmark = pytest.mark.optimised
 
@@ -168,6 +172,47 @@ def test_no_space_left_is_one_line_and_earlier_checkpoints_stay(tmp_path):
             assert_same(checkpoints.restore(big(0)).state, big(1))
         checkpoints.save(2, {"x": jnp.zeros(3)}, {})
         assert checkpoints.steps() == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["vae[1]", "a*", "what?", "b\\c"])
+def test_a_path_that_orbax_takes_for_a_pattern_is_refused_before_anything_is_written(tmp_path, name):
+    """orbax found nothing where it had written, and every checkpoint of a run was damaged; a copy is read there."""
+    refused = pytest.raises(InputError, match=rf"^{re.escape(str(tmp_path / name))}.*: no checkpoint can be kept where")
+    with refused:
+        Checkpoints(tmp_path / name / "checkpoints")
+    with refused:
+        run.train(configured(), tmp_path / name / "run")
+    with refused:
+        sweep.sweep(plan_of(), tmp_path / name)
+    assert not list(tmp_path.iterdir())
+    if name != "b\\c":
+        save_two_steps(tmp_path / "c").rename(tmp_path / name)
+        with Checkpoints(tmp_path / name, write=False) as checkpoints:
+            assert_same(checkpoints.restore(ABSTRACT).state, make_state(2))
+
+
+def test_a_first_checkpoint_that_does_not_read_back_ends_it_there(tmp_path, monkeypatch):
+    whole = Store.save
+
+    def lossy(self, step, arrays, facts):
+        whole(self, step, {name: array * 0 for name, array in arrays.items()}, facts)
+
+    monkeypatch.setattr(Store, "save", lossy)
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        checkpoints.save(1, {"x": jnp.ones(3)}, {})
+        with pytest.raises(InputError, match=r"checkpoint .*1 does not read back as it was written just now: its"):
+            checkpoints.wait()
+
+
+def test_a_folder_that_is_moved_meanwhile_is_not_made_again(tmp_path):
+    with Checkpoints(tmp_path / "run" / "checkpoints") as checkpoints:
+        checkpoints.save(1, {"x": jnp.ones(3)}, {})
+        checkpoints.wait()
+        (tmp_path / "run").rename(tmp_path / "other")
+        checkpoints.save(2, {"x": jnp.ones(3)}, {})
+        with pytest.raises(InputError, match=r"checkpoints is gone: it was moved or removed while"):
+            checkpoints.wait()
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
 
 
 def test_unwritable_folder_is_one_line(tmp_path):

@@ -77,6 +77,7 @@ def _run(
 ) -> dict[str, Any]:
     from jaxae import run
     from jaxae.folder import SweepFolder, splits_of
+    from jaxae.progress import Progress
 
     trained = run.load(run_dir, checkpoint)
     (measures,) = run.evaluate_runs([trained], _but_samples(groups, sampler), split=split, settings=settings)
@@ -89,8 +90,9 @@ def _run(
             run.store(trained, measures)
     if keep and split == splits_of(trained.setup.config)[0]:
         _say_how_to_show(trained.folder.report)
-    if keep and (sweep := trained.folder.sweep_path()) and (folder := SweepFolder(sweep)).table.is_file():
-        _write_table(folder)
+    sweep = trained.folder.sweep_path() if keep else None
+    if sweep and (folder := SweepFolder(sweep)).table.is_file() and (error := _write_table(folder)):
+        Progress().warn(str(error))
     return measures
 
 
@@ -101,15 +103,21 @@ def _say_how_to_show(page: Path) -> None:
         Progress().say(f"{page} does not show them yet: `jaxae report {shlex.quote(str(page.parent))}` writes it anew")
 
 
-def _write_table(folder: "SweepFolder") -> None:
-    """Afresh, of what its members hold now."""
+def _write_table(folder: "SweepFolder") -> InputError | None:
+    """Afresh, of what its members hold now; what keeps them from being a table, for the numbers are there all the
+    same. A file that cannot be written costs a warning."""
     from jaxae import compare, files
     from jaxae.progress import Progress
 
     try:
-        files.write(folder.table, compare.table(folder.path, folder.measured_split()).to_csv(index=False).encode())
-    except InputError as error:  # the numbers are there all the same
+        table = compare.table(folder.path, folder.measured_split())
+    except InputError as error:
+        return error
+    try:
+        files.write(folder.table, table.to_csv(index=False).encode())
+    except InputError as error:
         Progress().warn(str(error))
+    return None
 
 
 def _but_samples(groups: list[str], sampler: str) -> list[str]:
@@ -159,7 +167,7 @@ def _sweep(
                 continue
             if run.kept(found[name]):
                 run.store(trained, found[name])
-    _write_table(folder)
+    unread = unread or _write_table(folder)
     if split == folder.measured_split() and settings.seed == 0:
         _say_how_to_show(folder.report)
     return found, unread

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from jaxae import files
 from jaxae.errors import InputError
 
 LOCK = ".lock"
@@ -25,6 +26,7 @@ def occupied(path: Path) -> bool:
 def locked(path: Path, shared: bool = False) -> Iterator[None]:
     """Makes the folder, and keeps other processes out of it while inside; where it is `shared`, those that do not share
     it."""
+    files.check_place(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock = (path / LOCK).open("a+")  # NFS shares a lock only on what is open for reading

@@ -49,6 +49,14 @@ def load_member(folder: SweepFolder, member: Member, setup: Setup, checkpoint: s
         raise InputError(f"{error}: {remedy}") from None
 
 
+def _trained(folder: SweepFolder, member: Member, unread: list[str]) -> bool:
+    try:
+        return (folder.outcome(member.name) or {}).get("outcome") not in (None, "diverged")
+    except InputError as error:
+        unread.append(str(error))
+        return False
+
+
 def measured(
     folder: SweepFolder,
     setup: Setup,
@@ -64,8 +72,7 @@ def measured(
     """Measures the members of a group, `block` at a time where lanes lie side by side, and keeps the numbers in
     each one's folder. Those that diverged, or are not trained, are passed over; so are those that cannot
     be read, and `unread` is told why."""
-    ended = {m.name: (folder.outcome(m.name) or {}).get("outcome") for m in members}
-    there = [m for m in members if ended[m.name] not in (None, "diverged")]
+    there = [member for member in members if _trained(folder, member, unread)]
     block = min(block, lane_rules.NARROW)  # a measure's batches are large: more lanes would only take memory
     evaluate = run.evaluator(run.bench(setup, split, settings, lanes, block), names)
     at_once = block if lanes == "vmap" else 1

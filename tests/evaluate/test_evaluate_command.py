@@ -1,6 +1,7 @@
 """`jaxae evaluate`: of a run, a member and a whole sweep; what it prints, keeps and refuses."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas
@@ -11,6 +12,7 @@ from jaxae.config import Config
 from jaxae.errors import InputError
 from jaxae.evaluate.bench import Settings
 from jaxae.files import read_json
+from jaxae.folder import SweepFolder
 from jaxae.samplers import draw
 from tests import made
 from tests.runs import SMALL, configured, say
@@ -48,6 +50,21 @@ def test_a_member_is_measured_as_it_is_in_its_sweep(swept, capsys):
     assert json.loads(say(capsys, "evaluate", swept.path, "--member", "seed=1", *words)[1]) == whole
     found = json.loads(say(capsys, "evaluate", swept.path, "--member", "seed=1", "--metrics", "probes", "--json")[1])
     assert pandas.read_csv(swept.table)["linear_probe"][1] == pytest.approx(found["linear_probe"], rel=1e-15)
+
+
+def test_a_member_whose_outcome_is_damaged_keeps_no_other_from_being_measured(swept, tmp_path, capsys):
+    folder = SweepFolder(shutil.copytree(swept.path, tmp_path / "s"))
+    damaged = folder.member("seed=0").outcome_file
+    damaged.write_text("{")
+    code, out, err = say(capsys, "evaluate", folder.path, "--metrics", "latents", "--json")
+    assert code == 2 and list(json.loads(out)["members"]) == ["seed=1"] and str(damaged) in err.splitlines()[-1]
+
+
+def test_a_sweep_whose_own_file_contradicts_its_members_is_no_success(swept, tmp_path, capsys):
+    folder = SweepFolder(shutil.copytree(swept.path, tmp_path / "s"))
+    folder.sweep_file.write_text(json.dumps(read_json(folder.sweep_file) | {"seeds": [0]}))
+    code, out, err = say(capsys, "evaluate", folder.path, "--metrics", "latents", "--json")
+    assert code == 2 and "seed=0" in json.loads(out)["members"] and "seed=1" in err.splitlines()[-1]
 
 
 def test_a_page_that_does_not_show_what_was_measured_is_told_of(swept, capsys):
