@@ -147,6 +147,7 @@ def test_the_interval_is_students():
     assert claims.interval([1.0]).high == np.inf
     alike = claims.interval([0.25, 0.25, 0.25])
     assert (alike.mean, alike.low, alike.high) == (0.25, -np.inf, np.inf) and claims.verdict(alike) == claims.OPEN
+    assert str(alike) == "0.250 ± –"
 
 
 def both(ae, vae):

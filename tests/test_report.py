@@ -426,6 +426,12 @@ def test_names_that_would_cover_each_other_stand_apart_and_others_where_they_bel
     assert overlap[~np.eye(10, dtype=bool)].max() < 1e-6
 
 
+def test_names_of_classes_are_cut_where_that_leaves_them_apart():
+    names = ("Drosophila melanogaster", "Drosophila simulans", "a_class_1 of many", "cat", "Drosophila x simulans")
+    written = [plots.class_name(names, label) for label in (-1, 0, 1, 2, 3, 4, 5)]
+    assert written == ["unlabelled", "Dros…ogaster", "Drosophi… 1", "a_class_1 o…", "cat", "Drosophi… 4", "5"]
+
+
 def test_a_label_s_name_is_in_the_colour_of_its_points():
     codes, labels = np.repeat([[0.0, 0.0], [5.0, 0.0]], 4, axis=0), np.repeat([0, 1], 4)
     drawn = plots.scatter(codes, labels, ("cat", "dog"), ("a", "b"), "alt")

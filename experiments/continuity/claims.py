@@ -20,10 +20,11 @@ class Interval(NamedTuple):
     n: int
 
     def __str__(self) -> str:
-        """Decimals that show two digits of the half width."""
+        """Decimals that show two digits of the half width; a dash where seeds without scatter give none."""
         half = (self.high - self.low) / 2
         places = min(5, max(0, 1 - int(np.floor(np.log10(half))))) if 0 < half < np.inf else 3
-        return f"{self.mean:.{places}f} ± {half:.{places}f}".replace("-", "−")
+        width = f"{half:.{places}f}" if half < np.inf else "–"
+        return f"{self.mean:.{places}f} ± {width}".replace("-", "−")
 
 
 def interval(values: Sequence[float] | np.ndarray) -> Interval:

@@ -7,7 +7,7 @@ from typing import Any
 
 MINUS = "−"
 NONE = "none"
-MOST = 8  # decimals
+MOST = 12  # decimals
 ROUNDING = 1e-12  # of a value: a smaller standard deviation is none
 
 
@@ -46,7 +46,12 @@ def number(of: float | None, decimals: int, sign: bool = False) -> str:
 
 
 def interval(low: float | None, high: float | None, decimals: int, sign: bool = False) -> str:
-    return "–" if low is None else f"{number(low, decimals, sign)} to {number(high, decimals, sign)}"
+    """Of a difference (`sign`) with decimals enough to see that no end is zero, where zero is not between them."""
+    if low is None or high is None:
+        return "–"
+    while sign and low * high > 0 and decimals < MOST and not round(min(abs(low), abs(high)), decimals):
+        decimals += 1
+    return f"{number(low, decimals, sign)} to {number(high, decimals, sign)}"
 
 
 def p_value(p: float | None) -> str:

@@ -162,8 +162,9 @@ def annealing(bench: Bench) -> Group:
 
 def beside(nll: float, samples: int, gain: Float[np.ndarray, " n"]) -> str:
     """What annealing found beside `nll` by importance samples: `gain` more of log p(x) for each image."""
-    found = _with_error(abs(mean(gain)), standard_error(gain))
-    less = "less" if mean(gain) >= 0 else "more: its chains are too short"
+    gained, se = mean(gain), standard_error(gain)
+    found, less = _with_error(abs(gained), se), "less" if gained >= 0 else "more"
+    less += ": its chains are too short" if se is not None and gained < -2 * se else ""
     has = "has" if len(gain) == 1 else "have"
     by = f"{nll:.3f} nats by {samples:,} importance samples"
     return f"the same {_images(len(gain))} {has} {by}: annealing finds {found} nats {less}"

@@ -144,7 +144,8 @@ def families(found: Comparison) -> list[dict[str, Any]]:
 def plane(every: Sequence[Group], colours: Sequence[str]) -> dict[str, Any]:
     """Rate and distortion, with the number of points that each setting has there."""
     drawn = trajectories.plane(every, colours, "KL divergence against reconstruction loss, by setting")
-    return {"plot": drawn, "ns": [len(trajectories.rate_and_distortion(group)) for group in every]}
+    ns = [len(trajectories.rate_and_distortion(group)) for group in every]
+    return {"plot": drawn, "ns": ns, "joined": trajectories.lines([group for group, n in zip(every, ns) if n])}
 
 
 def curves(frame: pandas.DataFrame, every: Sequence[Group], colours: Sequence[str]) -> dict[str, Any] | None:

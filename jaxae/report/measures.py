@@ -1,5 +1,6 @@
 """The report's numbers, as rows of text."""
 
+import math
 import shlex
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -95,7 +96,9 @@ def _row(e: Mapping[str, Any], key: str, about: Measure, note: str = "") -> Row 
         return None
     errors = [e.get(f"{key}_mc_se"), e.get(f"{key}_data_se", e.get(f"{key}_se"))]
     monte_carlo, data = ("" if se is None else error(se) for se in errors)
-    value = f"{e[key]:,}" if isinstance(e[key], int) else shown(e[key], PLACES[about.unit]).replace("-", "−")
+    counts = [1 - math.floor(math.log10(se)) for se in errors if se and math.isfinite(se)]  # two digits of the error
+    places = max(0, min([PLACES[about.unit], *([max(counts)] if counts else [])]))
+    value = f"{e[key]:,}" if isinstance(e[key], int) else shown(e[key], places).replace("-", "−")
     return Row(NAMES.get(key, about.words), value, about.unit, about.better or "", monte_carlo, data, note)
 
 

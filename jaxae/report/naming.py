@@ -1,6 +1,7 @@
 """Names written into a plot where they cover each other least."""
 
 import itertools
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,13 +30,18 @@ def write(
     assert isinstance(figure, Figure)
     figure.draw_without_rendering()  # the layout and the limits, which decide what lies where
     start = axes.transData.transform(places) * 72 / figure.dpi + shift
-    room = np.array([[WIDE * len(name) + MARGIN, HIGH + MARGIN] for name in names]) * size
+    room = np.array([[WIDE * width(name) + MARGIN, HIGH + MARGIN] for name in names]) * size
     offsets = apart(start, room) - start + shift
     none: list[dict[str, Any] | None] = [None] * len(names)
     for boxes, alpha in ((behind, 0), (none, 1)):
         for name, place, offset, box in zip(names, places, offsets, boxes):
             text = axes.annotate(name, place, offset, textcoords="offset points", size=size, bbox=box, **marks)
             text.set(alpha=alpha, in_layout=False)
+
+
+def width(name: str) -> int:
+    """In characters, of which Chinese, Japanese and Korean ones are twice as wide."""
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in name)
 
 
 def apart(centres: Float[np.ndarray, "n 2"], room: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:

@@ -32,8 +32,9 @@ TEN = (
 )
 ONE_COLOUR = TEN[0]  # where nothing has a label
 UNLABELLED = "#9600ff"  # where some have
+SHORT = 12  # characters of a label's name
 NAMED = 100  # labels at most whose names are written among the points
-BOX: dict[str, Any] = {"boxstyle": "round,pad=0.2", "facecolor": PAPER, "linewidth": 1.1, "alpha": 0.8}
+BOX: dict[str, Any] = {"boxstyle": "round,pad=0.2", "facecolor": PAPER, "linewidth": 1.1, "alpha": 0.6}
 
 
 def colours(n: int) -> list[str]:
@@ -95,9 +96,9 @@ def scatter(
             middles = np.array([np.median(points[labels == label], axis=0) for label in found])
             boxes = [BOX | {"edgecolor": coloured[labels == label][0]} for label in found]
             marks: dict[str, Any] = {"behind": boxes, "weight": "bold", "ha": "center", "va": "center"}
-            naming.write(
-                axes, [class_name(names, label) for label in found], middles, 9 if len(found) <= 20 else 7, **marks
-            )
+            written = [class_name(names, label) for label in found]
+            small = len(found) > 20 or max(map(len, written)) > 4
+            naming.write(axes, written, middles, 7 if small else 9, **marks)
         return to_svg(figure, alt)
 
 
@@ -153,8 +154,15 @@ def spectrum(ratio: Float[np.ndarray, " latent"], alt: str) -> Markup:
 
 
 def class_name(names: Sequence[str], label: int) -> str:
-    """A label in words, cut short; its number where it has none."""
+    """A label in words, cut short where that leaves it apart from the others; its number where it has none."""
     if label < 0:
         return "unlabelled"
-    name = str(names[label]) if label < len(names) else str(label)
-    return name if len(name) <= 12 else name[:11] + "…"
+    if label >= len(names):
+        return str(label)
+    name, others = str(names[label]), {str(name) for name in names}
+    if len(name) <= SHORT:
+        return name
+    for cut in (lambda name: f"{name[: SHORT - 1]}…", lambda name: f"{name[:4]}…{name[4 - SHORT + 1 :]}"):
+        if [cut(other) if len(other) > SHORT else other for other in others].count(cut(name)) == 1:
+            return cut(name)
+    return f"{name[: SHORT - 4]}… {label}"

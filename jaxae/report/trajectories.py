@@ -72,18 +72,13 @@ def plane(groups: Sequence[Group], colours: Sequence[str], alt: str) -> Markup:
     """KL divergence against reconstruction loss; a line joins the means in the order of beta, all else being equal."""
     there = [(group, colour, rate_and_distortion(group)) for group, colour in zip(groups, colours)]
     there = [each for each in there if len(each[2])]
-    lines: dict[str, list[tuple[float, np.ndarray]]] = {}
     with style():
         figure = new_figure(PAGE * 0.72, PAGE * 0.5)
         axes = figure.add_subplot()
-        for group, colour, points in there:
-            middle, beta = points.mean(axis=0), group.values.get("beta")
+        for _, colour, points in there:
             axes.scatter(points[:, 0], points[:, 1], s=22, color=colour, alpha=0.8, linewidths=0, zorder=3)
-            if is_number(beta):
-                others = words.setting({k: v for k, v in group.values.items() if k != "beta"})
-                lines.setdefault(others, []).append((float(beta or 0), middle))
-        for line in lines.values():
-            joined = np.array([middle for _, middle in sorted(line, key=lambda each: each[0])])
+        for line in lines([group for group, _, _ in there]):
+            joined = np.array([rate_and_distortion(group).mean(axis=0) for group in line])
             axes.plot(joined[:, 0], joined[:, 1], color=MUTED, linewidth=0.9, zorder=2)
         _equal_elbo(axes, [points for _, _, points in there])
         _quiet(axes)
@@ -93,6 +88,16 @@ def plane(groups: Sequence[Group], colours: Sequence[str], alt: str) -> Markup:
             middles = np.array([points.mean(axis=0) for _, _, points in there])
             naming.write(axes, [group.label for group, _, _ in there], middles, 8.5, shift=(6, 6))
         return to_svg(figure, alt)
+
+
+def lines(groups: Sequence[Group]) -> list[list[Group]]:
+    """Settings that differ in beta alone, in its order."""
+    alike: dict[str, list[Group]] = {}
+    for group in groups:
+        if is_number(group.values.get("beta")):
+            others = words.setting({k: v for k, v in group.values.items() if k != "beta"})
+            alike.setdefault(others, []).append(group)
+    return [sorted(each, key=lambda group: float(group.values["beta"])) for each in alike.values() if len(each) > 1]
 
 
 def rate_and_distortion(group: Group) -> np.ndarray:

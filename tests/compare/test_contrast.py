@@ -442,11 +442,17 @@ def test_a_value_that_is_no_number_is_left_out(frame):
     ("spreads", "values", "decimals"),
     [
         ([34.0, 30.0], [500.0], 0), ([0.031], [0.3], 3), ([1.7e-17], [0.1], 3), ([], [0.00031, 0.00062, 0.00093], 6),
-        ([], [27.2, 21.0], 3), ([None, float("nan")], [0.0, None], 3), ([1e-30], [], 8),
+        ([], [27.2, 21.0], 3), ([None, float("nan")], [0.0, None], 3), ([1e-30], [], 12), ([], [3e-10], 12),
     ],
 )  # fmt: skip
 def test_decimals_show_two_digits_of_the_scatter_or_three_of_the_value(spreads, values, decimals):
     assert words.places(spreads, values) == decimals
+
+
+def test_an_interval_that_leaves_out_zero_shows_it():
+    assert words.interval(-0.1, -0.00109, 2, sign=True) == "−0.100 to −0.001"
+    assert words.interval(-0.1, 0.00109, 2, sign=True) == "−0.10 to 0.00"
+    assert words.interval(0.0003, 0.36, 2) == "0.00 to 0.36", "no difference, which has no sign"
 
 
 def test_a_p_value_is_not_rounded_over_the_level():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from functools import cache
 
 import jax
@@ -145,7 +146,7 @@ def test_annealing_stands_beside_importance_samples_of_the_same_images():
         in some["notes"]["ais"][0]
     )
     assert f"annealing finds {abs(less):.3f} ± " in some["notes"]["ais"][0]
-    assert some["notes"]["ais"][0].endswith("nats less" if less >= 0 else "nats more: its chains are too short")
+    assert re.search("nats less$" if less >= 0 else "nats more(: its chains are too short)?$", some["notes"]["ais"][0])
 
 
 def test_the_error_of_short_chains_is_more_than_a_nat_an_image():
