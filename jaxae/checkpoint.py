@@ -40,8 +40,9 @@ class Checkpoints:
 
     Kept are the `keep_latest` newest and the `keep_best` with the lowest `value`. `warn` gets one line for each damaged
     checkpoint passed over, which goes to the folder `aside` (`damaged`, beside `folder`). With `write=False` nothing on
-    disk is made, moved or deleted. Raises InputError where the folder cannot be made or written. A save that failed is
-    an InputError from the next call, whichever it is.
+    disk is made, moved or deleted. With `prove` the first save is read back, so that no training is for nothing. Raises
+    InputError where the folder cannot be made or written. A save that failed is an InputError from the next call,
+    whichever it is.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Checkpoints:
         warn: Callable[[str], object] = warnings.warn,
         write: bool = True,
         aside: Path | None = None,
+        prove: bool = True,
     ):
         self.folder = Path(folder).absolute()
         self._aside = (aside or self.folder.parent / "damaged").absolute()
@@ -61,8 +63,7 @@ class Checkpoints:
         hosts.first(lambda: self._open(keep_latest, keep_best, write))
         self._worker = futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: futures.Future[None] | None = None
-        self._proven = False
-        """What is written here can be read: the first save has been, so that no training is for nothing."""
+        self._proven = not prove
 
     def __enter__(self) -> "Checkpoints":
         return self

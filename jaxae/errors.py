@@ -1,7 +1,9 @@
 """What a user did that cannot work, said in one line."""
 
+import contextlib
 import difflib
 import numbers
+import operator
 from collections.abc import Collection, Iterable
 
 
@@ -20,9 +22,10 @@ def unknown(kind: str, value: object, allowed: Iterable[str]) -> InputError:
 
 def whole(name: str, number: object, least: int) -> int:
     """The number. Raises InputError unless it is a whole one of at least that."""
-    if isinstance(number, bool) or not isinstance(number, numbers.Integral) or number < least:
-        raise InputError(f"{name} {number!r}: expected a whole number of at least {least}")
-    return int(number)
+    with contextlib.suppress(TypeError):
+        if not isinstance(number, bool) and (found := operator.index(number)) >= least:  # type: ignore[arg-type]
+            return found
+    raise InputError(f"{name} {number!r}: expected a whole number of at least {least}")
 
 
 def at_least_one(**named: object) -> None:

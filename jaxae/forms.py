@@ -115,10 +115,9 @@ def _check_parts(setup: Setup, generators: tuple[Any, ...]) -> None:
     keys = setup.view("train").keys(batch, "noise")
     made = jax.eval_shape(method.reconstruct, variables, batch)
     if made.shape != batch.x.shape:
-        z = jax.eval_shape(method.embed, variables, batch)
+        one = int(made.shape[:1] == batch.x.shape[:1])  # where the number of images is right, of one of them
         raise InputError(
-            f"the decoder makes images of shape {made.shape[1:]} of codes {z.shape[1:]}: expected {batch.x.shape[1:]}, "
-            "the data's"
+            f"the decoder makes images of shape {made.shape[one:]}: expected {batch.x.shape[one:]}, the data's"
         )
     weights, step = setup.numbers(), jnp.asarray(0)
     objective: Any = jax.eval_shape(setup.loss, weights, variables, keys, batch, step)

@@ -164,7 +164,7 @@ def _positive(scale: float) -> float:
     if isinstance(scale, jax.core.Tracer):
         return scale
     with contextlib.suppress(TypeError, ValueError):
-        if 0 < float(scale) < math.inf:
+        if not isinstance(scale, str) and 0 < float(scale) < math.inf:
             return scale
     told = repr(scale) if isinstance(scale, str | float | int) else f"(a {type(scale).__name__})"
     raise InputError(f"scale {told}: expected a standard deviation above 0, one for all pixels")

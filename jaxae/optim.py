@@ -116,7 +116,7 @@ def make(
     `b1`, `b2`, `eps` and `weight_decay` are the rule's own (`names.SETTINGS`) unless given, `b1` the momentum of sgd
     and rmsprop; `average` is the decay of the averaged weights. `own` names entries of the parameters with an optimiser
     of their own, and what differs there: learning_rate, b1, b2, ... Each is clipped by its own gradient's norm.
-    Raises InputError for a number that none of these can be.
+    Raises InputError for a learning rate that is text, decays that are not from 0 to 1, a norm that is not above 0.
     """
     if isinstance(learning_rate, str):
         raise InputError(f"learning_rate {learning_rate!r}: expected a number, or what jaxae.schedules.make gives")

@@ -50,17 +50,12 @@ def bind(net: Net, outputs: int, *, code: int | None = None, channels: int = 0) 
         with told("encoder"):
             given, of_encoder = encoder.init_with_output(for_encoder, x)
         if (shape := getattr(given, "shape", None)) != (1, outputs):
-            found = f"a {type(given).__name__} in place of" if shape is None else " x ".join(map(str, shape[1:]))
-            raise InputError(f"the encoder gives {found} outputs: expected {outputs}, which it was made for")
+            found = f"a {type(given).__name__} in place of outputs" if shape is None else f"shape {list(shape)}"
+            raise InputError(f"the encoder gives {found} of one image: expected {[1, outputs]}, as it was made for")
         with told("decoder"):
             made, of_decoder = decoder.init_with_output(for_decoder, jnp.zeros((1, code or net.latent)))
         if not hasattr(made, "shape"):
             raise InputError(f"the decoder gives a {type(made).__name__}: expected an array of images")
-        read = jax.eval_shape(likelihood.mean, own, made)
-        if read.shape != (1, *batch.x.shape[1:]):
-            raise InputError(
-                f"the decoder makes images of shape {read.shape[1:]}: expected {batch.x.shape[1:]}, the data's"
-            )
         params = {
             "encoder": only_params(of_encoder),
             "decoder": only_params(of_decoder),
@@ -165,8 +160,8 @@ def of_likelihood(parts: Parts, variables: Variables, z: Latents, batch: Batch) 
 
 def single(x: Any) -> Array:
     """What a module gives, in single precision at least: of half precision a density of 784 pixels is tenths of a nat
-    off."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    off. Whole numbers stay what they are."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32)) if jnp.issubdtype(x.dtype, jnp.floating) else x
 
 
 @contextlib.contextmanager

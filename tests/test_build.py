@@ -9,7 +9,7 @@ import optax
 import pytest
 import small
 
-from jaxae import likelihoods, methods, optim, random, run, sweep
+from jaxae import likelihoods, optim, random, run, sweep
 from jaxae.build import build, training_mean
 from jaxae.config import Config
 from jaxae.data import load
@@ -134,12 +134,8 @@ def test_a_setting_that_ones_own_net_takes_the_place_of_is_refused(digits):
 @pytest.mark.parametrize("shape", [(8, 8, 3), (1, 1, 1), (64,)])
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
 def test_a_decoder_of_another_shape_is_refused(digits, shape, likelihood):
-    told = r"the decoder makes images of shape .*: expected \(8, 8, 1\), the data's"
-    other = net(likelihoods.make(likelihood, 0.1), shape)
-    with pytest.raises(InputError, match=told):
-        build(Config(), other, digits)
-    with pytest.raises(InputError, match=told):  # in a loop of one's own, where one grey plane would do for all colours
-        methods.factory("vae")(other).init(jax.random.key(0), small.batch(shape=(8, 8, 1)))
+    with pytest.raises(InputError, match=r"the decoder makes images of shape .*: expected \(8, 8, 1\), the data's"):
+        build(Config(), net(likelihoods.make(likelihood, 0.1), shape), digits)
 
 
 MINE = """
@@ -347,7 +343,7 @@ def test_what_schedules_come_to_by_rounding_is_taken(digits):
 
 def test_an_encoder_that_is_not_as_asked_for_is_refused(digits):
     fixed = net()._replace(encoder=lambda outputs: small.Encoder(2))
-    with pytest.raises(InputError, match="the encoder gives 2 outputs: expected 4, which it was made for"):
+    with pytest.raises(InputError, match=r"the encoder gives shape \[1, 2\] of one image: expected \[1, 4\]"):
         build(Config(), fixed, digits)
 
 

@@ -143,7 +143,7 @@ def test_what_is_asked_of_a_setup_is_named_or_counted(trained):
     for step, said in ((3.5, "a whole number"), (-1, "0 to 2147483647"), (2**31, "0 to 2147483647")):
         with pytest.raises(InputError, match=f"^step {step}: expected {said}"):
             trained.setup.batch_at(step)
-    for scale in (0, -1.0, float("nan"), float("inf"), "a", np.full((8, 8, 1), 0.1)):
+    for scale in (0, -1.0, float("nan"), float("inf"), "a", "0.1", np.full((8, 8, 1), 0.1)):
         with pytest.raises(InputError, match=r"scale .*: expected a standard deviation above 0"):
             inspect.unwrap(likelihoods._positive)(scale)
 
@@ -155,6 +155,7 @@ def test_the_numbers_of_a_net_may_be_numpys(tmp_path):
         for kind in (int, np.int64)
     )
     assert run.final_digest(usual) == run.final_digest(other)
+    assert build(Config(), small_net._replace(latent=np.array(2))).net.latent == 2
     for latent in (2.0, 0, True, "2"):
         with pytest.raises(InputError, match=f"^net: latent {latent!r}: expected a whole number of at least 1"):
             build(Config(), small_net._replace(latent=latent))
@@ -733,8 +734,8 @@ def test_masks_flags_and_stacks_of_channels_are_no_images(images, caplog):
         ),
         (Training, "the encoder.*missing 1 required positional argument: 'train': expected a module that takes one"),
         (Undecided, r"the encoder \(test_python.py, line \d+\): .*use_running_average"),
-        (Pair, "the encoder gives a tuple in place of outputs: expected 4, which it was made for"),
-        (nn.Dense, "the encoder gives 8 x 8 x 4 outputs: expected 4, which it was made for"),
+        (Pair, r"the encoder gives a tuple in place of outputs of one image: expected \[1, 4\], as it was made for"),
+        (nn.Dense, r"the encoder gives shape \[1, 8, 8, 4\] of one image: expected \[1, 4\], as it was made for"),
         (Normed, "the network keeps batch_stats: expected params alone, as LayerNorm and GroupNorm have"),
     ],
 )

@@ -16,9 +16,11 @@ from sklearn.decomposition import PCA
 
 from jaxae import Config, files, methods, run
 from jaxae.errors import Diverged, InputError
+from jaxae.evaluate.measures import MEASURES
 from jaxae.report import curves, latent, measures, naming, plots, svg, write_report
 from jaxae.report.page import clipped, shown
 from jaxae.report.pictures import BUDGET, data_uri
+from jaxae.report.templates import fill
 from jaxae.run import final_digest, on
 from tests import made
 from tests.runs import configured
@@ -424,12 +426,32 @@ def test_names_that_would_cover_each_other_stand_apart_and_others_where_they_bel
     moved = naming.apart(rng.normal(size=(10, 2)), room := np.tile([8.0, 12.0], (10, 1)))
     overlap = (room - abs(moved[:, None] - moved)).min(axis=-1)
     assert overlap[~np.eye(10, dtype=bool)].max() < 1e-6
+    assert naming.apart(np.array([[1.0, 0.0], [0.0, 0.0]]), room[:2]).tolist() == [[4.5, 0], [-3.5, 0]], "each its way"
 
 
 def test_names_of_classes_are_cut_where_that_leaves_them_apart():
     names = ("Drosophila melanogaster", "Drosophila simulans", "a_class_1 of many", "cat", "Drosophila x simulans")
     written = [plots.class_name(names, label) for label in (-1, 0, 1, 2, 3, 4, 5)]
     assert written == ["unlabelled", "Dros…ogaster", "Drosophi… 1", "a_class_1 o…", "cat", "Drosophi… 4", "5"]
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "said"),
+    [
+        (126.456, 4.2, "126.5"),
+        (303_523_942.044, 221_666.0, "303,523,942"),
+        (23.0512, 0.0085, "23.051"),
+        (0.5, None, "0.500"),
+    ],
+)
+def test_a_value_has_no_more_digits_than_its_error_shows(value, error, said):
+    found = {"frechet": value} | ({} if error is None else {"frechet_se": error})
+    assert measures._row(found, "frechet", MEASURES["frechet"]).value == said
+
+
+def test_a_command_with_a_per_cent_sign_stays_as_it_is(tmp_path):
+    (tmp_path / "t.jinja").write_text("<p>95 % of</p><pre>a 5 % b</pre><code>1 %</code> 2 %")
+    assert fill("t.jinja", {}, tmp_path) == "<p>95\u00a0% of</p><pre>a 5 % b</pre><code>1 %</code> 2\u00a0%"
 
 
 def test_a_label_s_name_is_in_the_colour_of_its_points():

@@ -1,5 +1,6 @@
 """`jaxae evaluate` and `jaxae digest`: what a finished run is worth, and the line that identifies it."""
 
+import contextlib
 import json as json_module
 import shlex
 from pathlib import Path
@@ -75,11 +76,13 @@ def evaluate(
 def _run(
     run_dir: str, groups: list[str], split: str, checkpoint: str, sampler: str, settings: Settings
 ) -> dict[str, Any]:
-    from jaxae import run
-    from jaxae.folder import SweepFolder, splits_of
+    from jaxae import report, run
+    from jaxae.folder import SweepFolder
     from jaxae.progress import Progress
 
-    trained = run.load(run_dir, checkpoint)
+    trained, before = run.load(run_dir, checkpoint), None
+    with contextlib.suppress(InputError):  # damaged: it is set aside
+        before = report.shown_by(trained)
     (measures,) = run.evaluate_runs([trained], _but_samples(groups, sampler), split=split, settings=settings)
     keep = checkpoint == "auto" and run.kept(measures)
     if keep:
@@ -88,7 +91,7 @@ def _run(
         measures = _with_samples(measures, trained, sampler, split, settings, "all" in groups)
         if keep:
             run.store(trained, measures)
-    if keep and split == splits_of(trained.setup.config)[0]:
+    if keep and report.shown_by(trained) != before:
         _say_how_to_show(trained.folder.report)
     sweep = trained.folder.sweep_path() if keep else None
     if sweep and (folder := SweepFolder(sweep)).table.is_file() and (error := _write_table(folder)):
@@ -113,8 +116,11 @@ def _write_table(folder: "SweepFolder") -> InputError | None:
         table = compare.table(folder.path, folder.measured_split())
     except InputError as error:
         return error
+    before = folder.table.read_bytes() if folder.table.is_file() else b""
     try:
-        files.write(folder.table, table.to_csv(index=False).encode())
+        files.write(folder.table, after := table.to_csv(index=False).encode())
+        if after != before:
+            _say_how_to_show(folder.report)
     except InputError as error:
         Progress().warn(str(error))
     return None
@@ -168,8 +174,6 @@ def _sweep(
             if run.kept(found[name]):
                 run.store(trained, found[name])
     unread = unread or _write_table(folder)
-    if split == folder.measured_split() and settings.seed == 0:
-        _say_how_to_show(folder.report)
     return found, unread
 
 

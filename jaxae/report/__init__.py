@@ -25,7 +25,7 @@ def write_report(trained: Trained, evaluation: Mapping[str, Any] | None = None, 
     if not isinstance(evaluation, Mapping | None):
         raise InputError(f"evaluation {said(evaluation)}: expected what evaluate_run gives; where it goes is out=")
     if is_of_its_data(trained):
-        evaluation = evaluation or _kept(trained)
+        evaluation = evaluation or shown_by(trained)
     elif out is None:
         raise InputError(f"a report of other images than those of {trained.folder.path}: say where it goes, out=")
     path = Path(out) if out else trained.folder.report
@@ -34,8 +34,9 @@ def write_report(trained: Trained, evaluation: Mapping[str, Any] | None = None, 
     return path
 
 
-def _kept(trained: Trained) -> dict[str, Any] | None:
-    """What the folder holds: of a run also what was measured of another step of it, which the page says."""
+def shown_by(trained: Trained) -> dict[str, Any] | None:
+    """What its page shows of what the folder holds: of a run also what was measured of another step of it, which the
+    page says."""
     there = [trained.folder.evaluation(split) for split in splits_of(trained.setup.config)]
     if not trained.folder.config_file.is_file():  # of what a loop of one's own has trained
         there = [of for of in there if of.get("digest") == final_digest(trained)]

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 WIDE, HIGH, MARGIN = 0.68, 1.1, 0.45  # a character's width, a line's height, what a box adds: in the type's size
+MOST = 20  # names that are moved: more would be driven out of the plot
 ROUNDS = 200
 
 
@@ -19,24 +20,25 @@ def write(
     names: Sequence[str],
     places: Float[np.ndarray, "n 2"],
     size: float,
-    shift: tuple[float, float] = (0, 0),
+    beside: bool = False,
     behind: Sequence[dict[str, Any]] = (),
     **marks: Any,
 ) -> None:
-    """Each name at its place, in units of the axes, moved by `shift` points and then away from others that it would
-    cover. The boxes `behind` the names, if there are any, all lie under all names. The plot must be whole but for
-    these."""
+    """Each name at its place, in units of the axes, or `beside` it, to the right and above; moved away from others that
+    it would cover, where they are not too many. The boxes `behind` the names, if there are any, all lie under all
+    names. The plot must be whole but for these."""
     figure = axes.figure
     assert isinstance(figure, Figure)
     figure.draw_without_rendering()  # the layout and the limits, which decide what lies where
-    start = axes.transData.transform(places) * 72 / figure.dpi + shift
+    start = axes.transData.transform(places) * 72 / figure.dpi
     room = np.array([[WIDE * width(name) + MARGIN, HIGH + MARGIN] for name in names]) * size
-    offsets = apart(start, room) - start + shift
+    centres = start + (room / 2 + 1 if beside else 0)
+    offsets = (apart(centres, room) if len(names) <= MOST else centres) - start
     none: list[dict[str, Any] | None] = [None] * len(names)
     for boxes, alpha in ((behind, 0), (none, 1)):
         for name, place, offset, box in zip(names, places, offsets, boxes):
             text = axes.annotate(name, place, offset, textcoords="offset points", size=size, bbox=box, **marks)
-            text.set(alpha=alpha, in_layout=False)
+            text.set(alpha=alpha, in_layout=False, ha="center", va="center")
 
 
 def width(name: str) -> int:

@@ -95,7 +95,7 @@ def scatter(
         if 0 < len(found) <= NAMED:
             middles = np.array([np.median(points[labels == label], axis=0) for label in found])
             boxes = [BOX | {"edgecolor": coloured[labels == label][0]} for label in found]
-            marks: dict[str, Any] = {"behind": boxes, "weight": "bold", "ha": "center", "va": "center"}
+            marks: dict[str, Any] = {"behind": boxes, "weight": "bold"}
             written = [class_name(names, label) for label in found]
             small = len(found) > 20 or max(map(len, written)) > 4
             naming.write(axes, written, middles, 7 if small else 9, **marks)

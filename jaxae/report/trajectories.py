@@ -86,7 +86,7 @@ def plane(groups: Sequence[Group], colours: Sequence[str], alt: str) -> Markup:
         axes.set_ylabel("distortion: reconstruction loss, nats")
         if len(there) <= NAMED and all(len(group.label) <= SHORT for group, _, _ in there):
             middles = np.array([points.mean(axis=0) for _, _, points in there])
-            naming.write(axes, [group.label for group, _, _ in there], middles, 8.5, shift=(6, 6))
+            naming.write(axes, [group.label for group, _, _ in there], middles, 8.5, beside=True)
         return to_svg(figure, alt)
 
 

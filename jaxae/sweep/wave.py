@@ -92,7 +92,7 @@ class Wave:
     def save(self, run: RunFolder, state: TrainState, watch: Watch, loss: float | None = None) -> None:
         """In a member's own folder. A step that is there as the best stays the best."""
         step = int(state.step)
-        with Checkpoints(run.checkpoints, keep_latest=1, warn=self.progress.warn) as checkpoints:
+        with Checkpoints(run.checkpoints, keep_latest=1, warn=self.progress.warn, prove=False) as checkpoints:
             if loss is None and step == checkpoints.best_step():
                 loss = watch.best
             checkpoints.save(step, state, {"watch": [asdict(watch)], "data": self.source.digest}, loss)

@@ -68,15 +68,32 @@ def test_a_sweep_whose_own_file_contradicts_its_members_is_no_success(swept, tmp
 
 
 def test_a_page_that_does_not_show_what_was_measured_is_told_of(swept, capsys):
+    samples = iter(range(5, 99))
+
+    def said(*words):
+        return say(capsys, "evaluate", swept.path, *words)[2]
+
     for words, page in (((), swept.report), (("--member", "seed=1"), swept.member("seed=1").report)):
         wanted = f"jaxae report {page.parent}"
-        measured = "evaluate", swept.path, *words, "--metrics", "latents"
-        assert wanted not in say(capsys, *measured)[2], "there is no page"
+        assert wanted not in said(*words, "--samples", next(samples)), "there is no page"
         page.write_text("")
-        assert wanted in say(capsys, *measured)[2]
-        assert wanted not in say(capsys, *measured, "--split", "validation")[2], "the page is of the test split"
-        assert wanted not in say(capsys, *measured, "--seed", "1")[2], "these are not kept"
+        new = "--samples", next(samples)
+        assert wanted in said(*words, *new)
+        assert wanted not in said(*words, *new), "it may well show these"
+        assert wanted not in said(*words, "--split", "validation"), "the page is of the test split"
+        assert wanted not in said(*words, "--samples", next(samples), "--seed", "1"), "these are not kept"
         page.unlink()
+    swept.report.write_text("")
+    assert f"jaxae report {swept.path}" in said("--member", "seed=0", "--samples", next(samples)), "its sweep's page"
+    swept.report.unlink()
+
+
+def test_a_page_of_another_split_than_the_usual_is_told_of(tmp_path, capsys):
+    trained = run.train(configured(steps=4, evaluate="none"), tmp_path / "r")
+    measured = "evaluate", trained.folder.path, "--split", "validation"
+    say(capsys, *measured, "--metrics", "latents")
+    trained.folder.report.write_text("")
+    assert "does not show them yet" in say(capsys, *measured, "--samples", "3")[2]
 
 
 def test_a_sweep_in_the_home_folder_may_be_named_by_a_tilde(swept, capsys, monkeypatch):
