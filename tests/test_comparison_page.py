@@ -3,10 +3,12 @@
 import html as html_module
 import re
 
+import pandas
 import pytest
 
 from jaxae import cli
 from jaxae.compare import contrast, rows, table
+from jaxae.compare.varied import Group
 from jaxae.files import write_json
 from jaxae.report import contrasts, origin, trajectories, write_comparison
 from tests import compared
@@ -208,6 +210,12 @@ def test_rate_against_distortion_only_where_beta_differs(sweep):
     frame = table([sweep])
     assert trajectories.has_plane(frame, ["beta"]) and not trajectories.has_plane(frame, ["latent"])
     assert not trajectories.has_plane(frame.assign(kl=None), ["beta"])
+
+
+def test_lines_join_settings_that_differ_in_beta_alone_in_its_order():
+    values = [{"beta": 4.0, "latent": 2}, {"beta": 1, "latent": 2}, {"beta": 1, "latent": 8}, {"latent": 2}]
+    groups = [Group(str(number), of, pandas.DataFrame()) for number, of in enumerate(values)]
+    assert [[group.label for group in line] for line in trajectories.lines(groups)] == [["1", "0"]]
 
 
 def test_measures_that_may_not_be_compared_are_marked_and_drawn_in_no_plane(tmp_path):

@@ -13,7 +13,7 @@ import pandas
 import pytest
 from flax import linen as nn
 
-from jaxae import artifacts, cli, compare, data, files, likelihoods, log, optim, report, run, samplers, sweep
+from jaxae import artifacts, cli, compare, data, files, likelihoods, log, optim, parts, report, run, samplers, sweep
 from jaxae.artifacts import make, pieces
 from jaxae.build import build
 from jaxae.config import Config
@@ -184,6 +184,7 @@ def test_modules_of_half_precision_are_scored_in_single_precision(name):
         found.append((loss.loss, loss.metrics, setup.method.reconstruct(variables, batch)))
     assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {np.dtype(np.float32)}
     jax.tree.map(np.testing.assert_array_equal, *found)
+    assert parts.single(jnp.arange(3)).dtype == jnp.int32, "the numbers of code vectors stay numbers"
 
 
 def test_all_runs_are_measured_by_one_generator_whatever_trains_them(tmp_path, trained, monkeypatch):

@@ -30,6 +30,7 @@ from jaxae.sweep import lanes, wave
 from jaxae.sweep.lanes import block, wave_size
 from jaxae.sweep.measuring import setups_of
 from jaxae.sweep.run import Sweep
+from jaxae.sweep.sharing import Sharing
 from tests.runs import (
     Saying,
     change_a_pixel,
@@ -465,6 +466,13 @@ def test_lanes_side_by_side_are_all_members_or_equal_blocks_that_fit(monkeypatch
     assert taken[4:] == [50, 25, 10]
     assert block(50, need, 1) == 1
     assert (lanes.choose(exact=False), lanes.choose(exact=True)) == ("vmap", "map")
+
+
+def test_a_sweep_shares_the_device_as_it_began():
+    setups, kept = setups_of(plan_of((0,), {}), None, None), {"lanes": "vmap", "block": 3}
+    shared = Sharing(plan_of((0,), {}), sweep.How(), setups, kept)
+    assert (shared.kind, shared.block) == ("vmap", 3), "where a new one would take them one after the other"
+    assert Sharing(plan_of((0,), {}), sweep.How(), setups, None).kind == "map"
 
 
 def lanes_on_a_gpu(path, plan, monkeypatch, limit, **how):
