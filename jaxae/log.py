@@ -14,10 +14,17 @@ import numpy as np
 
 from jaxae import files
 from jaxae.errors import InputError
+from jaxae.values import said
 
 OnRow = Callable[[dict[str, Any]], object]
 OnMemberRow = Callable[[str, dict[str, Any]], object]
 """(a member's name, its row)"""
+
+
+def check_on_row(on_row: object) -> None:
+    """Raises InputError where there is something that cannot be called."""
+    if on_row is not None and not callable(on_row):
+        raise InputError(f"on_row {said(on_row)}: expected a function of a row, such as print")
 
 
 class Meter:

@@ -13,6 +13,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("NPROC", str(DEVICES))  # threads: their number changes bits; fewer than devices may hang
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))  # the tests' child processes share it
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")  # of each operation: nobody reads them here
 
 import jax  # noqa: E402
 import pytest  # noqa: E402

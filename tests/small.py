@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from flax import linen as nn
 from jax.extend.core import get_opaque_trace_state
 
@@ -24,6 +25,12 @@ def _known(options):
     except jax.errors.JaxRuntimeError:  # XLA of another age
         return {}
     return options
+
+
+def first(values, count=1):
+    """For parametrize: so many in the default run, the others with the slow ones."""
+    now, later = list(values)[:count], list(values)[count:]
+    return now + [pytest.param(*(v if isinstance(v, tuple) else [v]), marks=pytest.mark.slow) for v in later]
 
 
 BRIEF = {"xla_backend_optimization_level": 0, **_known({"xla_cpu_use_fusion_emitters": False})}

@@ -113,7 +113,7 @@ def net(likelihood=None, shape=(8, 8, 1)):
 
 @pytest.mark.parametrize(
     ("likelihood", "values"),
-    [("bernoulli", 2), ("gaussian_learned", 17), ("discretised_logistic", 17), ("of my own", 17)],
+    small.first([("bernoulli", 2), ("gaussian_learned", 17), ("discretised_logistic", 17), ("of my own", 17)]),
 )
 def test_ones_own_likelihood_decides_what_becomes_of_the_pixels(digits, likelihood, values):
     """Of sixteen grey levels and zero a Bernoulli makes two."""
@@ -271,6 +271,7 @@ def test_a_rule_that_keeps_a_random_key_is_told_before_training(digits, tmp_path
         build(Config(optimizer=f"{tmp_path / 'rules.py'}:mine"), source=digits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{"accumulate": 2}, {"exact": True, "shards": 4}])
 def test_a_loop_of_ones_own_is_told_what_the_step_is(tmp_path, changes):
     config = Config(latent=2, width=8, steps=3, log_every=1, validate_every=3, checkpoint_every=3, **changes)
@@ -430,6 +431,7 @@ def test_a_loss_that_compares_examples_is_given_two(name):
             build(Config(method=name, latent=4, width=8, **changes))
 
 
+@pytest.mark.slow
 def test_what_a_loop_of_ones_own_has_trained_is_measured_as_the_run_is(tmp_path):
     config = Config(latent=2, width=8, steps=3, samples=2)
     trained, setup = run.train(config, tmp_path / "run"), build(config)

@@ -285,6 +285,7 @@ def test_one_test_example_has_no_error_over_examples(capsys, tmp_path):
     assert code == 0 and "importance samples)\n" in out and "(test examples)" not in out
 
 
+@pytest.mark.slow
 def test_what_overflows_on_the_test_split_is_said_and_kept(capsys, tmp_path):
     """The loss of the one step is finite; that of what it leads to is not."""
     wild = {**SMALL, "steps": 1, "learning_rate": 3}

@@ -126,6 +126,7 @@ def variants(at):
     return {"one setting": none, "methods": methods, "many": many, "words": words, "plenty": plenty, "alike": alike}
 
 
+@pytest.mark.slow
 def test_a_page_for_every_kind_of_comparison(tmp_path):
     found = {name: page_of(paths, tmp_path / "c.html") for name, paths in variants(tmp_path).items()}
     one, _ = found["one setting"]

@@ -78,6 +78,7 @@ def test_what_is_moved_most_of_the_way_back_keeps_its_digits(n):
         np.testing.assert_array_equal(slopes, np.ones_like(slopes))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 2])
 def test_far_points_near_a_plane_s_normal_keep_their_distances(n):
     c, rng = 100.0, np.random.default_rng(n)

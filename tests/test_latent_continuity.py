@@ -239,6 +239,7 @@ def test_the_record_has_every_seeds_values_and_the_verdicts(lesson):
     assert str(lesson) not in json.dumps(found)
 
 
+@pytest.mark.slow
 def test_the_page_is_whole_and_needs_nothing_from_elsewhere(lesson):
     text = (lesson / "latent_continuity.html").read_text()
     words = {

@@ -96,6 +96,7 @@ def first_values(row):
     return list(row["values"].values())
 
 
+@pytest.mark.slow
 def test_a_row_tells_the_commits_that_made_it_not_the_one_that_asks_again(tmp_path, monkeypatch):
     config = Config(steps=2, batch_size=100, width=8, latent=2, samples=4)
     settings, added = [ledger.Setting("t", "VAE", config, None, ledger.READ)], []
@@ -112,6 +113,7 @@ def test_tables_and_budgets_are_kept_apart():
     assert "budget `cpu`" in text and "budget `paper`" in text and "Paired" not in text
 
 
+@pytest.mark.slow
 def test_the_pages_are_what_the_ledger_says():
     words = [sys.executable, "-m", "experiments.ledger", "--check"]
     found = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)

@@ -59,6 +59,7 @@ def of(name):
     return jax.device_get(small.jit(partial(said, method(name)))(variables(name), batch()))
 
 
+@cache
 def couples(name):
     """Whether its loss reaches across the batch, by the functions that see the global one."""
     args = variables(name), keys(), batch(), jnp.asarray(0)  # made here: what is traced inside must not be kept

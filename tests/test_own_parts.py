@@ -491,6 +491,7 @@ def test_a_likelihood_of_ones_own_is_what_its_functions_say():
     assert np.abs(drawn).mean() == pytest.approx(0.3, rel=0.03) and abs(np.median(drawn)) < 0.01
 
 
+@pytest.mark.slow
 def test_grey_pixels_under_bits_of_ones_own_are_told(tmp_path):
     (tmp_path / "bits.py").write_text("from jaxae.likelihoods import bernoulli\ndef mine(scale): return bernoulli()\n")
     made = run.train(config(network=None, likelihood="bits.py:mine", steps=2), tmp_path / "r")

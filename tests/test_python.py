@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas
 import pytest
+import small
 from flax import linen as nn
 
 from jaxae import artifacts, cli, compare, data, files, likelihoods, log, optim, parts, report, run, samplers, sweep
@@ -148,6 +149,7 @@ def test_what_is_asked_of_a_setup_is_named_or_counted(trained):
             inspect.unwrap(likelihoods._positive)(scale)
 
 
+@pytest.mark.slow
 def test_the_numbers_of_a_net_may_be_numpys(tmp_path):
     small_net = net(likelihood=likelihoods.gaussian(0.1)._replace(scale=np.float32(0.1)))
     usual, other = (
@@ -172,7 +174,7 @@ class Half(nn.Module):
         return self.module(x).astype(jnp.bfloat16).astype(self.last)
 
 
-@pytest.mark.parametrize("name", ["vae", "iwae", "hvae2", "ae"])
+@pytest.mark.parametrize("name", small.first(["ae", "vae", "iwae", "hvae2"]))
 def test_modules_of_half_precision_are_scored_in_single_precision(name):
     """As if they had cast their own outputs back."""
     found = []
@@ -223,6 +225,7 @@ def test_a_sweep_of_ones_own_net_and_arrays_is_runs_of_them(tmp_path, images):
         sweep.sweep(sweep.Plan(Config(), (0,), {"latent": (2, 4)}), tmp_path / "t", net=of)
 
 
+@pytest.mark.slow
 def test_arrays_in_memory_are_trained_on_as_a_file_of_them(tmp_path, images):
     x, y = images
     np.savez(tmp_path / "mine.npz", x=x, y=y)
@@ -815,6 +818,15 @@ def test_each_row_is_told_and_what_the_listener_raises_ends_a_run_that_goes_on(t
     [
         (lambda of: inspect.unwrap(run.evaluate_run)(of.folder.path), "expected a run, which run.load gives"),
         (lambda of: inspect.unwrap(run.scores)(of.folder.path), "expected a run, which run.load gives"),
+        (lambda of: inspect.unwrap(run.final_digest)(of.folder.path), "expected a run, which run.load gives"),
+        (lambda of: inspect.unwrap(samplers.sample)(of.folder.path), "expected a run, which run.load gives"),
+        (lambda of: inspect.unwrap(samplers.evaluate)(of.folder.path), "expected a run, which run.load gives"),
+        (lambda of: inspect.unwrap(run.evaluate_runs)(None), "expected a list of at least one"),
+        (lambda of: run.train(of.setup.config, of.folder.path, on_row=3), "on_row 3: expected a function of a row"),
+        (
+            lambda of: sweep.sweep(sweep.Plan(Config(), (0,), {}), of.folder.path / "s", on_row="x"),
+            "on_row 'x': expected",
+        ),
         (lambda of: inspect.unwrap(run.on)(of.folder.path, None), "expected a run, which run.load gives"),
         (lambda of: inspect.unwrap(artifacts.sample)(of.folder.path), "expected a run, which run.load gives"),
         (lambda of: inspect.unwrap(make.latent_size)(of.folder.path), "expected a run, which run.load gives"),
@@ -852,6 +864,7 @@ def test_what_a_setup_keeps_belongs_to_no_trace_that_asks_first():
     np.testing.assert_array_equal(traced.batch_at(1).x, usual.batch_at(1).x)
 
 
+@pytest.mark.slow
 def test_a_sweep_of_ones_own_net_that_is_read_without_it_is_not_advised_to_remove_anything(tmp_path):
     size = {name: value for name, value in SIZE.items() if name != "width"}
     sweep.sweep(sweep.Plan(Config(**size), (0, 1)), tmp_path / "s", net=net())

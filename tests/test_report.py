@@ -104,7 +104,7 @@ def assert_whole(page, html):
     assert all(link["href"][1:] in targets for link in page.all("a"))
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", small.first(VARIANTS, 3))
 def test_a_page_for_every_kind_of_run(tmp_path, variant):
     assert_whole(*page_of(made.trained(tmp_path / "run", **VARIANTS[variant])))
 
@@ -171,9 +171,17 @@ def test_the_measures_with_their_errors(vae, evaluated):
 
 
 @pytest.mark.parametrize(
-    ("closing", "split", "shows_test"), [("test", None, True), ("validation", None, False), ("none", None, False),
-                                         ("validation", "test", True), ("test", "validation", False)],
-)  # fmt: skip
+    ("closing", "split", "shows_test"),
+    small.first(
+        [
+            ("validation", "test", True),
+            ("validation", None, False),
+            ("none", None, False),
+            ("test", None, True),
+            ("test", "validation", False),
+        ]
+    ),
+)
 def test_images_are_of_the_split_that_closes_the_run_or_was_measured(closing, split, shows_test, tmp_path):
     trained = made.trained(tmp_path / "run")
     config = dataclasses.replace(trained.setup.config, evaluate=closing)
@@ -300,6 +308,7 @@ def codebook(tmp_path_factory):
     return run.train(config, tmp_path_factory.mktemp("codebook") / "run")
 
 
+@pytest.mark.slow
 def test_the_digest_is_promised_of_the_end_alone(codebook):
     whole, _ = page_of(codebook)
     assert "On the same versions and device it ends with the same parameters" in whole.text
@@ -310,6 +319,7 @@ def test_the_digest_is_promised_of_the_end_alone(codebook):
     assert "not what the run ends with , at step 6" in earlier.text
 
 
+@pytest.mark.slow
 def test_a_run_that_may_stop_early_ends_with_its_best(tmp_path):
     still = configured(steps=60, validate_every=10, checkpoint_every=10, patience=2, learning_rate=0.0)
     run.train(still, tmp_path / "r")
@@ -393,6 +403,7 @@ def test_every_picture_says_what_it_cannot_show(tmp_path):
     assert page.text.count("of their values lie outside of [0, 1], and show as black or white") == pictures
 
 
+@pytest.mark.slow
 def test_means_over_other_numbers_of_steps_are_not_said_to_be_over_one(tmp_path):
     run.train(configured(steps=12, log_every=3), tmp_path / "r")
     assert "the mean over the 3 steps since the point before" in page_of(run.load(tmp_path / "r"))[0].text

@@ -144,6 +144,7 @@ def test_what_differs_between_two_sweeps_is_told_in_few_lines(tmp_path):
     assert len(str(error.value)) < 1000
 
 
+@pytest.mark.slow
 def test_a_run_keeps_the_defaults_that_it_began_with(tmp_path):
     """As where a later version has others: here the record tells of what this one has not."""
     made = run.train(configured(method="hamiltonian_vae", steps=2), tmp_path / "r")

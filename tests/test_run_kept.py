@@ -54,11 +54,13 @@ def rows(folder, name="loss"):
 
 @pytest.mark.parametrize(
     "stretched",
-    [
-        {"learning_rate": "cosine(1e-3, 0, 100%)"},
-        {"hyperparameters": {"beta": "linear(0, 1, 50%)"}},
-        {"patience": 5},
-    ],
+    small.first(
+        [
+            {"learning_rate": "cosine(1e-3, 0, 100%)"},
+            {"hyperparameters": {"beta": "linear(0, 1, 50%)"}},
+            {"patience": 5},
+        ]
+    ),
 )
 def test_a_run_stretched_over_its_length_is_not_lengthened(tmp_path, stretched):
     run.train(configured(steps=5, **stretched), tmp_path / "run")
@@ -227,6 +229,7 @@ def test_a_run_goes_on_by_the_generator_that_it_began_with(tmp_path):
     assert (tmp_path / "run" / "record.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_the_record_tells_where_each_part_was_made(tmp_path, monkeypatch):
     record = folders.RunFolder(tmp_path / "run").record
     monkeypatch.setenv("NPROC", "5")
@@ -309,7 +312,7 @@ def test_data_that_changed_is_refused(tmp_path, monkeypatch):
         run.train(configured(), tmp_path / "run")
 
 
-@pytest.mark.parametrize("accumulate", [1, 4])
+@pytest.mark.parametrize("accumulate", small.first([4, 1]))
 def test_not_finite_stops_at_its_step_and_keeps_the_checkpoint(tmp_path, accumulate):
     config = configured(learning_rate="piecewise(1e-3, 33, 1e30)", optimizer="sgd", accumulate=accumulate)
     expected = r"(loss|kl|elbo|reconstruction|grad_norm) is (inf|-inf|nan) at step 35: the checkpoint of step 30"
@@ -422,6 +425,7 @@ def saved_as(file, seed):
     np.savez(file, x=np.random.default_rng(seed).integers(0, 256, (150, 4, 4), np.uint8))
 
 
+@pytest.mark.slow
 def test_a_run_is_read_only_beside_the_data_that_it_was_trained_on(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     saved_as("d.npz", 0)
@@ -441,6 +445,7 @@ def test_a_run_is_read_only_beside_the_data_that_it_was_trained_on(tmp_path, mon
     assert status(["encode", str(tmp_path / "run")]) == 0, "from any folder"
 
 
+@pytest.mark.slow
 def test_the_best_is_written_with_the_next_checkpoint_as_it_was_then(tmp_path):
     """Not at each validation, which may be a few steps apart; nor is it lost where training diverges before."""
     config = configured(steps=100, validate_every=5, checkpoint_every=20, patience=9, learning_rate=0.2)

@@ -250,6 +250,7 @@ def pretrained(tmp_path_factory):
     return sweep.sweep(Plan(configured(steps=6), (0, 1), {"beta": (1.0, 4.0)}), path)
 
 
+@pytest.mark.slow
 def test_each_seed_begins_with_the_run_of_its_own_in_a_sweep(pretrained, tmp_path):
     base = configured(**STILL, start=str(pretrained.folder.path))
     plan = Plan(base, (0, 1), {"beta": (1.0, 4.0)})
@@ -268,6 +269,7 @@ def test_each_seed_begins_with_the_run_of_its_own_in_a_sweep(pretrained, tmp_pat
     assert f"seed=1,beta=4 of {base.start} at step 6" in page
 
 
+@pytest.mark.slow
 def test_a_run_alone_begins_as_the_member_of_its_seed_does(pretrained, tmp_path):
     base = configured(steps=6, start=str(pretrained.folder.path), hyperparameters={"beta": 4.0})
     sweep.sweep(Plan(base, (0, 1)), tmp_path / "s")
@@ -421,6 +423,7 @@ def test_a_wave_whose_seeds_begin_with_their_own_goes_on_without_them(pretrained
     )
 
 
+@pytest.mark.slow
 def test_from_the_command_line(other, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(other.folder.path.parent)
     given, words = flags({**SMALL, "steps": 2}), ("train", "--quiet", "--run", tmp_path / "r")
@@ -438,6 +441,7 @@ def test_without_one_a_run_keeps_the_name_of_its_folder():
     assert RunFolder("a").config_file.name == "config.json"
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_before_any_validation_ranked_begins_another_by_its_last(tmp_path):
     def stop(row):
         if row["step"] == 15:

@@ -50,7 +50,7 @@ def evaluate_runs(
     settings: `run.Settings(samples=5000, features="pixels", ...)`. on: the `bench` of all of them, made before, in
     place of the split and the settings.
     """
-    runs = [] if isinstance(runs, Trained | str) else [given(of) for of in runs]
+    runs = [given(of) for of in runs] if isinstance(runs, Iterable) and not isinstance(runs, Trained | str) else []
     if not runs:
         raise InputError("runs: expected a list of at least one: [trained]")
     alike: dict[str, list[int]] = {}

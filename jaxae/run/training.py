@@ -20,7 +20,7 @@ from jaxae.data.source import Source
 from jaxae.errors import Diverged, InputError, Interrupted
 from jaxae.folder import RunFolder
 from jaxae.lane import Lane, Watch
-from jaxae.log import Log, NoLog, OnRow, import_wandb
+from jaxae.log import Log, NoLog, OnRow, check_on_row, import_wandb
 from jaxae.loop import Loop
 from jaxae.parallel import Layout, make_mesh
 from jaxae.programs import make_programs
@@ -52,6 +52,7 @@ def train(
     """
     if not isinstance(config, Config):
         raise InputError(f"config {said(config)}: expected a jaxae.Config, such as Config(steps=300)")
+    check_on_row(on_row)
     config.allow_own()
     config = of_source(of_net(config, net), source)
     name = methods.entry(config.method).name

@@ -16,7 +16,7 @@ from jaxae.data.source import Source
 from jaxae.errors import InputError, Interrupted
 from jaxae.evaluate.bench import Settings
 from jaxae.folder import SweepFolder, locked
-from jaxae.log import OnMemberRow
+from jaxae.log import OnMemberRow, check_on_row
 from jaxae.names import OF_NETWORKS
 from jaxae.plan import How, Member, Plan
 from jaxae.progress import Bar, Progress
@@ -62,6 +62,7 @@ def sweep(
     go on.
     """
     plan = _own(plan, net, source)
+    check_on_row(on_row)
     how.check(plan.base)
     folder, progress = SweepFolder(path), progress or Progress(quiet=True)
     for config in {repr(member.config.own_functions()): member.config for member in plan.members}.values():

@@ -147,6 +147,7 @@ def test_another_prior_has_the_information_and_the_aggregates_divergence(monkeyp
     assert "total_correlation" not in found and "dimension_wise_kl" not in found
 
 
+@pytest.mark.slow
 def test_the_stated_errors_are_what_repetition_shows():
     mean, log_var = some()
     of = [decompose(mean, log_var, key(seed)) for seed in range(300)]

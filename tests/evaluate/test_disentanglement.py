@@ -289,6 +289,7 @@ def test_votes_drawn_from_every_combination_are_the_protocols():
         assert abs(found - expected) < 4 * np.sqrt(expected * (1 - expected) * (1 + 1 / 4) / half)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ON_TABLES)
 def test_the_order_of_the_codes_does_not_matter(name):
     of, found = noisy(), noisily(name)

@@ -67,6 +67,7 @@ def test_a_sweep_whose_own_file_contradicts_its_members_is_no_success(swept, tmp
     assert code == 2 and "seed=0" in json.loads(out)["members"] and "seed=1" in err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_page_that_does_not_show_what_was_measured_is_told_of(swept, capsys):
     samples = iter(range(5, 99))
 

@@ -167,6 +167,7 @@ def test_the_stated_monte_carlo_errors_are_what_repetition_shows():
         assert np.median(stated) == pytest.approx(repeated, rel=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("spread", "samples"), [(0.5, 64), (2.0, 64), (2.5, 200)])
 def test_error_and_bias_are_what_repetition_shows_however_heavy_the_weights(spread, samples):
     """Weights exp(spread noise), whose mean is exp(spread^2 / 2): where the spread is wide, a few have all the mass,

@@ -112,6 +112,7 @@ def test_all_of_a_vae_has_every_number_and_each_is_finite():
         assert found["settings"]["samples"]["feature_space"].startswith("the pixels themselves")
 
 
+@pytest.mark.slow
 def test_models_side_by_side_are_measured_as_alone():
     """Three models in blocks of two: the last block is filled up, and what fills it is not counted."""
     of = bench(lanes="vmap")
@@ -131,6 +132,7 @@ def test_models_differ_and_share_their_noise():
     assert one["nll"] != alone()[1]["nll"]
 
 
+@pytest.mark.slow
 def test_annealing_stands_beside_importance_samples_of_the_same_images():
     """Of all images both are the likelihood's own; of some, the likelihood of these."""
     of = bench()
@@ -177,6 +179,7 @@ def test_too_few_samples_are_warned_of():
     assert certain["nll_bias"] < 1e-6 and certain["notes"]["likelihood"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lanes", ["map", "vmap"])
 def test_a_model_that_makes_no_finite_number_loses_none_of_anothers(lanes):
     of = bench(lanes=lanes)

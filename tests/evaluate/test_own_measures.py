@@ -243,6 +243,7 @@ def test_a_sweeps_members_keep_it_and_it_is_compared_and_shown(swept, tmp_path, 
     assert kept["settings"]["mine.py:sharpness"]["measures"] == "steepness" and "nll" in kept
 
 
+@pytest.mark.slow
 def test_only_what_is_measured_anew_takes_the_place_of_what_was_there(swept, tmp_path, capsys):
     (tmp_path / "a.py").write_text(MINE)
     (tmp_path / "b.py").write_text(

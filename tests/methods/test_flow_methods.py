@@ -284,6 +284,7 @@ def test_riemannian_vae_in_a_flat_space_is_the_hamiltonian_one():
     assert np.abs(curved.posterior - theirs.posterior).max() > 0.1
 
 
+@pytest.mark.slow
 def test_riemannian_vae_counts_the_volume_that_unsolved_leaps_change():
     method, v = made("riemannian_vae", rounds=1, tempering=1.0), variables("riemannian_vae", 0.5)
     q, (for_z, for_v) = np.split(encoded(v), 2, axis=-1), random.split(keys())
@@ -335,6 +336,7 @@ def test_riemannian_vae_is_shaped_by_its_pseudo_inputs():
 # --- the hyperbolic space
 
 
+@pytest.mark.slow
 def test_poincare_vae_is_the_wrapped_normal():
     """log q(u|x), by the Jacobian of the drawn code in its noise."""
     method, v = made("poincare_vae"), variables("poincare_vae")

@@ -172,7 +172,7 @@ def test_samples_are_the_decoder_at_draws_from_the_prior(name):
     np.testing.assert_allclose(np.cov(x.T), w.T @ w, atol=0.05)
 
 
-@pytest.mark.parametrize("name", ["wae_mmd", pytest.param("swae", marks=pytest.mark.slow), "infovae"])
+@pytest.mark.parametrize("name", small.first(["wae_mmd", "swae", "infovae"]))
 def test_training_brings_the_codes_to_the_prior(name):
     """Images of a plane, far from the origin: the codes' mean and covariance become 0 and 1."""
     n, steps = 128, 600

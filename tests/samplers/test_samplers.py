@@ -364,7 +364,7 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("damage", small.first(DAMAGE, 2))
 def test_a_damaged_fit_is_one_warning_and_made_again(tmp_path, damage, capsys):
     trained = made.trained(tmp_path / "run")
     first = draw.fit(trained, "gaussian")

@@ -62,7 +62,8 @@ def test_members_differ_from_each_other(whole):
     assert len(set(digests(whole.folder.path, whole.plan).values())) == 6
 
 
-@pytest.mark.parametrize("lanes", [pytest.param("map", marks=pytest.mark.slow), "vmap"])
+@pytest.mark.slow
+@pytest.mark.parametrize("lanes", ["map", "vmap"])
 def test_programs_are_compiled_once_whatever_the_number_of_members_and_waves(tmp_path, caplog, lanes):
     how = sweep.How(lanes, 2 if lanes == "vmap" else None, wave=2)
 
@@ -175,6 +176,7 @@ def test_a_member_is_not_trained_while_its_sweep_is(whole, tmp_path):
         sweep.sweep(whole.plan, folder.path)
 
 
+@pytest.mark.slow
 def test_a_member_that_is_made_longer_ranks_anew(tmp_path):
     """Its validations count its schedules as at the end, which is another end then."""
     plan = plan_of((0,), {}, patience=9, steps=20, hyperparameters={"beta": "linear(0, 1, 40)"})
@@ -293,6 +295,7 @@ def test_two_files_of_one_name_are_two_programs(tmp_path):
     assert [len(group) for group in plan.groups] == [2, 2]
 
 
+@pytest.mark.slow
 def test_two_data_sets_of_one_name_are_two_data_sets(tmp_path):
     names = tuple(f"{tmp_path}/{folder}/x.npy" for folder in ("a", "b"))
     for number, name in enumerate(names):
