@@ -66,7 +66,7 @@ def compare(
     if out:
         from jaxae.report import write_comparison
 
-        write_comparison(paths, out, found.measure, baseline, level, split, only)
+        write_comparison(paths, out, measure, baseline, level, split, only)
     if json:
         click.echo(json_module.dumps(plain(found)))
     else:
@@ -130,12 +130,14 @@ def show(found: "Comparison") -> None:
     for setting in found.settings:
         left_out = {
             "diverged": setting.diverged,
+            "not finite": setting.not_finite,
             "missing (not trained, not evaluated, or without the measure)": setting.missing,
         }
         for what, seeds in left_out.items():
             if seeds:
                 which = f"{words.counted(len(seeds), 'seed')} {what}: {words.listed(seeds)}"
-                console.print(f"{setting.label}: {which}; not in its mean")
+                better = "" if what.startswith("missing") else ", which may look better for it"
+                console.print(f"{setting.label}: {which}; not in its mean{better}")
 
 
 def _show(console: "Console", table: "Table") -> None:

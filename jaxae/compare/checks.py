@@ -6,7 +6,8 @@ import numpy as np
 import pandas
 
 from jaxae import own
-from jaxae.compare.collect import DIVERGED, MISSING, WITHOUT
+from jaxae.compare.collect import LEFT_OUT, NOT_FINITE, WITHOUT
+from jaxae.compare.columns import ALL
 from jaxae.compare.varied import Group, fields, groups
 from jaxae.errors import InputError, known
 from jaxae.evaluate import measures
@@ -60,7 +61,7 @@ KINDS = {"bernoulli": "of one bit a pixel", "discretised_logistic": "of one leve
 
 def evaluated(frame: pandas.DataFrame) -> pandas.DataFrame:
     """The rows that have measures."""
-    return frame[~frame["outcome"].isin([DIVERGED, *MISSING])]
+    return frame[~frame["outcome"].isin(LEFT_OUT)]
 
 
 def distinct(frame: pandas.DataFrame, column: str) -> list[Any]:
@@ -94,6 +95,9 @@ def choose_measure(frame: pandas.DataFrame, wanted: str | None) -> str:
             have = f": they have {', '.join(names)}: choose a --measure" if names else ""
             raise InputError(f"the runs have none of {', '.join(measures.DEFAULTS)}{have}")
         return next((name for name in found if not lacking(there, name)), found[0])
+    if wanted in frame and wanted not in names and measures.is_measure(wanted) and frame[wanted].isna().all():
+        have = ", ".join(names)
+        raise InputError(f"measure {wanted!r}: no run has a finite value of it: choose another --measure: {have}")
     known("measure", wanted, names)
     return wanted
 
@@ -116,9 +120,13 @@ def passed_over(frame: pandas.DataFrame, measure: str) -> list[str]:
 
 
 def with_measure(frame: pandas.DataFrame, measure: str) -> pandas.DataFrame:
-    """The table, with the evaluated runs that have no finite value of the measure counted as missing."""
-    without = frame.index.isin(evaluated(frame).index) & ~np.isfinite(frame[measure].astype(float))
-    return frame.assign(outcome=frame["outcome"].mask(without, WITHOUT))
+    """The table, where the outcome of an evaluated run says so if its value is not finite, or it has none."""
+    values, there = frame[measure].astype(float), frame.index.isin(evaluated(frame).index)
+    said = frame["not_finite"].fillna("") if "not_finite" in frame else pandas.Series("", frame.index)
+    lost = np.array([measure in names.split(", ") or names == ALL for names in said], bool)
+    infinite = there & (np.isinf(values) | (values.isna() & lost))
+    outcome = frame["outcome"].mask(infinite, NOT_FINITE)
+    return frame.assign(outcome=outcome.mask(there & values.isna() & ~infinite, WITHOUT))
 
 
 def comparable(frame: pandas.DataFrame, measure: str) -> None:

@@ -24,6 +24,8 @@ from jaxae.plan import Member
 FINISHED, EARLY, DIVERGED = "finished", "stopped early", "diverged"
 UNTRAINED, UNEVALUATED, WITHOUT = "not trained", "not evaluated", "without the measure"
 MISSING = (UNTRAINED, UNEVALUATED, WITHOUT)
+NOT_FINITE = "not finite"
+LEFT_OUT = (DIVERGED, NOT_FINITE, *MISSING)
 SHOWN = 12  # digits of a SHA-256
 
 

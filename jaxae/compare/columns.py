@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from jaxae.evaluate.means import NOT_FINITE as NOTHING
 from jaxae.evaluate.measures import (
     GREY,
+    NOT_FINITE,
     NOT_NUMBERS,
     OF_FEWER,
     OF_LIKELIHOOD,
@@ -15,6 +17,7 @@ from jaxae.evaluate.measures import (
     said_of,
 )
 
+ALL = "all"  # that a model makes no finite codes or images for
 OF_NO_ANNEALING = ("density_of", "importance_samples")  # of the settings of "ais"
 
 
@@ -43,6 +46,14 @@ def columns(found: dict[str, Any]) -> dict[str, Any]:
         measures |= {code_of(name): said_of(group, settings[group]) for name in names}
     fewer = {group: settings.get(group, {}).get("examples") for group in OF_FEWER}
     measures |= {f"{group}_examples": count for group, count in fewer.items() if count is not None}
+    measures |= {"not_finite": lost} if (lost := _not_finite(notes)) else {}
     if annealing:
         measures["annealing"] = ", ".join(f"{v} {name}" for name, v in annealing.items() if name not in OF_NO_ANNEALING)
     return measures
+
+
+def _not_finite(notes: dict[str, list[str]]) -> str:
+    """The measures that were made and are None, for they are not finite; ALL where others could not even be made."""
+    said = [note for group in notes.values() for note in group]
+    names = [note.removeprefix(NOT_FINITE) for note in said if note.startswith(NOT_FINITE)]
+    return ALL if NOTHING in said else ", ".join(names)

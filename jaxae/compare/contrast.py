@@ -10,7 +10,7 @@ import pandas
 
 from jaxae import values
 from jaxae.compare import checks, statistics
-from jaxae.compare.collect import DIVERGED, MISSING
+from jaxae.compare.collect import DIVERGED, MISSING, NOT_FINITE
 from jaxae.compare.planning import seeds_needed
 from jaxae.compare.statistics import Difference, Improvement, Summary
 from jaxae.compare.varied import Group, choose, groups
@@ -23,7 +23,8 @@ FEW = 5  # settings up to which each is compared with each
 
 
 class Setting(NamedTuple):
-    """One setting. `seeds` are those measured, `of` the values in their order; the others diverged or are missing."""
+    """One setting. `seeds` are those measured, `of` the values in their order; of the others training diverged, or the
+    value is not finite, or they are missing."""
 
     label: str
     values: dict[str, Any]
@@ -32,6 +33,7 @@ class Setting(NamedTuple):
     summary: Summary | None
     diverged: tuple[int, ...]
     missing: tuple[int, ...]
+    not_finite: tuple[int, ...] = ()
 
 
 class Pair(NamedTuple):
@@ -70,7 +72,7 @@ class Comparison(NamedTuple):
 
     def frame(self) -> pandas.DataFrame:
         """A row a setting: what sets it apart (setting_NAME, where that is a column of the others), and the columns of
-        its `Summary`, empty where no seed was measured. `frame().to_latex()` is a paper's table."""
+        its `Summary`, empty where no seed was measured."""
 
         def column(name: str) -> str:
             return f"setting_{name}" if name in Summary._fields else name
@@ -79,6 +81,13 @@ class Comparison(NamedTuple):
         rows = [a | (s.summary._asdict() if s.summary else {"n": 0}) for a, s in zip(apart, self.settings)]
         columns = dict.fromkeys(name for values in apart for name in values)
         return pandas.DataFrame(rows, columns=[*columns, *Summary._fields])
+
+    def latex(self) -> str:
+        """The table of a paper (LaTeX, with booktabs): a row a setting, its mean, interval, sd and n, with as many
+        digits as the seeds' scatter allows."""
+        from jaxae.compare.rows import latex
+
+        return latex(self)
 
     def differences(self) -> pandas.DataFrame:
         """A row for every setting against the baseline: setting, other, the columns of their `Difference`, p_holm, the
@@ -184,6 +193,7 @@ def _setting(group: Group, measure: str, level: float) -> Setting:
         summary=statistics.summary(values, level) if len(values) else None,
         diverged=seeds(rows[rows["outcome"] == DIVERGED]),
         missing=seeds(rows[rows["outcome"].isin(MISSING)]),
+        not_finite=seeds(rows[rows["outcome"] == NOT_FINITE]),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pandas
 
 from jaxae.compare import checks, words
-from jaxae.compare.collect import DIVERGED, EARLY, MISSING
+from jaxae.compare.collect import EARLY, LEFT_OUT
 from jaxae.compare.contrast import Comparison, Pair, Setting
 from jaxae.compare.varied import groups
 from jaxae.evaluate import measures
@@ -39,9 +39,22 @@ def setting_rows(found: Comparison) -> list[dict[str, Any]]:
 def _which(setting: Setting) -> str:
     """seeds 0, 1 and 3; 1 diverged"""
     parts = [f"seed{'' if len(setting.seeds) == 1 else 's'} {words.seeds(setting.seeds)}"]
-    left_out = {"diverged": setting.diverged, "missing": setting.missing}
+    left_out = {"diverged": setting.diverged, "not finite": setting.not_finite, "missing": setting.missing}
     parts += [f"{len(seeds)} {what}" for what, seeds in left_out.items() if seeds]
     return "; ".join(parts)
+
+
+def latex(found: Comparison) -> str:
+    """A row a setting, for a paper: what sets it apart, its mean, interval, sd and n."""
+    names = list(dict.fromkeys(name for setting in found.settings for name in setting.values))
+    rows = []
+    for setting, row in zip(found.settings, setting_rows(found)):
+        apart = {name: words.value(setting.values[name]) if name in setting.values else "" for name in names}
+        measured = {"mean": row["mean"], f"{words.percent(found.level)} interval": row["interval"]}
+        rows.append((apart or {"setting": setting.label}) | measured | {"sd": row["sd"], "n": str(row["n"])})
+    frame = pandas.DataFrame(rows)
+    text = frame.to_latex(index=False, escape=True, column_format="l" * (frame.shape[1] - 4) + "rrrr")
+    return text.replace(words.MINUS, "$-$")
 
 
 def other_measures(frame: pandas.DataFrame) -> dict[str, Any]:
@@ -114,7 +127,7 @@ def run_rows(frame: pandas.DataFrame, measure: str) -> list[dict[str, Any]]:
     decimals = words.places([] if errors is None else errors.dropna(), values.dropna())
     rows = []
     for place, (_, row) in enumerate(frame.iterrows()):
-        known = not pandas.isna(values.iloc[place]) and row["outcome"] not in (DIVERGED, *MISSING)
+        known = not pandas.isna(values.iloc[place]) and row["outcome"] not in LEFT_OUT
         error = None if errors is None or pandas.isna(errors.iloc[place]) else float(errors.iloc[place])
         rows.append(
             {

@@ -63,6 +63,7 @@ GREY = (
 UNTOLD = "codes of the encoder at no label"
 EVERY_FACTOR = "disentanglement is of every combination of the factors, training images among them, whatever the split"
 BITS = "bits"  # what pixels are, that none of the ways to binarise changes
+NOT_FINITE = "not finite: "  # a note that begins so names the measures whose values are None for it
 REPRODUCED = "reconstruction: "  # a note that begins so says of what, where that is not the image that was encoded
 OF_IMPORTANCE = ("nll", "bits_per_dim")
 """Compared only where they are of one number of importance samples."""

@@ -12,6 +12,7 @@ from jaxae.evaluate.decomposition import decomposed
 from jaxae.evaluate.disentanglement import disentangled
 from jaxae.evaluate.latents import codebook, codes_in_use, probes
 from jaxae.evaluate.likelihood import likelihood
+from jaxae.evaluate.measures import NOT_FINITE
 from jaxae.evaluate.own import own
 from jaxae.evaluate.samples import sampled
 from jaxae.names import METRICS
@@ -86,5 +87,5 @@ def _finite(part: dict[str, Any]) -> dict[str, Any]:
     broken = [name for name, value in numbers.items() if not is_finite(value)]
     if not broken:
         return part
-    notes = [*part.get("notes", []), f"not finite: {', '.join(broken)}"]
+    notes = [*part.get("notes", []), f"{NOT_FINITE}{', '.join(broken)}"]
     return part | dict.fromkeys(broken) | {"notes": notes}

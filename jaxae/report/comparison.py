@@ -9,7 +9,7 @@ import pandas
 
 from jaxae import log
 from jaxae.compare import Comparison, checks, compare, rows, words
-from jaxae.compare.collect import DIVERGED, MISSING, table
+from jaxae.compare.collect import DIVERGED, MISSING, NOT_FINITE, table
 from jaxae.compare.contrast import FEW
 from jaxae.compare.varied import Group, fields, groups
 from jaxae.evaluate import measures
@@ -69,6 +69,7 @@ def counts(frame: pandas.DataFrame) -> dict[str, Any]:
         "evaluated": len(checks.evaluated(frame)),
         "seeds": words.seeds(seeds),
         "diverged": _left_out(frame, [DIVERGED]),
+        "not_finite": _left_out(frame, [NOT_FINITE]),
         "missing": _left_out(frame, MISSING),
     }
 
@@ -104,19 +105,22 @@ def fewer(frame: pandas.DataFrame) -> list[tuple[str, int]]:
 
 
 def headline(found: Comparison) -> dict[str, Any] | None:
-    """The setting with the best mean, where one end is better and there are several."""
+    """The setting with the best mean, or all that have it, where one end is better and there are others."""
     there = [s for s in found.settings if s.summary]
     if found.better is None or len(there) < 2:
         return None
-    best = (min if found.better == "lower" else max)(there, key=lambda s: s.summary.mean if s.summary else 0.0)
-    s, decimals = best.summary, rows.decimals_of(found)
+    means = [s.summary.mean for s in there if s.summary]
+    best = [s for s, mean in zip(there, means) if mean == (min if found.better == "lower" else max)(means)]
+    s, decimals = best[0].summary, rows.decimals_of(found)
     assert s is not None
+    if len(best) == len(there):
+        return None
     return {
-        "label": best.label,
+        "labels": [each.label for each in best],
         "mean": words.number(s.mean, decimals),
         "interval": None if s.low is None else words.interval(s.low, s.high, decimals),
         "n": s.n,
-        "alone": s.n == 1,
+        "uneven": len({each.seeds for each in there}) > 1,
     }
 
 

@@ -24,7 +24,8 @@ def test_tables_with_n_and_what_was_left_out(where, capsys):
     said = capsys.readouterr().out
     for expected in (
         "negative log-likelihood (nats, lower is better)", "beta=2 − beta=1", "against beta=1",
-        "Holm's correction over 1 test", "95 % interval", "beta=2: 1 seed diverged: 1; not in its mean",
+        "Holm's correction over 1 test", "95 % interval",
+        "beta=2: 1 seed diverged: 1; not in its mean, which may look better for it",
         "beta=2: 1 seed missing (not trained, not evaluated, or without the measure): 4; not in its mean",
         "P(better)", "seeds needed",
     ):  # fmt: skip
@@ -48,6 +49,19 @@ def test_a_page(where, tmp_path, capsys):
     out = tmp_path / "c.html"
     assert cli.status(["compare", str(where), "--out", str(out)]) == 0
     assert str(out) in capsys.readouterr().out and "by beta" in out.read_text()
+
+
+def test_the_page_has_every_caveat_that_the_command_says(tmp_path, capsys):
+    bare = compared.measures(20.0, nll=None, elbo=None, kl=None, samples=None)
+    paths = [
+        compared.run(tmp_path / "a", 0, bare, method="ae", binarize="dynamic", likelihood="bernoulli"),
+        compared.run(tmp_path / "b", 0, 20.0),
+    ]
+    assert cli.status(["compare", *map(str, paths), "--out", str(tmp_path / "c.html")]) == 0
+    said, page = capsys.readouterr().out, (tmp_path / "c.html").read_text()
+    caveats = comparing.compare(comparing.table(paths)).caveats
+    assert [caveat[:11] for caveat in caveats[:2]] == ["not by nll:", "not by elbo"]
+    assert all(caveat in said and caveat[1:] in page for caveat in caveats)
 
 
 def test_only_the_runs_of_a_setting(where, tmp_path, capsys):

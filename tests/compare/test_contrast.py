@@ -58,7 +58,6 @@ def test_a_comparison_is_a_table_too(frame, tmp_path):
     assert pairs["mean"].tolist() == [pair.difference.mean for pair in found.against]
     assert pairs["p_holm"].tolist() == [pair.p_holm for pair in found.against]
     assert pairs["improvement_low"].tolist() == [pair.improvement.low for pair in found.against]
-    assert r"\toprule" in rows.to_latex(float_format="%.2f")
     lost = compared.sweep(tmp_path / "s", compared.GRID, diverged=[(seed, 4.0) for seed in range(5)])
     assert compare(table(lost)).frame()["n"].tolist() == [5, 5, 0]
     alone = compare(frame[frame["beta"] == 1])
@@ -66,6 +65,21 @@ def test_a_comparison_is_a_table_too(frame, tmp_path):
     assert alone.differences().empty and list(alone.differences()) == list(pairs)
     by_sd = compare(frame.rename(columns={"beta": "sd"})).frame()
     assert by_sd["setting_sd"].tolist() == [1.0, 2.0, 4.0] and by_sd["sd"].tolist() == rows["sd"].tolist()
+
+
+def test_a_papers_table_has_the_digits_that_the_scatter_allows_and_no_bare_sign(frame, tmp_path):
+    one, half = (compare(frame.assign(nll=frame["nll"] * by), "nll", level=0.9) for by in (1, -1e-3))
+    lines = one.latex().splitlines()
+    assert lines[0] == r"\begin{tabular}{lrrrr}" and r"beta & mean & 90 \% interval & sd & n \\" in lines
+    s = one.settings[0].summary
+    assert f"1 & {s.mean:.2f} & {s.low:.2f} to {s.high:.2f} & {s.sd:.2f} & 5 \\\\" in lines
+    assert f"1 & $-${s.mean / 1e3:.5f} & " in half.latex() and "−" not in half.latex()
+    named = frame.rename(columns={"beta": "clip_norm"}).assign(clip_norm="a_b")
+    assert r"clip\_norm & mean" in compare(named[named["seed"] == 0].iloc[:1]).latex()
+    assert r"a\_b & " in compare(named[named["seed"] == 0].iloc[:1]).latex()
+    alone = table(compared.run(tmp_path / "r", 0, 20.0))
+    assert r"setting & mean & 95 \% interval & sd & n \\" in compare(alone).latex()
+    assert r"all runs & 20.000 & – & – & 1 \\" in compare(alone).latex()
 
 
 def test_better_is_lower_or_higher_as_the_measure_says(frame):
@@ -128,6 +142,8 @@ def test_a_run_without_the_measure_is_left_out_and_counted(tmp_path):
         compare(frame, "mig")
     with pytest.raises(InputError, match="the runs have none of nll, elbo, mse"):
         compare(frame[frame["nll"].isna()])
+    with pytest.raises(InputError, match="measure 'nll': no run has a finite value of it: choose another --measure: "):
+        compare(frame[frame["nll"].isna()], "nll")
 
 
 @pytest.mark.parametrize(
@@ -183,6 +199,12 @@ def test_one_run_without_finite_nats_does_not_change_the_measure_of_all(tmp_path
     values = {(seed, beta): 20 + beta + seed / 8 for seed in range(3) for beta in (1.0, 4.0)} | {(1, 4.0): lost}
     found = compare(table(compared.sweep(tmp_path / "s", values)))
     assert found.measure == "nll" and [s.seeds for s in found.settings] == [(0, 1, 2), (0, 2)]
+    assert [(s.missing, s.not_finite) for s in found.settings] == [((), ()), ((1,), ())]
+    nothing = "what the model makes is not finite: nothing to measure"
+    for number, note in enumerate(("not finite: kl, nll", "not finite: kl", nothing)):
+        told = values | {(1, 4.0): lost | {"notes": {"likelihood": ["of others"], "samples": [note]}}}
+        setting = compare(table(compared.sweep(tmp_path / f"{number}", told))).settings[1]
+        assert (setting.missing, setting.not_finite) == (((1,), ()) if number == 1 else ((), (1,)))
     values |= {(seed, 4.0): lost for seed in range(3)}
     found = compare(table(compared.sweep(tmp_path / "t", values)))
     assert found.measure == "mse"
@@ -435,7 +457,7 @@ def test_mutual_information_at_its_bound_is_said(tmp_path):
 
 def test_a_value_that_is_no_number_is_left_out(frame):
     spoilt = frame.assign(nll=frame["nll"].where(frame["seed"] != 2, np.inf))
-    assert all(s.seeds == (0, 1, 3, 4) and s.missing == (2,) for s in compare(spoilt).settings)
+    assert all(s.seeds == (0, 1, 3, 4) and s.not_finite == (2,) for s in compare(spoilt).settings)
 
 
 @pytest.mark.parametrize(
