@@ -59,7 +59,7 @@ def test_the_page_has_every_caveat_that_the_command_says(tmp_path, capsys):
     ]
     assert cli.status(["compare", *map(str, paths), "--out", str(tmp_path / "c.html")]) == 0
     said, page = capsys.readouterr().out, (tmp_path / "c.html").read_text()
-    caveats = comparing.compare(comparing.table(paths)).caveats
+    caveats = compare.compare(compare.table(paths)).caveats
     assert [caveat[:11] for caveat in caveats[:2]] == ["not by nll:", "not by elbo"]
     assert all(caveat in said and caveat[1:] in page for caveat in caveats)
 
