@@ -82,10 +82,6 @@ class Checkpoints:
         whose value cannot be read: it may have been lower."""
         return hosts.first(self._best)
 
-    def meta(self, step: int) -> dict[str, Any]:
-        """The `meta` saved with `step`, without reading its arrays."""
-        return hosts.first(lambda: self._meta(step))
-
     def leaves(self, step: int) -> dict[str, jax.ShapeDtypeStruct]:
         """Every leaf saved with `step`, by name: `restore` takes it for a state whose structure is not known."""
         return shapes(hosts.first(lambda: self._leaves(step)))
@@ -178,10 +174,6 @@ class Checkpoints:
         for step, why in self._store.unranked.items():
             self._warn(f"checkpoint {self.folder / str(step)} is damaged ({why}): not compared with the others")
         return next(iter(self._store.ranked(steps)), None)
-
-    def _meta(self, step: int) -> dict[str, Any]:
-        with self._the_one(step):
-            return self._store.facts(step)["meta"]
 
     def _leaves(self, step: int) -> dict[str, str]:
         with self._the_one(step):

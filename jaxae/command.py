@@ -82,7 +82,7 @@ def _unheeded(configs: Sequence[Config]) -> tuple[str, ...]:
     return () if any(config.takes_scale() for config in configs) else ("scale",)
 
 
-def _flags(config: Config, leave: Collection[str] = ()) -> list[str]:
+def _flags(config: Config, leave: Collection[str]) -> list[str]:
     """Every flag that is not its default, but those to `leave` out."""
     words: list[str] = []
     for spec in fields(Config):

@@ -10,7 +10,6 @@ The digest is the 64 hexadecimal digits. Containers without leaves, such as () o
 
 import hashlib
 import json
-import sys
 from typing import Any
 
 import jax
@@ -44,11 +43,6 @@ def digest(tree: PyTree) -> str:
             raise TypeError(f"leaf {name!r} is not an array of numbers: {type(leaf).__name__}")
         header = json.dumps([name, array.dtype.name, array.shape], separators=(",", ":"))
         hasher.update(header.encode() + b"\n")
-        hasher.update(_little_endian(array).reshape(-1).view(np.uint8).data)
+        little = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
+        hasher.update(little.reshape(-1).view(np.uint8).data)
     return hasher.hexdigest()
-
-
-def _little_endian(array: np.ndarray) -> np.ndarray:
-    order = array.dtype.byteorder
-    big = order == ">" or (order == "=" and sys.byteorder == "big")
-    return np.ascontiguousarray(array.byteswap() if big else array)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
 
@@ -71,16 +71,8 @@ class Progress:
         columns = (
             TextColumn("{task.fields[what]}"), MofNCompleteColumn(), BarColumn(),
             TextColumn("epoch {task.fields[epoch]:.1f}"), TextColumn("loss {task.fields[loss]:.2f}"),
-            TextColumn("{task.fields[rate]:,.0f} examples/s"), Remaining(),
+            TextColumn("{task.fields[rate]:,.0f} examples/s"), TimeRemainingColumn(),
+            TextColumn("left", style="progress.remaining"),
         )  # fmt: skip
         with RichProgress(*columns, console=self.console, transient=True) as rich:
             yield Bar(rich, *numbers)
-
-
-class Remaining(TimeRemainingColumn):
-    """Time left, in words."""
-
-    def render(self, task: Task):
-        text = super().render(task)
-        text.append(" left")
-        return text

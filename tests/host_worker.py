@@ -109,7 +109,7 @@ def checkpoints(folder):
         saved.save(2, placed, {"n": [2]}, value=3.0)
         saved.wait()
         there = sorted(os.listdir(folder))
-        steps, best, meta = saved.steps(), saved.best_step(), saved.meta(2)
+        steps, best = saved.steps(), saved.best_step()
         like = {name: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding) for name, a in placed.items()}
         found = saved.restore(like, 1)
         assert all(found.state[name].sharding == shardings[name] for name in state)
@@ -120,7 +120,7 @@ def checkpoints(folder):
             saved.restore(like, 7)
         except InputError as error:
             refused = str(error)
-    say(there=there, steps=steps, best=best, meta=meta, digests=[again, digest(newest.state), digest(state)])
+    say(there=there, steps=steps, best=best, digests=[again, digest(newest.state), digest(state)])
     say(step=newest.step, meta=newest.meta, refused=refused)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from jaxae import cli, loop, run, sweep
+from jaxae import cli, log, loop, run, sweep
 from jaxae.config import Config
 from jaxae.data import digits
 from jaxae.errors import Interrupted
@@ -32,6 +32,11 @@ def configured(**changes: Any) -> Config:
 
 def digest_of(folder: Path, checkpoint: str = "last") -> str:
     return run.final_digest(run.load(folder, checkpoint))
+
+
+def rows(folder: Any, name: str = "loss") -> dict[tuple[int, str], Any]:
+    """The values of a metric by step: what does not depend on the clock."""
+    return {(row["step"], name): row[name] for row in log.read(folder.metrics_file) if name in row}
 
 
 def plan_of(

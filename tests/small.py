@@ -121,6 +121,10 @@ def over_draws(of, fn, count):
     return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), found)
 
 
+def draw(seed, *shape):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
 def batch(n=12, shape=SHAPE, seed=0, binary=True):
     x = np.random.default_rng(seed).random((n, *shape))
     x = (x > 0.5) if binary else x

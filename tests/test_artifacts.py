@@ -10,12 +10,12 @@ import small
 from flax import linen as nn
 from PIL import Image
 
-from jaxae import artifacts, cli, files, random, run
+from jaxae import artifacts, files, random, run
 from jaxae.artifacts import images, paths
 from jaxae.errors import InputError
 from jaxae.types import Batch
 from tests import made
-from tests.runs import configured
+from tests.runs import configured, say
 
 
 @pytest.fixture(scope="module")
@@ -224,20 +224,20 @@ def test_labels_with_names_are_asked_for_by_them_and_told(tmp_path, capsys):
     np.savez(tmp_path / "d.npz", x=x.astype(np.float32), y=y)
     words = ["--method", "cvae", "--latent", 2, "--width", 8, "--steps", 2, "--batch-size", 8, "--samples", 2]
     here = tmp_path / "r"
-    assert jaxae(capsys, "train", "--run", here, "--data", tmp_path / "d.npz", "--no-report", "--quiet", *words)[0] == 0
+    assert say(capsys, "train", "--run", here, "--data", tmp_path / "d.npz", "--no-report", "--quiet", *words)[0] == 0
     drawn = {}
     for label in ("two", 2):
         out = tmp_path / f"{label}.npz"
-        code, _, err = jaxae(capsys, "sample", here, "--label", label, "--count", 3, "--out", out)
+        code, _, err = say(capsys, "sample", here, "--label", label, "--count", 3, "--out", out)
         drawn[label] = np.load(out)
         assert code == 0 and f"label 2: {'two'}" in err
     assert drawn["two"]["classes"].tolist() == ["nine", "one", "two", "zero"] and set(drawn["two"]["label"]) == {2}
     np.testing.assert_array_equal(drawn["two"]["samples"], drawn[2]["samples"])
-    code, _, err = jaxae(capsys, "sample", here, "--label", "three", "--out", tmp_path / "x.npz")
+    code, _, err = say(capsys, "sample", here, "--label", "three", "--out", tmp_path / "x.npz")
     assert code == 2 and "label 'three': expected one of nine, one, two, zero" in err
-    jaxae(capsys, "encode", here, "--out", tmp_path / "z.npz")
+    say(capsys, "encode", here, "--out", tmp_path / "z.npz")
     assert np.load(tmp_path / "z.npz")["classes"].tolist() == ["nine", "one", "two", "zero"]
-    code, _, err = jaxae(capsys, "decode", here, tmp_path / "z.npz", "--label", "one", "--out", tmp_path / "o.npz")
+    code, _, err = say(capsys, "decode", here, tmp_path / "z.npz", "--label", "one", "--out", tmp_path / "o.npz")
     assert code == 0 and "label 1: one" in err
 
 
@@ -270,12 +270,6 @@ def test_codes_are_read_as_written_and_no_pickle_is_opened(tmp_path):
         assert "\n" not in str(error.value)
 
 
-def jaxae(capsys, *words):
-    """(exit code, standard output, standard error) of a command."""
-    code = cli.status([str(word) for word in words])
-    return code, *capsys.readouterr()
-
-
 VERBS = {
     "reconstruct": ["--count", "5", "--split", "validation", "--seed", "4"],
     "sample": ["--count", "5", "--seed", "3"],
@@ -288,10 +282,10 @@ VERBS = {
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_writes_a_picture_or_arrays_and_prints_where(finished, tmp_path, capsys, verb):
-    code, out, _ = jaxae(capsys, verb, finished, *VERBS[verb])
+    code, out, _ = say(capsys, verb, finished, *VERBS[verb])
     assert code == 0
     Image.open(out.strip()).verify()
-    code, out, _ = jaxae(capsys, verb, finished, *VERBS[verb], "--out", tmp_path / "arrays.npz")
+    code, out, _ = say(capsys, verb, finished, *VERBS[verb], "--out", tmp_path / "arrays.npz")
     assert (code, out) == (0, f"{tmp_path / 'arrays.npz'}\n")
     trained = run.load(finished)
     expected = {
@@ -306,9 +300,9 @@ def test_every_verb_writes_a_picture_or_arrays_and_prints_where(finished, tmp_pa
 
 
 def test_what_encode_writes_decode_reads(finished, tmp_path, capsys):
-    code, out, _ = jaxae(capsys, "encode", finished, "--count", "6", "--split", "validation")
+    code, out, _ = say(capsys, "encode", finished, "--count", "6", "--split", "validation")
     assert (code, out) == (0, f"{finished / 'codes.npz'}\n")
-    code, out, _ = jaxae(capsys, "decode", finished, finished / "codes.npz", "--out", tmp_path / "x.npz")
+    code, out, _ = say(capsys, "decode", finished, finished / "codes.npz", "--out", tmp_path / "x.npz")
     assert code == 0
     trained = run.load(finished)
     index = artifacts.encode(trained, "validation", count=6)["index"]
@@ -316,7 +310,7 @@ def test_what_encode_writes_decode_reads(finished, tmp_path, capsys):
     with np.load(tmp_path / "x.npz") as arrays:
         close(arrays["images"], rebuilt)
     codes = (finished / "codes.npz").read_bytes()
-    code, _, err = jaxae(capsys, "decode", finished, finished / "codes.npz", "--out", finished / "." / "codes.npz")
+    code, _, err = say(capsys, "decode", finished, finished / "codes.npz", "--out", finished / "." / "codes.npz")
     assert code == 2 and "these are the codes themselves" in err and (finished / "codes.npz").read_bytes() == codes
 
 
@@ -327,7 +321,7 @@ def test_a_split_smaller_than_a_picture_is_shown_whole(tmp_path, capsys):
     config = configured(data=str(tmp_path / "x.npz"), steps=1, batch_size=4, validation=5, binarize="none")
     run.train(config, tmp_path / "run")
     for verb, arrays, shown in (("reconstruct", "inputs", 7), ("interpolate", "examples", 3)):
-        code, _, err = jaxae(capsys, verb, tmp_path / "run", "--out", tmp_path / "o.npz")
+        code, _, err = say(capsys, verb, tmp_path / "run", "--out", tmp_path / "o.npz")
         assert code == 0, err
         with np.load(tmp_path / "o.npz") as found:
             assert len(found[arrays]) == shown
@@ -354,23 +348,23 @@ def test_a_wrong_command_is_one_line_and_exit_2(finished, tmp_path, capsys, mess
     (tmp_path / "folder.npz").mkdir()
     np.save(tmp_path / "wide.npy", np.zeros((2, 4)))
     words = [word.format(run=finished, tmp=tmp_path) for word in WRONG[message]]
-    code, out, err = jaxae(capsys, *words)
+    code, out, err = say(capsys, *words)
     assert (code, out) == (2, "") and message in err and err.count("\n") == 1
 
 
 def test_the_report_is_written_where_asked(finished, tmp_path, capsys):
-    code, out, _ = jaxae(capsys, "report", finished, "--out", tmp_path / "page.html")
+    code, out, _ = say(capsys, "report", finished, "--out", tmp_path / "page.html")
     assert (code, out) == (0, f"{tmp_path / 'page.html'}\n")
     assert run.final_digest(run.load(finished)) in (tmp_path / "page.html").read_text()
 
 
 def test_a_folder_in_the_home_folder_may_be_named_by_a_tilde(finished, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("HOME", str(finished.parent))
-    code, out, err = jaxae(capsys, "sample", f"~/{finished.name}", "--count", "2")
+    code, out, err = say(capsys, "sample", f"~/{finished.name}", "--count", "2")
     assert (code, out) == (0, f"{finished / 'samples.png'}\n"), err
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "r").symlink_to(finished)
-    code, out, err = jaxae(capsys, "report", "~/r")
+    code, out, err = say(capsys, "report", "~/r")
     assert (code, out) == (0, f"{tmp_path / 'r' / 'report.html'}\n"), err
 
 
@@ -382,7 +376,7 @@ def test_encode_and_score_are_of_the_split_the_seed_and_the_samples_asked_for(fi
         "score": (["--samples", "3"], run.scores(trained, "validation", 3, 4)),
     }
     for verb, (more, arrays) in expected.items():
-        assert jaxae(capsys, verb, finished, *flags, *more)[0] == 0
+        assert say(capsys, verb, finished, *flags, *more)[0] == 0
         with np.load(tmp_path / "a.npz") as found:
             assert found.keys() == {name for name, value in arrays.items() if value is not None}
             for name in found:
@@ -393,12 +387,12 @@ def test_the_table_of_methods_has_what_was_measured(tmp_path, capsys):
     file = tmp_path / "found.json"
     values = {"vae": {"nll": [100.0, 102.0], "reconstruction": [80.0, 80.0], "mse": [0.01, 0.01]}}
     file.write_text(json.dumps({"about": "Of two seeds.", "command": "python -m mine", "methods": values}))
-    code, out, _ = jaxae(capsys, "methods", "vae", "ae", "--table", "--measured", file)
+    code, out, _ = say(capsys, "methods", "vae", "ae", "--table", "--measured", file)
     assert code == 0 and "Of two seeds." in out and "    python -m mine" in out
     (vae,) = (line for line in out.splitlines() if line.startswith("| **vae**"))
     assert "| 101.00 ± 1.41 | 80.00 ± 0.00 | 0.01000 ± 0.00000 |" in vae
     file.write_text("{}")
-    code, _, err = jaxae(capsys, "methods", "vae", "--table", "--measured", file)
+    code, _, err = say(capsys, "methods", "vae", "--table", "--measured", file)
     assert code == 2 and err.endswith("found.json: it has no about: expected what experiments/methods.py writes\n")
 
 
@@ -407,7 +401,7 @@ def test_the_labels_that_codes_are_decoded_at_are_kept_with_them(tmp_path, capsy
     made = run.train(configured(method="cvae", steps=4), tmp_path / "r")
     labels = made.setup.source.test.labels
     for verb, more in (("interpolate", ["--pair", 0, 5, "--steps", 5]), ("traverse", ["--example", 5, "--steps", 3])):
-        assert jaxae(capsys, verb, tmp_path / "r", *more, "--out", tmp_path / f"{verb}.npz")[0] == 0
+        assert say(capsys, verb, tmp_path / "r", *more, "--out", tmp_path / f"{verb}.npz")[0] == 0
     with np.load(tmp_path / "interpolate.npz") as found:
         assert found["label"].tolist() == [[labels[0]] * 3 + [labels[5]] * 2]
         again = artifacts.decode(made, found["z"][0], found["label"][0])
@@ -418,7 +412,7 @@ def test_the_labels_that_codes_are_decoded_at_are_kept_with_them(tmp_path, capsy
         np.testing.assert_allclose(again, found["images"][0], atol=1e-6)
     np.save(tmp_path / "z.npy", np.zeros((2, 3), np.float32))
     words = ("decode", tmp_path / "r", tmp_path / "z.npy", "--label", "3", "--out", tmp_path / "d.npz")
-    assert jaxae(capsys, *words)[0] == 0
+    assert say(capsys, *words)[0] == 0
     with np.load(tmp_path / "d.npz") as found:
         assert found["label"].tolist() == [3, 3]
 
@@ -430,7 +424,7 @@ def test_what_is_one_number_a_batch_is_no_score_of_an_example(tmp_path):
 
 
 def test_a_file_that_holds_no_codes_is_one_line(finished, capsys):
-    code, _, err = jaxae(capsys, "decode", finished, finished / "config.json")
+    code, _, err = say(capsys, "decode", finished, finished / "config.json")
     assert code == 2 and err.endswith(
         "config.json: expected a .npz or .npy of numbers: it is neither, or of Python objects\n"
     )

@@ -137,7 +137,7 @@ def test_an_explicit_step_is_never_another(two_steps, folder):
         with pytest.raises(InputError, match=r"checkpoint .*/2 is damaged: "):
             checkpoints.restore(ABSTRACT, 2)
         with pytest.raises(InputError, match=r"checkpoint .*/2 is damaged: "):
-            checkpoints.meta(2)
+            checkpoints.leaves(2)
         assert checkpoints.steps() == [1, 2]
         assert checkpoints.restore(ABSTRACT, 1).step == 1
 

@@ -8,6 +8,7 @@ import scipy.integrate
 import scipy.special
 import scipy.stats
 from jax.scipy import stats as jax_stats
+from small import draw
 
 from jaxae import densities
 from jaxae.types import Normal
@@ -16,12 +17,6 @@ LEVELS = np.arange(256) / 255
 EXTREME_LOGITS = [-120.0, -30.0, 0.0, 30.0, 120.0]
 MEANS = [-3.0, -0.01, 0.0, 0.2, 0.5, 1.0, 1.01, 40.0]
 LOG_SCALES = [-12.0, -7.0, -5.0, -3.0, -1.0, 0.0, 3.0, 8.0]
-
-
-def draw(seed, *shape):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
 Q = Normal(jnp.asarray(draw(0, 5, 3)), jnp.asarray(draw(1, 5, 3)))
 P = Normal(jnp.asarray(draw(2, 5, 3)), jnp.asarray(draw(3, 5, 3)))
 STANDARD = Normal(jnp.zeros((5, 3)), jnp.zeros((5, 3)))

@@ -12,6 +12,7 @@ import scipy.spatial
 import scipy.special
 import scipy.stats
 import small
+from small import draw
 
 from jaxae import densities, divergences
 from jaxae.divergences import LogAggregate
@@ -21,12 +22,6 @@ from jaxae.types import Normal
 KERNELS = {"rbf": divergences.rbf, "imq": divergences.imq}
 N = 6  # examples of the small data set
 POSTERIORS = Normal(*(jnp.asarray(np.random.default_rng(s).normal(size=(N, 2)) * 0.8, jnp.float32) for s in (0, 1)))
-
-
-def draw(seed, *shape):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
 SCALES = (0.1, 0.2, 0.5, 1, 2, 5, 10)
 
 

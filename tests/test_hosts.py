@@ -103,7 +103,7 @@ def test_checkpoints_taken_together_are_had_by_two_and_by_one(pair, tmp_path):
     for code, (saved, newest), error in ends(pair("checkpoints", folder)):
         assert (code, error) == (0, "")
         assert (saved["there"], saved["steps"], saved["best"]) == (["1", "2"], [1, 2], 1)
-        assert saved["meta"] == newest["meta"] == {"n": [2]} and newest["step"] == 2
+        assert newest["meta"] == {"n": [2]} and newest["step"] == 2
         assert len(set(saved["digests"])) == 1
         assert newest["refused"] == f"no checkpoint of step 7 in {folder}: there are 1, 2"
     found = {"step": 2, "digest": saved["digests"][0]}

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import small
 from sklearn.cluster import KMeans
+from small import draw
 
 from jaxae import axis, quantize, random
 from jaxae.errors import InputError
@@ -16,12 +17,6 @@ from jaxae.quantize import Codebook
 KEY = jax.random.key(3)
 BATCH, POSITIONS, DIM, K = 16, 3, 2, 7
 LEVELS = [(2,), (3,), (8, 5, 5, 5), (2, 3, 4), (4, 4)]
-
-
-def draw(seed, *shape):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
 Z = jnp.asarray(draw(0, BATCH, POSITIONS, DIM))
 VECTORS = jnp.asarray(draw(1, K, DIM))
 

@@ -7,9 +7,9 @@ import signal
 import chex
 import pytest
 
-from jaxae import log, loop, run
+from jaxae import loop, run
 from jaxae.checkpoint import Checkpoints
-from tests.runs import SMALL, Saying, configured, digest_of, flags, kill_at, start
+from tests.runs import SMALL, Saying, configured, digest_of, flags, kill_at, rows, start
 
 pytestmark = pytest.mark.optimised
 
@@ -18,11 +18,6 @@ pytestmark = pytest.mark.optimised
 def whole(tmp_path_factory):
     """An uninterrupted run with every checkpoint kept."""
     return run.train(configured(keep=100), tmp_path_factory.mktemp("whole") / "run")
-
-
-def rows(folder, name="loss"):
-    """The values of a metric by step: what does not depend on the clock."""
-    return {(row["step"], name): row[name] for row in log.read(folder.metrics_file) if name in row}
 
 
 def test_a_rerun_is_bitwise_the_same(whole, tmp_path):

@@ -22,7 +22,7 @@ from jaxae.data.view import View
 from jaxae.errors import Diverged, InputError, Interrupted
 from jaxae.lane import Watch
 from jaxae.run import training
-from tests.runs import SMALL, Saying, change_a_pixel, configured, digest_of, flags
+from tests.runs import SMALL, Saying, change_a_pixel, configured, digest_of, flags, rows
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +45,6 @@ def stopped(tmp_path_factory):
 def of_a_net(tmp_path_factory):
     """The folder of a run of networks of one's own."""
     return run.train(OF_A_NET, tmp_path_factory.mktemp("net") / "run", net=NET).folder.path
-
-
-def rows(folder, name="loss"):
-    """The values of a metric by step: what does not depend on the clock."""
-    return {(row["step"], name): row[name] for row in log.read(folder.metrics_file) if name in row}
 
 
 @pytest.mark.parametrize(
@@ -453,7 +448,7 @@ def test_the_best_is_written_with_the_next_checkpoint_as_it_was_then(tmp_path):
     assert made.step % 20, "else it says nothing"
     with Checkpoints(made.folder.checkpoints) as checkpoints:
         assert checkpoints.latest_step() == 100
-        watch = Watch(**checkpoints.meta(checkpoints.best_step())["watch"][0])
+        watch = Watch(**checkpoints.restore(made.setup.shapes(), checkpoints.best_step()).meta["watch"][0])
     losses = {
         row["step"]: row["validation_loss"] for row in log.read(made.folder.metrics_file) if "validation_loss" in row
     }

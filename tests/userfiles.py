@@ -24,3 +24,7 @@ def refused(call: Any, *args: Any, **options: Any) -> str:
         call(*args, **options)
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+def as_set(rows):
+    return sorted(row.tobytes() for row in rows)

@@ -39,7 +39,6 @@ TARGETS = {
     ("mlp-20", "pythae"): 4.0, ("mlp-128", "pythae"): 1.5, ("mlp-1024", "pythae"): 1.5, ("iwae", "pythae"): 2.0,
     ("conv", "lax-conv"): 5.0, ("mlp-128", "matmul"): 0.70, ("mlp-1024", "matmul"): 0.80,
 }  # fmt: skip
-MATMUL = ("jax", "torch")
 NLL_SAMPLES = 5000
 LANES = 64
 ACCELERATED = "lanes"  # the group that only an accelerator has the room for: measured where it is asked for by name

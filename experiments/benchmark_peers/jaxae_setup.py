@@ -2,9 +2,9 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from experiments.benchmark_parts.works import Work
 from experiments.benchmark_peers.protocol import Task
@@ -42,12 +42,10 @@ def setup_of(task: Task, **changes: Any) -> Setup:
 def started(task: Task, setup: Setup) -> TrainState:
     """The state before the first step, with the parameters that all peers start from."""
     state, found = setup.init(), task.parameters()
-    params = state.variables.params
-    places = iter(layers(params))
-    flat: list[tuple[str, np.ndarray]] = [pair for place, values in zip(places, found) for pair in zip(place, values)]
-    for path, value in flat:
-        params = put(params, path.split("/"), jnp.asarray(value))
-    return state._replace(variables=state.variables._replace(params=params))
+    flat = flatten_dict(state.variables.params, sep="/")
+    for place, values in zip(layers(state.variables.params), found):
+        flat |= {path: jnp.asarray(value).reshape(flat[path].shape) for path, value in zip(place, values)}
+    return state._replace(variables=state.variables._replace(params=unflatten_dict(flat, sep="/")))
 
 
 def layers(params: PyTree) -> list[tuple[str, str]]:
@@ -64,20 +62,10 @@ def layers(params: PyTree) -> list[tuple[str, str]]:
     return [*hidden("encoder", there), head, *hidden("decoder", back), ("decoder/pixels/kernel", "decoder/bias")]
 
 
-def put(tree: PyTree, path: list[str], value: jax.Array) -> PyTree:
-    if not path:
-        return value.reshape(tree.shape)
-    return {**tree, path[0]: put(tree[path[0]], path[1:], value)}
-
-
-def get(tree: PyTree, path: list[str]) -> np.ndarray:
-    return np.asarray(tree) if not path else get(tree[path[0]], path[1:])
-
-
 def start(task: Task) -> dict[str, Any]:
     params = setup_of(task).init().variables.params
-    arrays: dict[str, Any] = {}
+    arrays, flat = {}, flatten_dict(params, sep="/")
     for number, place in enumerate(layers(params)):
-        arrays |= {f"{what}{number}": get(params, path.split("/")) for what, path in zip(("kernel", "bias"), place)}
+        arrays |= {f"{what}{number}": np.asarray(flat[path]) for what, path in zip(("kernel", "bias"), place)}
     np.savez(task.start, **arrays)
     return {}

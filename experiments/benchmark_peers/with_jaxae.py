@@ -31,14 +31,13 @@ from experiments.benchmark_peers.jaxae_setup import setup_of, start, started
 from experiments.benchmark_peers.protocol import Meter, Task
 from jaxae import compiler, log, random, run
 from jaxae.data.order import batch_indices
-from jaxae.lane import Lane, Watch
+from jaxae.lane import Lane, Watch, stacked
 from jaxae.loop import Loop
 from jaxae.networks import conv2d
 from jaxae.parallel import Layout, make_mesh
 from jaxae.programs import make_feed, make_programs
 from jaxae.progress import Progress
 from jaxae.setup import Setup
-from jaxae.sweep.wave import stack
 from jaxae.train import make_train_step
 from jaxae.types import TrainState
 
@@ -95,7 +94,7 @@ def lanes(task: Task) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name, progress.bar(setup, 0) as bar:
         rows = [log.Rows(Path(name) / f"{n}.jsonl", 0) for n in range(count)]
         members = [Lane(one, Watch(), written) for one, written in zip(setups, rows)]
-        state = stack([started(task, setup)] * count)
+        state = stacked(jax.device_get([started(task, setup)] * count))
         loop = Loop(members, layout, make_programs(setup, layout), state, 0, None, progress, bar, [])
         with contextlib.closing(loop):
             found = run_loop(task, loop)

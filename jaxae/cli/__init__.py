@@ -1,7 +1,6 @@
 """The command line: one verb each. Nothing here imports jax before a verb needs it: help and refusals are instant."""
 
 import contextlib
-import difflib
 import errno
 import io
 import logging
@@ -12,7 +11,7 @@ from collections.abc import Callable
 import click
 
 from jaxae import home, signals
-from jaxae.errors import Diverged, InputError, Interrupted
+from jaxae.errors import Diverged, InputError, Interrupted, unknown
 
 VERBS = {
     "train": "jaxae.cli.train",
@@ -42,9 +41,7 @@ class Verbs(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
-            near = difflib.get_close_matches(cmd_name, VERBS, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise InputError(f"unknown command {cmd_name!r}: {hint}known: {', '.join(VERBS)}")
+            raise unknown("command", cmd_name, VERBS)
         return getattr(__import__(VERBS[cmd_name], fromlist=[cmd_name]), cmd_name)
 
 

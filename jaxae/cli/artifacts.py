@@ -45,11 +45,11 @@ def _load(run_dir: str, checkpoint: str, out: str | None, name: str, suffixes: t
     return run.load(run_dir, checkpoint), path
 
 
-def _write(path: Path, arrays: dict[str, Any], tiles: Callable[[], Any]) -> None:
+def _write(path: Path, arrays: dict[str, Any], tiles: Callable[[], Any] | None = None) -> None:
     from jaxae import files
     from jaxae.artifacts import images
 
-    if path.suffix.lower() == ".npz":
+    if tiles is None or path.suffix.lower() == ".npz":
         files.write(path, files.npz(arrays))
     else:
         shown = tiles()
@@ -191,10 +191,9 @@ def encode(run_dir: str, count: int | None, split: str, seed: int, checkpoint: s
     """The codes of a split as arrays: z, label, index in the split, row in the data as they were read; mean and log_var
     where the posterior is a Gaussian."""
     trained, path = _load(run_dir, checkpoint, out, "codes.npz", (".npz",))
-    from jaxae import artifacts, files
+    from jaxae import artifacts
 
-    files.write(path, files.npz(artifacts.encode(trained, split, seed, count) | _classes(trained)))
-    click.echo(path)
+    _write(path, artifacts.encode(trained, split, seed, count) | _classes(trained))
 
 
 @click.command(short_help="NLL, ELBO and errors of each example, as arrays")
@@ -208,10 +207,9 @@ def score(run_dir: str, split: str, samples: int, seed: int, checkpoint: str, ou
     """Each example's NLL, ELBO and errors as arrays: which are unlikely, and which are badly reconstructed. `row` is
     where it stands in the data as they were read."""
     trained, path = _load(run_dir, checkpoint, out, "scores.npz", (".npz",))
-    from jaxae import files, run
+    from jaxae import run
 
-    files.write(path, files.npz(run.scores(trained, split, samples, seed) | _classes(trained)))
-    click.echo(path)
+    _write(path, run.scores(trained, split, samples, seed) | _classes(trained))
 
 
 @click.command(short_help="latent codes to images")

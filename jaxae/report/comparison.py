@@ -10,7 +10,6 @@ import pandas
 from jaxae import log
 from jaxae.compare import Comparison, checks, compare, rows, words
 from jaxae.compare.collect import DIVERGED, MISSING, NOT_FINITE, table
-from jaxae.compare.contrast import FEW
 from jaxae.compare.varied import Group, fields, groups
 from jaxae.evaluate import measures
 from jaxae.folder import RunFolder
@@ -34,7 +33,6 @@ def render(
     comparable = checks.clashes(whole, "elbo") is None
     context = {
         "found": found,
-        "about": measures.about(found.measure),
         "level": words.percent(level),
         "fields": known,
         "where": [f"{name}={value}" for name, value in where.items()],
@@ -44,7 +42,6 @@ def render(
         "headline": headline(found),
         "settings": rows.setting_rows(found),
         "resampled": rows.resampled(found),
-        "numbers": contrasts.axis_of(found.settings) is not None,
         "strip": contrasts.strip(found, colours, f"{found.words} of every seed, by setting"),
         "carlo": carlo(frame, found.measure),
         "others": rows.other_measures(whole),
@@ -52,7 +49,6 @@ def render(
         "annealings": checks.distinct(frame, "annealing"),
         "fewer": fewer(frame),
         "families": families(found),
-        "few": FEW,
         "comparable": comparable,
         "plane": plane(every, colours) if comparable and trajectories.has_plane(frame, known) else None,
         "curves": curves(frame, every, colours),
@@ -77,10 +73,8 @@ def counts(frame: pandas.DataFrame) -> dict[str, Any]:
 def _left_out(frame: pandas.DataFrame, outcomes: Sequence[str]) -> list[dict[str, Any]]:
     left = frame[frame["outcome"].isin(outcomes)]
     steps = [None if pandas.isna(step) else int(step) for step in left["step"]]
-    return [
-        {"run": run, "member": member, "outcome": outcome, "step": step}
-        for run, member, outcome, step in zip(left["run"], left["member"], left["outcome"], steps)
-    ]
+    of = zip(left["member"], left["outcome"], steps)
+    return [{"member": member, "outcome": outcome, "step": step} for member, outcome, step in of]
 
 
 def _measured(frame: pandas.DataFrame, measure: str) -> dict[str, Any]:

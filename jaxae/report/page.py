@@ -120,7 +120,6 @@ def curves(trained: Trained) -> dict[str, Any] | None:
     alt = f"Training and validation curves of {', '.join(names)} against the step"
     return {
         "plot": drawn.curves(rows, names, alt),
-        "alone": "loss" not in names,
         "epochs": trained.step / trained.setup.epoch,
         "every": every if regular else None,
         "validations": len(drawn.series(rows, "validation_loss")[0]),
@@ -208,6 +207,6 @@ def unit_statistics(units: Units) -> dict[str, Any]:
 
 def traversals(trained: Trained, units: Units, split: str) -> dict[str, Any]:
     made = artifacts.traverse(trained, split=split, steps=STEPS, most=ROWS, over=units)
-    rows = [{"unit": int(u), "sd": float(units.sd[u])} for u in made.unit]
+    rows = [{"unit": int(unit)} for unit in made.unit]
     picture, outside = data_uri(made.images), clipped(made.images)
     return {"picture": picture, "rows": rows, "columns": STEPS, "span": float(made.offset[-1]), "clipped": outside}

@@ -3,12 +3,14 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import jax
+
 from jaxae.build import build
 from jaxae.data.source import Source
 from jaxae.folder import SweepFolder
+from jaxae.lane import stacked
 from jaxae.plan import Member, Plan
 from jaxae.sweep.measuring import load_member
-from jaxae.sweep.wave import stack
 from jaxae.types import Net, TrainState
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ class Swept(NamedTuple):
             if whole:
                 setup = build(whole[0].config, self.net, self.source)
                 states = [load_member(self.folder, m, setup.like(m.config), "last").state for m in whole]
-                found.append(Group(whole, stack(states)))
+                found.append(Group(whole, stacked(jax.device_get(states))))
         return found
 
 

@@ -7,13 +7,12 @@ from dataclasses import asdict
 from functools import partial
 
 import jax
-import numpy as np
 
 from jaxae import files, log
 from jaxae import record as records
 from jaxae.checkpoint import Checkpoints
 from jaxae.folder import RunFolder, SweepFolder
-from jaxae.lane import Lane, Watch
+from jaxae.lane import Lane, Watch, stacked
 from jaxae.log import OnMemberRow, OnRow, Rows
 from jaxae.loop import Loop
 from jaxae.names import SPLITS
@@ -24,7 +23,7 @@ from jaxae.progress import Bar, Progress
 from jaxae.run import check_data
 from jaxae.setup import Setup
 from jaxae.start import Start
-from jaxae.types import PyTree, TrainState
+from jaxae.types import TrainState
 
 WRITERS = 4  # members' checkpoints written at once
 
@@ -84,7 +83,7 @@ class Wave:
         found = checkpoints.restore(like, on_host=True)  # whole it may be too much for one device
         if found is None:
             watches = [Watch(total=setup.total) for setup in self.setups]
-            return stack([setup.init() for setup in self.setups]), 0, watches
+            return stacked(jax.device_get([setup.init() for setup in self.setups])), 0, watches
         check_data(self.setups[0], found)
         self.progress.say(f"resuming a wave of {len(self.members)} at step {found.step:,}")
         return found.state, found.step, [Watch(**kept) for kept in found.meta["watch"]]
@@ -114,7 +113,3 @@ class Wave:
 
         with ThreadPoolExecutor(WRITERS) as pool:
             list(pool.map(give, range(len(self.members))))
-
-
-def stack(trees: Sequence[PyTree]) -> PyTree:
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *jax.device_get(list(trees)))

@@ -5,7 +5,7 @@ import pytest
 
 from jaxae.data import arrays, cache, checks, load
 from jaxae.errors import InputError
-from tests.userfiles import saved, zipped
+from tests.userfiles import as_set, saved, zipped
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (60, 5, 4), dtype=np.uint8)
@@ -14,10 +14,6 @@ LABELS = RNG.integers(0, 3, 60)
 
 def joined(source):
     return np.concatenate([split.rows for split in (source.train, source.validation, source.test)])
-
-
-def as_set(rows):
-    return sorted(row.tobytes() for row in rows)
 
 
 def test_npy_is_split_by_a_fixed_rule_into_all_its_images(tmp_path):

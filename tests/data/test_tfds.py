@@ -10,6 +10,7 @@ from PIL import Image
 
 from jaxae.data import cache, load, names
 from tests import userfiles
+from tests.userfiles import as_set
 
 IMAGE = tfds.features.Image(shape=(None, None, 3))
 CLASS = tfds.features.ClassLabel(names=["no", "yes"])
@@ -54,10 +55,6 @@ def write(name, features, splits, supervised=None, file_format="array_record"):
 
 def examples(arrays, **more):
     return [{"image": Image.fromarray(array), **more} for array in arrays]
-
-
-def as_set(rows):
-    return sorted(row.tobytes() for row in rows)
 
 
 refused = partial(userfiles.refused, load)

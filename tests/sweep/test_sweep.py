@@ -133,7 +133,7 @@ def test_what_was_best_since_the_last_checkpoint_is_found_again(tmp_path):
         )
         assert ours.step == theirs.step
         with Checkpoints(ours.folder.checkpoints) as checkpoints:
-            (watch,) = checkpoints.meta(ours.step)["watch"]
+            (watch,) = checkpoints.restore(ours.setup.shapes(), ours.step).meta["watch"]
         assert watch["stale"] == 0, "as it was then"
         chex.assert_trees_all_equal(ours.state, theirs.state)
     assert set(whole.table["outcome"]) == {"finished"}

@@ -183,7 +183,7 @@ def test_a_member_that_is_made_longer_ranks_anew(tmp_path):
     swept = sweep.sweep(plan, tmp_path / "s")
     trained = run.load(swept.folder.member("seed=0").path, "last")
     with Checkpoints(trained.folder.checkpoints, write=False) as checkpoints:
-        assert checkpoints.meta(20)["watch"][0]["total"] == 20
+        assert checkpoints.restore(trained.setup.shapes(), 20).meta["watch"][0]["total"] == 20
 
 
 @pytest.mark.slow
