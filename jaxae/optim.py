@@ -49,8 +49,7 @@ def scale_by_adam(b1: float, b2: float, eps: float) -> optax.GradientTransformat
         count = optax.safe_increment(state.count)
         mu = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mu, grads)
         nu = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * jnp.square(g), state.nu, grads)
-        steps = count.astype(float)
-        first, second = 1 / (1 - b1**steps), jax.lax.rsqrt(1 - b2**steps)
+        first, second = 1 / (1 - b1**count), jax.lax.rsqrt(1 - b2**count)
         found = jax.tree.map(lambda m, v: (first * m / (second * jnp.sqrt(v) + eps)).astype(m.dtype), mu, nu)
         return found, optax.ScaleByAdamState(count, mu, nu)
 
