@@ -10,8 +10,8 @@ import numpy as np
 from jaxae import data, fits, forms, likelihoods, methods, networks, optim, own, purity, random, schedules
 from jaxae.config import Config
 from jaxae.data import pixels
-from jaxae.data.source import Source, Split
-from jaxae.data.view import View
+from jaxae.data.source import Source
+from jaxae.data.view import View, at_once
 from jaxae.errors import InputError
 from jaxae.names import IN_MEMORY, LIKELIHOODS, OF_NETWORKS
 from jaxae.setup import Setup, weights
@@ -128,10 +128,9 @@ def training_mean(source: Source, binarize: str) -> np.ndarray:
     """The mean image of the training split, [height, width, channels] in [0, 1]."""
     whole = source.train
     spread = np.linspace(0, len(whole) - 1, min(MEAN_EXAMPLES, len(whole))).astype(np.int64)
-    part = Split(whole.rows[spread], whole.labels[spread])
     grey = pixels.make("threshold" if binarize == "threshold" else "none", source.decode)
-    view = View(part, grey, random.fixed(0), chunk=1000)
+    view = View(whole, grey, random.fixed(0), 2 * at_once(source.shape), spread)
     total = np.zeros(source.shape)
     for done, batch in enumerate(view.batches()):
-        total += np.asarray(batch.x, np.float64)[: len(part) - done * view.chunk].sum(axis=0)
-    return np.asarray(total / len(part), np.float32)
+        total += np.asarray(batch.x)[: len(view) - done * view.chunk].sum(axis=0, dtype=np.float64)
+    return np.asarray(total / len(view), np.float32)

@@ -134,7 +134,7 @@ def check_labels(setup: Setup) -> None:
         if new := sorted(set(source.split(name).labels.tolist()) - {*setup.net.seen, -1}):
             raise InputError(
                 f"{source.name}: label {new[0]} is in its {name} split, and no training example has it: expected the "
-                "classes of the training split (-1: unknown)"
+                "classes of the training split (-1: unknown): leave it out, or give splits of your own"
             )
 
 

@@ -16,7 +16,7 @@ from jaxae import likelihoods, methods, modules, optim, own, random, schedules
 from jaxae.config import Config
 from jaxae.data.feed import Feed, fits
 from jaxae.data.source import Source
-from jaxae.data.view import View
+from jaxae.data.view import View, at_once
 from jaxae.errors import InputError, known
 from jaxae.plan import structure
 from jaxae.start import Start
@@ -143,7 +143,8 @@ class Setup:
         return self.own_net or "likelihood" in self.config.own_functions()
 
     def view(self, split: str, seed: int = EVALUATION_KEY) -> View:
-        return View(self.source.split(split), self.pixels, random.stream(random.fixed(seed), "evaluation"))
+        key = random.stream(random.fixed(seed), "evaluation")
+        return View(self.source.split(split), self.pixels, key, at_once(self.source.shape))
 
     @property
     def order_seed(self) -> int:

@@ -14,6 +14,8 @@ GRACE = 2.0
 """Seconds in which an interrupt ends the process by itself: files that are being written are taken away."""
 _taken: list[object] = []
 """By whom signals are handled now."""
+_unheeded: list[float] = []
+"""When an interrupt came that nobody took, for those who take them from then on: Python's own may have been lost."""
 
 
 @contextlib.contextmanager
@@ -49,6 +51,9 @@ def collected() -> Iterator[list[int]]:
             asked.append(number)
 
     with handled(ask) as before:
+        if before and _unheeded and time.monotonic() - _unheeded[-1] < GRACE:
+            times[signal.SIGINT] = _unheeded[-1]
+            asked.append(signal.SIGINT)
         yield asked
 
 
@@ -62,6 +67,7 @@ def watched() -> None:
     def watch() -> None:
         while number := os.read(reading, 1):
             if number[0] == signal.SIGINT and not _taken:
+                _unheeded.append(time.monotonic())
                 time.sleep(GRACE)
                 if not _taken:
                     with contextlib.suppress(OSError):

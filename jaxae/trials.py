@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxae import own
+from jaxae import axis, own
 from jaxae.errors import InputError
 from jaxae.modules import pattern
 from jaxae.purity import EXAMPLES, apart, generators, is_apart, traced
@@ -18,6 +18,7 @@ from jaxae.types import Batch, Keys, PyTree, Variables
 
 ROUNDING = {"float32": 1e-3, "bfloat16": 5e-2}
 """Of the largest number: by how much an example in a batch may differ from itself alone."""
+COUPLED = "; a loss that couples them does so by jaxae.axis, which sees those on other devices too"
 
 
 def draws_by_its_keys(setup: Setup, variables: Variables, keys: Keys, batch: Batch, before: tuple[Any, ...]) -> None:
@@ -45,6 +46,8 @@ def knows_nothing_of_its_batch(setup: Setup, variables: Variables, keys: Keys, b
         tried["images"] = method.decode, (pattern(z.shape).astype(z.dtype),)
     if method.log_weight is not None:
         tried["log-weights"] = method.log_weight, (own_keys, few)
+    if not axis.couples(lambda: _losses(setup, filled, own_keys, few)):
+        tried["losses"] = partial(_losses, setup), (jax.random.clone(own_keys), few)
     if setup.own_likelihood:
         out = pattern(few.x.shape)
         tried["log-probabilities"] = _of_start(setup, "log_prob"), (out, few.x)
@@ -60,8 +63,13 @@ def knows_nothing_of_its_batch(setup: Setup, variables: Variables, keys: Keys, b
             raise InputError(
                 f"{_whose(setup)}: the {what} of {EXAMPLES} examples together are not those of each alone: "
                 "expected nothing that looks at the others in a batch, such as a mean over its first axis, and each "
-                "example's own key"
+                "example's own key" + COUPLED * (what == "losses")
             )
+
+
+def _losses(setup: Setup, variables: Variables, keys: Keys, batch: Batch) -> tuple[Any, ...]:
+    objective = setup.method.loss(variables, keys, batch, jnp.asarray(0))
+    return objective.loss, objective.adversary
 
 
 def _of_start(setup: Setup, name: str) -> Callable[..., Any]:

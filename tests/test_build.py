@@ -202,6 +202,14 @@ SLIPS = {
         GOOD["METHOD"].replace(")", ", log_weight=lambda v, k, b: b.x.sum((1, 2, 3)))"),
     ): "mine.py:mine: log_weight gives a ShapeDtypeStruct: expected a LogWeight",
     ("RESULT", "Objective(value, state, {'step': value})"): "mine.py:mine: a metric step: jaxae has a number of that",
+    (
+        "RESULT",
+        "Objective(value - 2 * value.mean(), state, {})",
+    ): "the losses of 3 examples together are not those of each alone: .* by jaxae.axis",
+    (
+        "RESULT",
+        "Objective(value, state, {}, value - 2 * value.mean())",
+    ): "the losses of 3 examples together are not those of each alone",
     ("RESULT", "Objective(value, state, {'nll': value})"): "mine.py:mine: a metric nll: jaxae has a number of that",
 }
 
@@ -219,6 +227,14 @@ def test_slips_of_ones_own_method_are_told_before_training(digits, tmp_path, mon
     else:
         with pytest.raises(InputError, match=SLIPS[what, slip]):
             build(config, source=digits)
+
+
+def test_a_loss_of_ones_own_may_couple_its_batch_by_the_axis(digits, tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXAE_CACHE", str(tmp_path / "cache"))
+    coupled = "Objective(value - 2 * axis.gather(value).mean(), state, {})"
+    code = "from jaxae import axis\n" + MINE.replace("RESULT", coupled).replace("METHOD", GOOD["METHOD"])
+    (tmp_path / "mine.py").write_text(code)
+    assert build(Config(method=f"{tmp_path / 'mine.py'}:mine"), source=digits).method
 
 
 def test_a_number_is_a_state_and_floats_and_weights_are_what_they_are_called(digits, tmp_path, monkeypatch):

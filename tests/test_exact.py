@@ -1,6 +1,7 @@
 """Sums in a fixed order: the bits of a step do not know how many devices there are."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -89,6 +90,29 @@ def test_steps_and_metrics_have_the_same_bits_on_any_devices(likelihood):
     for devices in (2, 4):
         small.assert_same_bits(steps(likelihood, devices, small.sgd(0.1)), one)
     small.assert_close(one, steps(likelihood, 1, small.sgd(0.1), shards=None), rtol=1e-4, atol=1e-6)
+
+
+ROUNDED = pytest.mark.xfail(reason="XLA simplifies what is made for several devices otherwise", strict=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        "iwae", "vqvae", "factor_vae", "vampprior", "wae_mmd", "hamiltonian_vae",
+        *(pytest.param(name, marks=ROUNDED) for name in ("categorical_vae", "poincare_vae", "svae")),
+    ],
+)  # fmt: skip
+def test_steps_of_other_methods_have_the_same_bits_on_two_devices(name):
+    setup = build(Config(method=name, exact=True, steps=10))
+    (method, tx), batches, made = setup.make({}), [jax.device_get(setup.batch_at(n)) for n in (0, 1)], []
+    for devices in (1, 2):
+        step = jax.jit(over(devices, partial(make_train_step, method, tx, shards=8), P(), P(), P("data")))
+        state = setup.init()
+        for batch in batches:
+            state, metrics = step(setup.key, state, batch)
+        made.append(jax.device_get((state.variables, metrics)))
+    small.assert_same_bits(*made)
 
 
 def test_one_shard_a_device_is_no_special_case():

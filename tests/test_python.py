@@ -417,7 +417,9 @@ def test_labels_may_be_words_or_floats(images):
     missing = np.where(np.arange(len(y)) == 3, -1, y)
     of_floats = data.arrays(x, np.where(missing < 0, np.nan, missing), test=x)
     np.testing.assert_array_equal(of_floats.train.labels, data.arrays(x, missing, test=x).train.labels)
-    with pytest.raises(InputError, match=r"train: labels are float64 of shape 60: expected one integer an image"):
+    with pytest.raises(
+        InputError, match=r"train: its labels are float64 of shape 60: expected one whole number or one word"
+    ):
         data.arrays(x, y + 0.5)
     with pytest.raises(InputError, match=r"train: labels of shape 60 x 3: .*y\.argmax\(axis=1\), of one-hot rows"):
         data.arrays(x, np.eye(3)[y])

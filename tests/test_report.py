@@ -15,9 +15,10 @@ from scipy.stats import norm
 from sklearn.decomposition import PCA
 
 from jaxae import Config, files, methods, run
+from jaxae.artifacts import images
 from jaxae.errors import Diverged, InputError
 from jaxae.evaluate.measures import MEASURES
-from jaxae.report import curves, latent, measures, naming, plots, svg, write_report
+from jaxae.report import curves, latent, measures, naming, pictures, plots, svg, write_report
 from jaxae.report.page import clipped, shown
 from jaxae.report.pictures import BUDGET, data_uri
 from jaxae.report.templates import fill
@@ -533,6 +534,16 @@ def test_a_picture_over_budget_is_made_smaller():
     flat[...] += 0.2 * (np.random.default_rng(0).random(flat.shape) - 0.5)
     image = Image.open(io.BytesIO(base64.b64decode(data_uri(flat).split(",")[1]))).convert("RGB")
     assert abs(np.asarray(image)[10:20, 10:20].mean() / 255 - 0.5) < 0.05
+
+
+def test_a_picture_far_over_budget_is_made_smaller_before_it_is_tried(monkeypatch):
+    tried, png = [], images.png
+    monkeypatch.setattr(images, "png", lambda sheet: tried.append(sheet.size) or png(sheet))
+    monkeypatch.setattr(pictures, "HOPELESS", 3 * 4 * 32 * 32 * 3)
+    data_uri(np.zeros((3, 4, 128, 128, 3)))
+    assert len(tried) == 1 and 3 * 4 * 32 * 32 * 4 < tried[0] < 1.3 * 3 * 4 * 32 * 32 * 4  # with alpha and gaps
+    monkeypatch.setattr(pictures, "HOPELESS", 0)
+    assert data_uri(np.zeros((1, 1, 40, 40, 1)))
 
 
 def test_numbers_show_three_digits_at_least():

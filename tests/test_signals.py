@@ -31,6 +31,17 @@ def test_the_second_of_a_kind_is_taken_at_its_word_unless_it_comes_at_once(heard
     assert heard == [*meant, signal.SIGTERM]
 
 
+@pytest.mark.parametrize(("ago", "asked_for"), [(0.1, [signal.SIGINT]), (5.0, [])])
+def test_an_interrupt_that_came_a_moment_before_and_was_lost_is_asked_for(monkeypatch, ago, asked_for):
+    monkeypatch.setattr(signals, "_unheeded", [signals.time.monotonic() - ago])
+    monkeypatch.setattr(signals, "AGAIN", 0.0)
+    with signals.collected() as asked:
+        assert asked == asked_for
+        if asked:
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+
+
 def test_outside_the_main_thread_signals_are_somebody_elses(heard):
     def inside():
         with signals.collected() as asked:

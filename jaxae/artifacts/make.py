@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 from jaxae import memory, random
 from jaxae.artifacts import paths, pieces
 from jaxae.data.in_memory import without_bfloat
-from jaxae.data.view import View, evenly
+from jaxae.data.view import View, at_once, evenly
 from jaxae.errors import InputError, a_seed, whole
 from jaxae.evaluate.units import Units, units
 from jaxae.run import Trained
@@ -99,7 +99,7 @@ def sample(
     images: Any = draw or (lambda keys, index: prior(variables, keys))  # type: ignore[misc]  # there is one
     key = random.stream(random.fixed(seed), "sample")
     drawn = jax.jit(lambda index: images(random.example_keys(key, 0, index), index))
-    return pieces.by_pieces(drawn, np.arange(count, dtype=np.int32))
+    return pieces.by_pieces(drawn, np.arange(count, dtype=np.int32), at_once(trained.setup.source.shape, pieces.PIECE))
 
 
 def interpolate(
@@ -222,13 +222,14 @@ def _embedded(trained: Trained, view: View, index: np.ndarray) -> np.ndarray:
 def _decoded(trained: Trained, z: np.ndarray, label: np.ndarray | None = None) -> np.ndarray:
     """Codes [..., latent] -> images [..., height, width, channels]; `label` [...] is for conditional methods."""
     method, codes = trained.setup.method, z.reshape(-1, z.shape[-1])
+    piece = at_once(trained.setup.source.shape, pieces.PIECE)
     told = method.given
     if told is None or label is None:
         to_image = jax.jit(method.decode)
-        images = pieces.by_pieces(lambda part: to_image(trained.variables, part), codes)
+        images = pieces.by_pieces(lambda part: to_image(trained.variables, part), codes, piece)
     else:
         at, labels = jax.jit(lambda of, z, y: told(y).decode(of, z)), np.asarray(label, np.int32).reshape(-1)
-        images = pieces.by_pieces(lambda i: at(trained.variables, codes[i], labels[i]), np.arange(len(codes)))
+        images = pieces.by_pieces(lambda i: at(trained.variables, codes[i], labels[i]), np.arange(len(codes)), piece)
     return images.reshape(*z.shape[:-1], *images.shape[1:])
 
 

@@ -28,13 +28,13 @@ def spread(view: View, split: str, count: int) -> Int[np.ndarray, " count"]:
 
 
 def over(view: View, index: np.ndarray, fn: Callable) -> Any:
-    return by_pieces(lambda part: fn(view.take(part)), index)
+    return by_pieces(lambda part: fn(view.take(part)), index, min(PIECE, view.chunk))
 
 
-def by_pieces(fn: Callable[[np.ndarray], Any], rows: np.ndarray) -> Any:
-    """fn over PIECE rows at a time, the last filled up with the first rows: one shape, one compilation."""
-    filled = rows[np.arange(-(-len(rows) // PIECE) * PIECE) % len(rows)]
-    parts = [jax.device_get(fn(filled[start : start + PIECE])) for start in range(0, len(filled), PIECE)]
+def by_pieces(fn: Callable[[np.ndarray], Any], rows: np.ndarray, piece: int = PIECE) -> Any:
+    """fn over `piece` rows at a time, the last filled up with the first rows: one shape, one compilation."""
+    filled = rows[np.arange(-(-len(rows) // piece) * piece) % len(rows)]
+    parts = [jax.device_get(fn(filled[start : start + piece])) for start in range(0, len(filled), piece)]
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(rows)], *parts)
 
 

@@ -252,7 +252,9 @@ def class_numbers(labels: np.ndarray | None, n: int, where: str) -> np.ndarray:
         labels = np.where(np.isnan(labels), -1, labels).astype(np.int64)
     if labels.ndim != 1 or labels.dtype.kind not in "bui":
         shape = " x ".join(map(str, labels.shape)) or "a single number"
-        raise InputError(f"{where}: labels are {labels.dtype} of shape {shape}: expected one integer an image")
+        raise InputError(
+            f"{where}: its labels are {labels.dtype} of shape {shape}: expected one whole number or one word an image"
+        )
     if len(labels) != n:
         raise InputError(f"{where}: {n:,} images but {len(labels):,} labels")
     bad = (labels < -1) | (labels > 2**31 - 1) if labels.dtype.kind != "b" else np.zeros(n, bool)

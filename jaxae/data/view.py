@@ -6,6 +6,7 @@ label, and a loss that couples its batch would compare one class with the prior.
 examples, and what belongs to them is cut off on the host: no mean ever counts a padded row.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -17,6 +18,9 @@ from jaxtyping import Array, Int
 from jaxae import random
 from jaxae.data.source import Split
 from jaxae.types import Batch
+
+CHUNK = 500  # examples
+VALUES = 2**23  # of all their pixels and channels: 500 images of 64 x 64 x 4, 42 of 256 x 256 x 3
 
 
 @partial(jax.jit, static_argnums=0)
@@ -31,6 +35,12 @@ def _keys(key: Array, name: str, index: Array) -> Array:
     return random.example_keys(random.stream(key, name), 0, index)
 
 
+def at_once(shape: Sequence[int], most: int = CHUNK) -> int:
+    """How many images of that shape a program holds beside each other: `most`, or fewer where they are large, for a
+    network's activations are many times their size."""
+    return max(1, min(most, VALUES // math.prod(shape)))
+
+
 def evenly(n: int, count: int) -> Int[np.ndarray, " count"]:
     """`count` of the numbers below n, or all where there are fewer: data sorted by label then shows every label."""
     return np.linspace(0, n - 1, min(count, n)).round().astype(np.int64)
@@ -41,7 +51,7 @@ class View:
     examples with each other. `key` is the evaluation key, which the run's own seed does not enter. `only`: the numbers
     of the examples to see, by default all; each keeps the pixels and noise that its number in the split gives it."""
 
-    def __init__(self, split: Split, pixels: Callable, key: Array, chunk: int = 500, only: np.ndarray | None = None):
+    def __init__(self, split: Split, pixels: Callable, key: Array, chunk: int = CHUNK, only: np.ndarray | None = None):
         self.split, self.key, self._pixels = split, key, pixels
         self.only = np.arange(len(split)) if only is None else only
         self.chunk = min(chunk, len(self.only))

@@ -15,9 +15,9 @@ from jaxae.evaluate.means import mean, standard_error
 from jaxae.evaluate.measures import TOO_HIGH
 from jaxae.types import Batch, LogWeight, Method, Variables
 
-BLOCK = {"cpu": 1000}  # log weights at once: a CPU's cache holds these, and memory is bounded for any number of samples
+AT_ONCE = {"cpu": (1000, 2**24)}  # images decoded, and values of all their pixels: what a CPU's cache and memory hold
 TOLD = "p(x | label)"
-WIDE = 16_000  # the same for an accelerator
+WIDE = 16_000, 2**28  # the same for an accelerator
 TERMS = ("reconstruction", "kl")  # of minus the ELBO
 PARTS = 4  # of the draws, from which is seen how the error falls with their number
 OF_PARTS = ("log_p_half", "log_p_quarter", "log_p_apart")
@@ -210,7 +210,8 @@ def examples(bench: Bench) -> Callable[[Sequence[Model]], list[dict[str, Float[n
 def weighing(bench: Bench, chunk: int) -> Callable[..., list[dict[str, Float[np.ndarray, " n"]]]]:
     """(models, view) -> what `importance` estimates of each example of a view of that chunk."""
     samples = bench.settings.samples
-    block = max(1, min(samples, BLOCK.get(jax.default_backend(), WIDE) // chunk))
+    most, values = AT_ONCE.get(jax.default_backend(), WIDE)
+    block = max(1, min(samples, most // chunk, values // (chunk * math.prod(bench.source.shape))))
 
     def weigh(method, variables, keys, batch, step):
         return importance(method, samples, block)(variables, keys, batch)

@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from jaxae import random
 from jaxae.data import pixels
-from jaxae.data.view import View, evenly
+from jaxae.data.view import View, at_once, evenly
 from jaxae.errors import InputError
 from jaxae.evaluate import features
 from jaxae.evaluate.bench import Bench, Group, Model
@@ -34,7 +34,6 @@ LEAST = 5 * (max(K, K_DENSITY) + 1)  # examples that the measures and their erro
 DRAWN = 10_000  # samples that are judged, at most
 TRIED = 16  # images by which own features are tried
 REPEATED, BESIDE = 1e-4, 1e-2  # of their largest number: by how much one may move, asked again, and beside others
-PIECE = 500  # samples at once
 COMPARED = "the decoder's means against the split's grey levels"
 CHUNK = 128  # rows of distances at once: 10,000 columns of them are 10 MB
 ROUNDING = 1e-12  # of the squared norms: squared distances that differ by less are equal
@@ -246,7 +245,8 @@ def judge(bench: Bench, sampler: str = "prior") -> Judge:
 
     @cache
     def real(split: str) -> np.ndarray:
-        grey = View(bench.source.split(split), pixels.make("none", bench.source.decode), random.fixed(0))
+        plain = pixels.make("none", bench.source.decode)
+        grey = View(bench.source.split(split), plain, random.fixed(0), at_once(bench.source.shape))
         return grey.spread(count).map(lambda batch: space.of(batch.x))
 
     def scores(drawn: np.ndarray) -> dict[str, Any]:
@@ -263,13 +263,13 @@ def sampled(bench: Bench) -> Group:
     if bench.method.sample is None:
         raise InputError(f"{bench.name} has no prior to draw samples from: evaluate it by a --sampler")
     own = judge(bench)
-    index = jnp.arange(own.draws, dtype=jnp.int32)
+    index, piece = jnp.arange(own.draws, dtype=jnp.int32), at_once(bench.source.shape)
     draw = bench.program(lambda method, variables, step, keys: method.sample(variables, keys))
 
     def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
         key, made = random.stream(random.fixed(bench.settings.seed), "sample"), []
-        for start in range(0, own.draws, PIECE):
-            keys = random.example_keys(jax.random.clone(key), 0, index[start : start + PIECE])
+        for start in range(0, own.draws, piece):
+            keys = random.example_keys(jax.random.clone(key), 0, index[start : start + piece])
             made.append([own.features(drawn) for drawn in draw(models, keys)])
         return [own.scores(np.concatenate(of)) for of in zip(*made)]
 

@@ -11,19 +11,20 @@ from jaxae.artifacts import images
 
 TILE = 72  # pixels that a tile is brought up to
 BUDGET = 350_000  # bytes of a picture
+HOPELESS = 24 * BUDGET  # bytes of its pixels: to try whether so many fit takes seconds
 
 
 def data_uri(tiles: Float[np.ndarray, "rows columns height width channels"], gap: int = 4, tile: int = TILE) -> Markup:
     """A grid of tiles on clear paper. Small images are magnified, and what is over budget is made smaller."""
-    zoom = max(1, tile // max(tiles.shape[2:4]))
-    content = images.png(images.grid(tiles, zoom, gap, clear=gap > 0))
-    while len(content) > BUDGET and min(tiles.shape[2:4]) * zoom > 8:
-        if zoom > 1:
-            zoom = (zoom + 1) // 2
-        else:
-            tiles = _halved(tiles)
-        content = images.png(images.grid(tiles, zoom, max(1, gap // 2) if gap else 0, clear=gap > 0))
-    return Markup("data:image/png;base64," + base64.b64encode(content).decode())
+    zoom, between = max(1, tile // max(tiles.shape[2:4])), gap
+    while True:
+        smallest = min(tiles.shape[2:4]) * zoom <= 8
+        if smallest or tiles.size * zoom**2 <= HOPELESS:
+            content = images.png(images.grid(tiles, zoom, between, clear=gap > 0))
+            if smallest or len(content) <= BUDGET:
+                return Markup("data:image/png;base64," + base64.b64encode(content).decode())
+        zoom, tiles = ((zoom + 1) // 2, tiles) if zoom > 1 else (1, _halved(tiles))
+        between = max(1, gap // 2) if gap else 0
 
 
 def _halved(tiles: np.ndarray) -> np.ndarray:

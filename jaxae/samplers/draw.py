@@ -8,8 +8,9 @@ from jaxtyping import Array, Int
 
 from jaxae import artifacts, random, run, samplers
 from jaxae.artifacts.make import Pictures, checked_label
+from jaxae.data.view import at_once
 from jaxae.errors import InputError
-from jaxae.evaluate.samples import PIECE, judge
+from jaxae.evaluate.samples import judge
 from jaxae.evaluate.settings import USUAL, Settings
 from jaxae.run import Trained
 from jaxae.run.loading import given
@@ -45,7 +46,8 @@ def evaluate(
     (found,) = run.evaluate_runs([trained], [], bench)
     own = judge(bench, sampler)
     drawn = sample(trained, sampler, own.draws, settings.seed).samples
-    pieces = [own.features(drawn[start : start + PIECE]) for start in range(0, own.draws, PIECE)]
+    piece = at_once(trained.setup.source.shape)
+    pieces = [own.features(drawn[start : start + piece]) for start in range(0, own.draws, piece)]
     scores = own.scores(np.concatenate(pieces))
     found["notes"]["samples"], found["settings"]["samples"] = scores.pop("notes", []), scores.pop("settings")
     return found | scores

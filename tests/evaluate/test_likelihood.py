@@ -1,6 +1,9 @@
 """Held-out likelihoods against a linear-Gaussian model's closed form; their errors against repetition."""
 
+import contextlib
+import inspect
 from functools import cache
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +11,12 @@ import numpy as np
 import pytest
 import small
 
-from jaxae import random, run
-from jaxae.data import pixels
+from jaxae import Config, random, run
+from jaxae.build import build
+from jaxae.data import arrays, pixels
 from jaxae.data.source import Source, Split
-from jaxae.data.view import View
+from jaxae.data.view import View, at_once
+from jaxae.evaluate import likelihood as module
 from jaxae.evaluate.bench import Bench, Model, Settings
 from jaxae.evaluate.likelihood import _means, by_parts, importance, likelihood, monte_carlo
 from jaxae.types import Batch, LogWeight, Variables
@@ -299,3 +304,22 @@ def test_only_means_over_examples_have_the_error_of_one(name, tmp_path):
     trained = made.trained(tmp_path / "run", name=name, likelihood="gaussian")
     found = run.evaluate_run(trained, samples=3)
     assert found["reconstruction_data_se"] > 0 and found["mse_data_se"] > 0 and found.get("mmd_data_se") is None
+
+
+def test_large_images_are_decoded_fewer_at_a_time(monkeypatch):
+    assert [at_once(shape) for shape in ((28, 28, 1), (64, 64, 3), (256, 256, 3), (4096, 4096, 3))] == [500, 500, 42, 1]
+    blocks = []
+    monkeypatch.setattr(module, "importance", lambda method, samples, block: blocks.append(block))
+    for shape, chunk in (((28, 28, 1), 500), ((256, 256, 3), 42), ((4096, 4096, 3), 1)):
+        bench = SimpleNamespace(
+            settings=SimpleNamespace(samples=5000), source=SimpleNamespace(shape=shape), over=lambda fn, name: fn
+        )
+        with contextlib.suppress(TypeError):  # the stand-in makes nothing
+            inspect.unwrap(module.weighing)(bench, chunk)(None, None, None, None, None)
+    assert blocks == [2, 2, 1]
+
+
+def test_a_setup_sees_large_images_fewer_at_a_time():
+    source = arrays(np.zeros((60, 256, 256, 3), np.uint8), validation=4, test=4)
+    setup = build(Config(network="linear", latent=2, batch_size=4), source=source)
+    assert setup.view("train").chunk == 42 and setup.view("test").chunk == 4
