@@ -21,10 +21,10 @@ OnMemberRow = Callable[[str, dict[str, Any]], object]
 """(a member's name, its row)"""
 
 
-def check_on_row(on_row: object) -> None:
+def check_on_row(on_row: object, of: str = "a row") -> None:
     """Raises InputError where there is something that cannot be called."""
     if on_row is not None and not callable(on_row):
-        raise InputError(f"on_row {said(on_row)}: expected a function of a row, such as print")
+        raise InputError(f"on_row {said(on_row)}: expected a function of {of}, such as print")
 
 
 class Meter:

@@ -823,6 +823,7 @@ def test_each_row_is_told_and_what_the_listener_raises_ends_a_run_that_goes_on(t
         (lambda of: inspect.unwrap(run.scores)(of.folder.path), "expected a run, which run.load gives"),
         (lambda of: inspect.unwrap(run.final_digest)(of.folder.path), "expected a run, which run.load gives"),
         (lambda of: inspect.unwrap(draw.fit)(of.folder.path), "expected a run, which run.load gives"),
+        (lambda of: inspect.unwrap(draw.sample)(of.folder.path), "expected a run, which run.load gives"),
         (lambda of: inspect.unwrap(samplers.evaluate)(of.folder.path), "expected a run, which run.load gives"),
         (lambda of: inspect.unwrap(run.evaluate_runs)(None), "expected a list of at least one"),
         (lambda of: run.train(of.setup.config, of.folder.path, on_row=3), "on_row 3: expected a function of a row"),

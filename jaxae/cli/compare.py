@@ -136,7 +136,8 @@ def show(found: "Comparison") -> None:
         for what, seeds in left_out.items():
             if seeds:
                 which = f"{words.counted(len(seeds), 'seed')} {what}: {words.listed(seeds)}"
-                better = "" if what.startswith("missing") else ", which may look better for it"
+                lost = not what.startswith("missing") and setting.summary and found.better
+                better = ", which may look better for it" if lost else ""
                 console.print(f"{setting.label}: {which}; not in its mean{better}")
 
 

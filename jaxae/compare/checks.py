@@ -7,7 +7,6 @@ import pandas
 
 from jaxae import own
 from jaxae.compare.collect import LEFT_OUT, NOT_FINITE, WITHOUT
-from jaxae.compare.columns import ALL
 from jaxae.compare.varied import Group, fields, groups
 from jaxae.errors import InputError, known
 from jaxae.evaluate import measures
@@ -95,11 +94,18 @@ def choose_measure(frame: pandas.DataFrame, wanted: str | None) -> str:
             have = f": they have {', '.join(names)}: choose a --measure" if names else ""
             raise InputError(f"the runs have none of {', '.join(measures.DEFAULTS)}{have}")
         return next((name for name in found if not lacking(there, name)), found[0])
-    if wanted in frame and wanted not in names and measures.is_measure(wanted) and frame[wanted].isna().all():
-        have = ", ".join(names)
-        raise InputError(f"measure {wanted!r}: no run has a finite value of it: choose another --measure: {have}")
+    if wanted in frame and measures.is_measure(wanted) and not _finite(frame[wanted]):
+        others = f": choose another --measure: {', '.join(names)}" if names else ""
+        raise InputError(f"measure {wanted!r}: no run has a finite value of it{others}")
     known("measure", wanted, names)
     return wanted
+
+
+def _finite(values: pandas.Series) -> bool:
+    """Whether any is; words are for others to refuse."""
+    if values.isna().all():
+        return False
+    return not pandas.api.types.is_numeric_dtype(values) or bool(np.isfinite(values.dropna().astype(float)).any())
 
 
 def lacking(frame: pandas.DataFrame, name: str) -> list[str]:
@@ -114,19 +120,30 @@ def passed_over(frame: pandas.DataFrame, measure: str) -> list[str]:
     clashing = {name: clash for name in before if (clash := clashes(frame, name))}
     without = {name: of for name in before if name not in clashing and (of := lacking(evaluated(frame), name))}
     return [
-        *(f"not by {name}: {of[0]} has none" + " and others have none" * (len(of) > 1) for name, of in without.items()),
+        *(
+            f"not by {name}: {of[0]} has none{_lost(frame, name)}" + " and others have none" * (len(of) > 1)
+            for name, of in without.items()
+        ),
         *(f"not by {n}: {clash.runs} are {clash.what} ({clash.values}): {clash.todo}" for n, clash in clashing.items()),
     ]
 
 
+def _lost(frame: pandas.DataFrame, name: str) -> str:
+    return " that is finite" if not_finite(evaluated(frame), name).any() else ""
+
+
 def with_measure(frame: pandas.DataFrame, measure: str) -> pandas.DataFrame:
     """The table, where the outcome of an evaluated run says so if its value is not finite, or it has none."""
-    values, there = frame[measure].astype(float), frame.index.isin(evaluated(frame).index)
-    said = frame["not_finite"].fillna("") if "not_finite" in frame else pandas.Series("", frame.index)
-    lost = np.array([measure in names.split(", ") or names == ALL for names in said], bool)
-    infinite = there & (np.isinf(values) | (values.isna() & lost))
+    values, there = frame[measure].astype(float), ~frame["outcome"].isin(LEFT_OUT)
+    infinite = there & (np.isinf(values) | (values.isna() & not_finite(frame, measure)))
     outcome = frame["outcome"].mask(infinite, NOT_FINITE)
     return frame.assign(outcome=outcome.mask(there & values.isna() & ~infinite, WITHOUT))
+
+
+def not_finite(frame: pandas.DataFrame, measure: str) -> np.ndarray:
+    """[runs], of which evaluation.json says that the measure was made and is not finite."""
+    said = frame["not_finite"] if "not_finite" in frame else [None] * len(frame)
+    return np.array([isinstance(names, str) and measure in names.split(", ") for names in said], bool)
 
 
 def comparable(frame: pandas.DataFrame, measure: str) -> None:

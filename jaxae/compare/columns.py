@@ -7,8 +7,12 @@ from jaxae.evaluate.measures import (
     GREY,
     NOT_FINITE,
     NOT_NUMBERS,
+    OF_FACTORS,
     OF_FEWER,
     OF_LIKELIHOOD,
+    OF_PROBES,
+    OF_SAMPLES,
+    OF_THE_KL,
     REPRODUCED,
     UNTOLD,
     USUAL_DENSITY,
@@ -17,7 +21,7 @@ from jaxae.evaluate.measures import (
     said_of,
 )
 
-ALL = "all"  # that a model makes no finite codes or images for
+OF_GROUPS = {"decomposition": OF_THE_KL, "probes": OF_PROBES, "samples": OF_SAMPLES, "disentanglement": OF_FACTORS}
 OF_NO_ANNEALING = ("density_of", "importance_samples")  # of the settings of "ais"
 
 
@@ -53,7 +57,9 @@ def columns(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _not_finite(notes: dict[str, list[str]]) -> str:
-    """The measures that were made and are None, for they are not finite; ALL where others could not even be made."""
-    said = [note for group in notes.values() for note in group]
-    names = [note.removeprefix(NOT_FINITE) for note in said if note.startswith(NOT_FINITE)]
-    return ALL if NOTHING in said else ", ".join(names)
+    """The measures that are None for they are not finite, or that nothing finite was there to make."""
+    found: list[str] = []
+    for group, said in notes.items():
+        found += [note.removeprefix(NOT_FINITE) for note in said if note.startswith(NOT_FINITE)]
+        found += OF_GROUPS.get(group, ()) if NOTHING in said else ()
+    return ", ".join(found)

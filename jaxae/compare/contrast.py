@@ -132,6 +132,8 @@ def compare(
     every = combinations(settings, 2) if 2 < len(settings) <= FEW else ()
     pairs = _pairs([(later, earlier) for earlier, later in every], level, higher)
     caveats = (*passed_over, *_caveats(frame, measure))
+    if len({setting.seeds for setting in settings if setting.seeds}) > 1:
+        caveats += ("the settings' means are over different seeds: the differences are over those that both have",)
     return Comparison(
         measure, known.words, known.unit, known.better, level, base, settings, against, pairs, caveats,
         checks.split_of(frame),

@@ -49,9 +49,12 @@ def latex(found: Comparison) -> str:
     names = list(dict.fromkeys(name for setting in found.settings for name in setting.values))
     rows = []
     for setting, row in zip(found.settings, setting_rows(found)):
-        apart = {name: words.value(setting.values[name]) if name in setting.values else "" for name in names}
         measured = {"mean": row["mean"], f"{words.percent(found.level)} interval": row["interval"]}
-        rows.append((apart or {"setting": setting.label}) | measured | {"sd": row["sd"], "n": str(row["n"])})
+        measured |= {"sd": row["sd"], "n": str(row["n"])}
+        apart = {
+            f"setting_{name}" if name in measured else name: words.value(setting.values.get(name, "")) for name in names
+        }
+        rows.append((apart or {"setting": setting.label}) | measured)
     frame = pandas.DataFrame(rows)
     text = frame.to_latex(index=False, escape=True, column_format="l" * (frame.shape[1] - 4) + "rrrr")
     return text.replace(words.MINUS, "$-$")

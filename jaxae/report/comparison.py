@@ -104,7 +104,8 @@ def headline(found: Comparison) -> dict[str, Any] | None:
     if found.better is None or len(there) < 2:
         return None
     means = [s.summary.mean for s in there if s.summary]
-    best = [s for s, mean in zip(there, means) if mean == (min if found.better == "lower" else max)(means)]
+    at = (min if found.better == "lower" else max)(means)
+    best = [s for s, mean in zip(there, means) if abs(mean - at) <= words.ROUNDING * abs(at)]
     s, decimals = best[0].summary, rows.decimals_of(found)
     assert s is not None
     if len(best) == len(there):
@@ -114,7 +115,6 @@ def headline(found: Comparison) -> dict[str, Any] | None:
         "mean": words.number(s.mean, decimals),
         "interval": None if s.low is None else words.interval(s.low, s.high, decimals),
         "n": s.n,
-        "uneven": len({each.seeds for each in there}) > 1,
     }
 
 

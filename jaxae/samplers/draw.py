@@ -62,7 +62,7 @@ def sample(
     sample draws its own, all classes of the training split being equally likely.
     """
     samplers.check(sampler, count, seed, label)
-    label = checked_label(trained, label)
+    label = checked_label(given(trained), label)
     seen = () if trained.setup.method.given is None else trained.setup.net.known
     fitted = fit(trained, sampler, seed)
 
@@ -75,5 +75,5 @@ def sample(
         return fitted.draw(keys, labels(index) if seen else None)
 
     images = artifacts.sample(trained, count, seed, draw=draw)
-    given = np.asarray(labels(jnp.arange(count))) if seen else None
-    return Samples(images, given, fitted.measures)
+    drawn = np.asarray(labels(jnp.arange(count))) if seen else None
+    return Samples(images, drawn, fitted.measures)

@@ -62,7 +62,7 @@ def sweep(
     go on.
     """
     plan = _own(plan, net, source)
-    check_on_row(on_row)
+    check_on_row(on_row, "a member's name and a row")
     how.check(plan.base)
     folder, progress = SweepFolder(path), progress or Progress(quiet=True)
     for config in {repr(member.config.own_functions()): member.config for member in plan.members}.values():

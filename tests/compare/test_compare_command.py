@@ -51,6 +51,18 @@ def test_a_page(where, tmp_path, capsys):
     assert str(out) in capsys.readouterr().out and "by beta" in out.read_text()
 
 
+def test_a_setting_that_lost_seeds_may_look_better_only_where_it_has_others(tmp_path, capsys):
+    lost = compared.measures(20.0, nll=None, notes={"likelihood": ["not finite: nll"]})
+    values = {(0, 1.0): lost, (1, 1.0): 19.0, (0, 2.0): 21.0, (1, 2.0): 18.0, (0, 4.0): lost, (1, 4.0): 1.0}
+    where = compared.sweep(tmp_path / "s", values, diverged=[(1, 4.0)])
+    assert cli.status(["compare", str(where), "--measure", "nll"]) == 0
+    said = capsys.readouterr().out
+    assert "beta=1: 1 seed not finite: 0; not in its mean, which may look better for it" in said
+    assert "beta=4: 1 seed not finite: 0; not in its mean\n" in said
+    assert cli.status(["compare", str(where), "--measure", "kl"]) == 0
+    assert "beta=4: 1 seed diverged: 1; not in its mean\n" in capsys.readouterr().out
+
+
 def test_the_page_has_every_caveat_that_the_command_says(tmp_path, capsys):
     bare = compared.measures(20.0, nll=None, elbo=None, kl=None, samples=None)
     paths = [

@@ -74,6 +74,10 @@ def test_a_papers_table_has_the_digits_that_the_scatter_allows_and_no_bare_sign(
     s = one.settings[0].summary
     assert f"1 & {s.mean:.2f} & {s.low:.2f} to {s.high:.2f} & {s.sd:.2f} & 5 \\\\" in lines
     assert f"1 & $-${s.mean / 1e3:.5f} & " in half.latex() and "−" not in half.latex()
+    counted = compare(frame.rename(columns={"beta": "n"})).latex()
+    assert "setting\\_n & mean" in counted and "\n4 & " in counted
+    both = table([compared.run(tmp_path / "a", 0, 20.0), compared.run(tmp_path / "b", 0, 21.0, clip_norm=1.0)])
+    assert "clip\\_norm & mean" in compare(both).latex() and "none & 20" in compare(both).latex()
     named = frame.rename(columns={"beta": "clip_norm"}).assign(clip_norm="a_b")
     assert r"clip\_norm & mean" in compare(named[named["seed"] == 0].iloc[:1]).latex()
     assert r"a\_b & " in compare(named[named["seed"] == 0].iloc[:1]).latex()
@@ -144,6 +148,8 @@ def test_a_run_without_the_measure_is_left_out_and_counted(tmp_path):
         compare(frame[frame["nll"].isna()])
     with pytest.raises(InputError, match="measure 'nll': no run has a finite value of it: choose another --measure: "):
         compare(frame[frame["nll"].isna()], "nll")
+    with pytest.raises(InputError, match="no run has a finite value of it"):
+        compare(frame.assign(nll=np.inf), "nll")
 
 
 @pytest.mark.parametrize(
@@ -201,14 +207,45 @@ def test_one_run_without_finite_nats_does_not_change_the_measure_of_all(tmp_path
     assert found.measure == "nll" and [s.seeds for s in found.settings] == [(0, 1, 2), (0, 2)]
     assert [(s.missing, s.not_finite) for s in found.settings] == [((), ()), ((1,), ())]
     nothing = "what the model makes is not finite: nothing to measure"
-    for number, note in enumerate(("not finite: kl, nll", "not finite: kl", nothing)):
+    for number, note in enumerate(("not finite: kl, nll", "not finite: kl, nll_mc", nothing)):
         told = values | {(1, 4.0): lost | {"notes": {"likelihood": ["of others"], "samples": [note]}}}
         setting = compare(table(compared.sweep(tmp_path / f"{number}", told))).settings[1]
-        assert (setting.missing, setting.not_finite) == (((1,), ()) if number == 1 else ((), (1,)))
+        assert (setting.missing, setting.not_finite) == (((1,), ()) if number else ((), (1,)))
     values |= {(seed, 4.0): lost for seed in range(3)}
     found = compare(table(compared.sweep(tmp_path / "t", values)))
     assert found.measure == "mse"
     assert found.caveats[:2] == ("not by nll: beta=4 has none", "not by elbo: beta=4 has none")
+
+
+def test_what_could_not_be_made_of_what_is_not_finite_is_not_finite(tmp_path):
+    nothing = compared.measures(20.0) | {
+        "notes": {"samples": ["what the model makes is not finite: nothing to measure"]}
+    }
+    there = compared.measures(20.0, recall=0.5, ais_nll=19.0)
+    frame = table(compared.sweep(tmp_path / "s", {(0, 1.0): there, (1, 1.0): nothing}))
+    for measure, lost in (("recall", ((), (1,))), ("ais_nll", ((1,), ())), ("nll", ((), ()))):
+        (setting,) = compare(frame, measure).settings
+        assert (setting.missing, setting.not_finite) == lost
+    again = pandas.concat([frame.iloc[:1], frame.iloc[1:].set_axis([0])])  # two tables, each numbered from 0
+    assert compare(again, "recall").settings[0].not_finite == (1,)
+
+
+def test_a_setting_of_which_nothing_is_finite_is_said_to_be(tmp_path):
+    lost = compared.measures(20.0, nll=None, notes={"likelihood": ["of others", "not finite: nll"]})
+    values = {(seed, beta): lost if beta == 4 else 20.0 + seed for seed in range(2) for beta in (1.0, 4.0)}
+    found = compare(table(compared.sweep(tmp_path / "s", values)))
+    assert found.measure == "elbo" and found.caveats[0] == "not by nll: beta=4 has none that is finite"
+
+
+@pytest.mark.parametrize("column", [1.0, 2, True, "nll of mine"])
+def test_a_column_of_ones_own_called_not_finite_is_one_of_ones_own(frame, column):
+    assert compare(frame.assign(not_finite=column), "nll").settings[0].seeds == (0, 1, 2, 3, 4)
+
+
+def test_means_over_different_seeds_are_said_to_be(frame):
+    apart = frame[(frame["beta"] == 1) & (frame["seed"] < 2) | (frame["beta"] == 2) & (frame["seed"].isin([1, 2]))]
+    assert compare(apart).caveats[-1].startswith("the settings' means are over different seeds")
+    assert not [caveat for caveat in compare(frame).caveats if "different seeds" in caveat]
 
 
 def test_a_usual_measure_that_is_passed_over_is_said_to_be(tmp_path):
