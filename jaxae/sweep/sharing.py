@@ -1,7 +1,7 @@
 """How the members of a sweep share the devices: in which lanes, how many side by side, how many in a wave."""
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 from jaxae.axes import MOST
@@ -36,7 +36,11 @@ class Sharing:
     def wave_size(self, setup: Setup, members: int) -> tuple[int, int]:
         """Lanes of each wave of a group of so many members, and the bytes that it needs on a device. Raises InputError
         where there is no room for the smallest."""
-        multiple, need = self.layout.multiple(), partial(lanes.needed, setup, self.layout, self.programs(setup))
+        multiple, programs = self.layout.multiple(), self.programs(setup)
+
+        def need(members: int) -> int:
+            return lanes.needed(setup, self.layout, programs, members) + lanes.copies(setup, members)
+
         if self.how.wave is not None:
             size = -(-min(self.how.wave, members) // multiple) * multiple
             return size, need(size)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from jaxae import folder as folders
-from jaxae import run, sweep
+from jaxae import memory, run, sweep
 from jaxae.checkpoint import Checkpoints
 from jaxae.cli import status
 from jaxae.errors import InputError
@@ -514,6 +514,17 @@ def test_lanes_side_by_side_have_room_for_the_scores_too():
     assert whole - trains.alias_size_in_bytes < beside == lanes.needed(setup, layout, made, 8)
     own, batch = lanes.scored(setup, layout, 8)
     assert jax.eval_shape(made.score, own, batch)["loss"].shape == (8, 180)
+
+
+def test_a_wave_has_room_for_the_states_on_the_host_too(monkeypatch):
+    setups = setups_of(plan_of((0,), {}, width=16), None, None)
+    shared = Sharing(plan_of((0,), {}, width=16), sweep.How(), setups, None)
+    state = sum(leaf.nbytes for leaf in jax.tree.leaves(setups[0].init()))
+    monkeypatch.setattr(lanes, "needed", lambda setup, layout, programs, count: 1000 * count)
+    host = 6 * (1000 + lanes.COPIES * state // jax.local_device_count())
+    assert shared.wave_size(setups[0], 6) == (6, pytest.approx(host, abs=6))
+    monkeypatch.setattr(memory, "accelerator", lambda: 10**9)
+    assert shared.wave_size(setups[0], 6) == (6, 6000), "elsewhere they lie beside the host's memory"
 
 
 @pytest.mark.slow
