@@ -11,7 +11,7 @@ from flax import linen as nn
 from PIL import Image
 
 from jaxae import artifacts, files, random, run
-from jaxae.artifacts import images, paths
+from jaxae.artifacts import images, paths, pieces
 from jaxae.errors import InputError
 from jaxae.types import Batch
 from tests import made
@@ -82,6 +82,14 @@ def test_pairs_of_ones_own_choice(vae):
     made = artifacts.interpolate(vae, [(7, 3)], steps=3)
     codes = artifacts.encode(vae)["z"]
     close(made.z[0], [codes[7], (codes[7] + codes[3]) / 2, codes[3]])
+
+
+def test_no_more_images_are_made_at_once_than_a_view_has_room_for(vae):
+    view, sizes = pieces.view_of(vae, "test", 0), []
+    small_view = view.spread(len(view), 5)
+    found = pieces.over(small_view, np.arange(12, dtype=np.int32), lambda batch: sizes.append(len(batch.x)) or batch.x)
+    assert sizes == [5, 5, 5]
+    np.testing.assert_array_equal(found, view.take(np.arange(12)).x)
 
 
 def test_a_spherical_path_keeps_the_norm_and_mixes_unequal_ones():
