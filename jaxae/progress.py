@@ -2,12 +2,15 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn, track
 from rich.progress import Progress as RichProgress
+
+T = TypeVar("T")
+PATIENCE = 30  # seconds between two lines where there is no terminal
 
 
 class Bar:
@@ -60,6 +63,22 @@ class Progress:
         terms = "  ".join(f"{name} {value:.3f}" for name, value in row.items())
         of = f", median of {runs:,}" if runs > 1 else ""
         self.say(f"step {step:>7,}  validation{of}  {terms}")
+
+    def track(self, what: str, items: Iterable[T], total: int) -> Iterable[T]:
+        """The items, and how many of them are done for whoever waits."""
+        if self.quiet:
+            return items
+        if self.console.is_terminal:
+            return track(items, what, total, console=self.console, transient=True)
+        return self._told(what, items, total)
+
+    def _told(self, what: str, items: Iterable[T], total: int) -> Iterator[T]:
+        told = time.monotonic()
+        for number, item in enumerate(items, 1):
+            yield item
+            if time.monotonic() - told > PATIENCE:
+                told = time.monotonic()
+                self.say(f"{what}: {number:,} of {total:,}")
 
     @contextlib.contextmanager
     def bar(self, setup: Any, done: int, runs: int = 1) -> Iterator[Bar]:

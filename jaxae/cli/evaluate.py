@@ -47,7 +47,7 @@ def evaluate(
 
     With the default --seed and --checkpoint they are kept: those of the test split in evaluation.json, for `jaxae
     report` and `jaxae compare`, of another in evaluation.SPLIT.json, for `jaxae compare --split`; of a sweep, in each
-    member's folder. A new measure replaces the old one, also by fewer --samples.
+    member's folder, each group as soon as it is measured. A new measure replaces the old one, also by fewer --samples.
     """
     groups = [name.strip() for name in metrics.split(",")]
     for name in groups:
@@ -83,10 +83,9 @@ def _run(
     trained, before = run.load(run_dir, checkpoint), None
     with contextlib.suppress(InputError):  # damaged: it is set aside
         before = report.shown_by(trained)
-    (measures,) = run.evaluate_runs([trained], _but_samples(groups, sampler), split=split, settings=settings)
-    keep = checkpoint == "auto" and run.kept(measures)
-    if keep:
-        run.store(trained, measures)
+    keep = checkpoint == "auto" and settings.seed == USUAL.seed
+    how: dict[str, Any] = {"on_group": run.store if keep else None, "progress": Progress()}
+    (measures,) = run.evaluate_runs([trained], _but_samples(groups, sampler), split=split, settings=settings, **how)
     if sampler != "prior":
         measures = _with_samples(measures, trained, sampler, split, settings, "all" in groups)
         if keep:
@@ -171,7 +170,7 @@ def _sweep(
             except InputError as error:
                 unread = unread or InputError(f"{name}: {error}")
                 continue
-            if run.kept(found[name]):
+            if settings.seed == USUAL.seed:
                 run.store(trained, found[name])
     unread = unread or _write_table(folder)
     return found, unread

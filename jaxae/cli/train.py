@@ -144,7 +144,9 @@ def finish(trained: Any, progress: Any, report: bool) -> None:
     measures = None if split == "none" else run.measured(trained, samples, split)
     if measures is None and split != "none":
         progress.say(f"evaluating on the {split} split")
-        measures = run.store(trained, run.evaluate_run(trained, split, samples))
+        settings = run.Settings(samples)
+        (measures,) = run.evaluate_runs([trained], split=split, settings=settings, progress=progress)
+        measures = run.store(trained, measures)
     if report:
         from jaxae.report import write_report
 

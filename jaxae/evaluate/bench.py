@@ -1,6 +1,7 @@
 """Where trained models are measured: the data, the settings, and programs compiled once for all models of one shape."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -47,6 +48,8 @@ class Bench:
     lanes: str = "map"
     """How models share the device: "map", one after the other, or "vmap", `block` of them side by side."""
     block: int = 8
+    track: Callable[[Iterable[Any], int], Iterable[Any]] = lambda batches, total: batches
+    """(batches, how many they are) -> these batches, with whoever waits for them told."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "settings", checked(self.settings))
@@ -92,7 +95,8 @@ class Bench:
         compiled = self.program(lambda method, variables, step, keys, batch: fn(method, variables, keys, batch, step))
 
         def whole(models: Sequence[Model], view: View) -> list[PyTree]:
-            parts = [compiled(models, view.keys(batch, noise), batch) for batch in view.batches()]
+            batches = self.track(view.batches(), math.ceil(len(view) / view.chunk))
+            parts = [compiled(models, view.keys(batch, noise), batch) for batch in batches]
             return [view.joined([part[n] for part in parts]) for n in range(len(models))]
 
         return whole

@@ -1,7 +1,9 @@
 """The groups of measures that `jaxae evaluate --metrics` knows, by name, and all that are asked for as one."""
 
+import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from jaxae import own as users
@@ -32,9 +34,20 @@ GROUPS: dict[str, Callable[[Bench], Group]] = {
 method or the data lack what it needs."""
 
 
-def measures(names: Sequence[str], bench: Bench) -> Group:
-    """models -> one dict a model, of all those groups' numbers and their "notes" and "settings" by group. A number that
-    is not finite is None, and a note names it.
+Parts = Callable[[Sequence[Model]], Iterator[list[dict[str, Any]]]]
+"""models -> group by group, as they are measured, one dict a model: its numbers, and its "notes" and "settings" by the
+group's name. A number that is not finite is None, and a note names it."""
+
+Track = Callable[[str, Iterable[Any], int], Iterable[Any]]
+"""(what is measured, its batches, how many they are) -> these batches, with whoever waits for them told."""
+
+
+def unseen(what: str, batches: Iterable[Any], total: int) -> Iterable[Any]:
+    return batches
+
+
+def measures(names: Sequence[str], bench: Bench, track: Track = unseen) -> Parts:
+    """What measures those groups, each compiled once.
 
     names: of METRICS, or functions of the user's own, "mine.py:sharpness" (`jaxae.evaluate.own`); "all" stands for
     those of METRICS that the method and the data allow, and notes why the others are left out. Raises InputError for a
@@ -48,33 +61,40 @@ def measures(names: Sequence[str], bench: Bench) -> Group:
         raise InputError(f"metrics {said(strange[0])}: expected {wanted}")
     theirs = list(filter(users.is_own, names))
     for name in [*METRICS, *theirs] if "all" in names else names:
+        of = dataclasses.replace(bench, track=partial(track, users.short(name) if users.is_own(name) else name))
         if users.is_own(name):
             if (title := users.short(name)) in made:
                 raise InputError(
                     f"metrics {name}: another file's {title} is among them: rename the function, or the file"
                 )
-            made[title], found = own(name, bench, taken)
+            made[title], found = own(name, of, taken)
             taken += found
             continue
         if name not in METRICS:
             raise unknown("metrics", name, ["all", *METRICS])
         try:
-            made[name] = GROUPS[name](bench)
+            made[name] = GROUPS[name](of)
         except InputError as error:
             if "all" not in names:
                 raise
             left_out[name] = f"not measured: {error}"
 
-    def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
-        found = [{"notes": {name: [why] for name, why in left_out.items()}, "settings": {}} for _ in models]
+    def parts(models: Sequence[Model]) -> Iterator[list[dict[str, Any]]]:
         for name, group in made.items():
-            for whole, part in zip(found, map(_finite, group(models))):
-                for kind, empty in (("notes", []), ("settings", {})):
-                    whole[kind][name] = part.pop(kind, empty)
-                whole |= part
-        return found
+            found = [_finite(part) for part in group(models)]
+            yield [
+                part | {kind: {name: part.get(kind, empty)} for kind, empty in (("notes", []), ("settings", {}))}
+                for part in found
+            ]
+        if left_out:
+            yield [{"notes": {name: [why] for name, why in left_out.items()}, "settings": {}} for _ in models]
 
-    return measure
+    return parts
+
+
+def merged(whole: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
+    """What was measured before and now, the latter where both have it."""
+    return whole | part | {kind: whole.get(kind, {}) | part.get(kind, {}) for kind in ("notes", "settings")}
 
 
 def _finite(part: dict[str, Any]) -> dict[str, Any]:

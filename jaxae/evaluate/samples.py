@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from jaxae import random
 from jaxae.data import pixels
@@ -27,6 +27,8 @@ Points = Float[np.ndarray, "points features"]
 Reals = Float[np.ndarray, "real features"]
 Fakes = Float[np.ndarray, "fake features"]
 Matrix = Float[np.ndarray, "rows columns"]
+Indices = Int[np.ndarray, " _"]
+Table = Float[np.ndarray, "_ _"]
 NEIGHBOURS = ("precision", "recall", "density", "coverage")
 CUTS = 4  # into halves
 K, K_DENSITY = 3, 5
@@ -71,7 +73,8 @@ def frechet(real: np.ndarray, fake: np.ndarray) -> Score:
 
     Where C = A A', the last trace is the sum of the singular values of A1' A2, whatever the factors. With those of a QR
     decomposition of the centred features no covariance is ever squared, inverted or made regular: a singular one is as
-    good as any, and equal sets are at distance 0 to rounding.
+    good as any, and equal sets are at distance 0 to rounding. Of fewer examples than features the centred features are
+    such factors as they are.
 
     The value is too high, by a bias that falls as 1/n and depends on the model (Chong and Forsyth 2020,
     arXiv:1911.07023): compare equal numbers of samples only, and read it beside the `frechet` of two real sets of the
@@ -98,6 +101,8 @@ def frechet(real: np.ndarray, fake: np.ndarray) -> Score:
 def _factors(x: Points) -> tuple[Float[np.ndarray, " features"], Matrix, Float[np.ndarray, "features rank"]]:
     """(mean m, w, a) with x - m = w a', and the covariance (divided by n - 1) a a'."""
     mean, scale = x.mean(axis=0), math.sqrt(len(x) - 1)
+    if len(x) <= len(mean):
+        return mean, np.eye(len(x)) * scale, (x - mean).T / scale
     q, r = np.linalg.qr(x - mean)
     return mean, q * scale, r.T / scale
 
@@ -128,13 +133,14 @@ def neighbours(
     if min(k, k_density) < 1:
         raise InputError(f"k {min(k, k_density)}: expected a number of neighbours of at least 1")
     real, fake = _checked(real, fake, least=5 * (max(k, k_density) + 1))
-    random, variance = np.random.RandomState(0), np.zeros(len(NEIGHBOURS))
+    random = np.random.RandomState(0)
+    parts = [(np.arange(len(real)), np.arange(len(fake)))]
     for _ in range(CUTS):
         one, two = random.permutation(len(real)), random.permutation(len(fake))
-        cut = [(real[one[half::2]], fake[two[half::2]]) for half in range(2)]
-        first, second = (_measures(*pair, k, k_density, chunk)[0] for pair in cut)
-        variance += np.square((first - second) / 2) / CUTS
-    values, of_density = _measures(real, fake, k, k_density, chunk)
+        parts += [(np.sort(one[half::2]), np.sort(two[half::2])) for half in range(2)]
+    (values, of_density), *halves = _measures(real, fake, k, k_density, chunk, parts)
+    apart = [(first - second) / 2 for (first, _), (second, _) in zip(halves[::2], halves[1::2], strict=True)]
+    variance = np.square(apart).mean(axis=0)
     variance[NEIGHBOURS.index("density")] = max(variance[NEIGHBOURS.index("density")], of_density)
     scores = {}
     for name, value, spread, n in zip(NEIGHBOURS, values, variance, (len(fake), len(real), 0, len(real)), strict=True):
@@ -143,27 +149,45 @@ def neighbours(
     return scores
 
 
-def _measures(real: Reals, fake: Fakes, k: int, k_density: int, chunk: int) -> tuple[Float[np.ndarray, "4"], float]:
-    """(the values of NEIGHBOURS, the variance of density with the balls as given)"""
-    near, near_density = _radii(real, (k, k_density), chunk)
-    (near_fake,) = _radii(fake, (k,), chunk)
-    centre = real.mean(axis=0)
+def _measures(
+    real: Reals, fake: Fakes, k: int, k_density: int, chunk: int, parts: Sequence[tuple[Indices, Indices]]
+) -> list[tuple[Float[np.ndarray, "4"], float]]:
+    """(the values of NEIGHBOURS, the variance of density with the balls as given) of some reals and fakes, for each of
+    the parts, by one matrix of distances."""
+    some_reals, some_fakes = zip(*parts, strict=True)
+    near, near_fake = _radii(real, (k, k_density), chunk, some_reals), _radii(fake, (k,), chunk, some_fakes)
+    centre, found = real.mean(axis=0), [_Held(*radii, k_density) for radii in zip(near, near_fake, strict=True)]
     left, right = _left(fake - centre, 1 - ROUNDING), _right(real - centre, 1 - ROUNDING)
-    precise, holders = np.zeros(len(fake), bool), np.zeros(len(fake))
-    held = np.zeros(len(real))
-    recalled, covered = np.zeros(len(real), bool), np.zeros(len(real), bool)
     for rows in _chunks(len(fake), chunk):
         apart = left[rows] @ right  # squared distances, [chunk, real]
-        precise[rows] = (apart <= near).any(axis=1)
-        recalled |= (apart <= near_fake[rows, None]).any(axis=0)
-        inside = apart <= near_density
-        holders[rows] = inside.sum(axis=1)
-        held += inside.sum(axis=0)
-        covered |= inside.any(axis=0)
-    density = held.sum() / (k_density * len(fake))
-    values = np.asarray([precise.mean(), recalled.mean(), density, covered.mean()])
-    of_reals = np.var(held * len(real) / (k_density * len(fake)), ddof=1) / len(real)
-    return values, float(of_reals + np.var(holders / k_density, ddof=1) / len(fake))
+        for held, reals, fakes in zip(found, some_reals, some_fakes, strict=True):
+            held.add(*_rows_of(apart, rows, fakes, reals))
+    return [held.measures() for held in found]
+
+
+class _Held:
+    """Which points lie in the balls about those of the other set: squared radii `near` [2, real], `near_fake` [1, fake]
+    to the k-th and to the k_density-th neighbour, and to the k-th."""
+
+    def __init__(self, near: Table, near_fake: Table, k_density: int):
+        (self.near, self.near_density), (self.near_fake,), self.k = near, near_fake, k_density
+        self.precise, self.holders = np.zeros(len(self.near_fake), bool), np.zeros(len(self.near_fake))
+        self.recalled, self.held = np.zeros(len(self.near), bool), np.zeros(len(self.near))
+
+    def add(self, fakes: slice, apart: Matrix) -> None:
+        """Squared distances of some fakes from all reals."""
+        self.precise[fakes] = (apart <= self.near).any(axis=1)
+        self.recalled |= (apart <= self.near_fake[fakes, None]).any(axis=0)
+        inside = apart <= self.near_density
+        self.holders[fakes] = inside.sum(axis=1)
+        self.held += inside.sum(axis=0)
+
+    def measures(self) -> tuple[Float[np.ndarray, "4"], float]:
+        real, fake = len(self.held), len(self.holders)
+        density = self.held.sum() / (self.k * fake)
+        values = np.asarray([self.precise.mean(), self.recalled.mean(), density, (self.held > 0).mean()])
+        of_reals = np.var(self.held * real / (self.k * fake), ddof=1) / real
+        return values, float(of_reals + np.var(self.holders / self.k, ddof=1) / fake)
 
 
 def expected_coverage(real: int, fake: int, k: int = K_DENSITY) -> float:
@@ -173,17 +197,26 @@ def expected_coverage(real: int, fake: int, k: int = K_DENSITY) -> float:
     return float(1 - np.prod((real - 1 - others) / (real + fake - 1 - others)))
 
 
-def _radii(x: Points, ks: tuple[int, ...], chunk: int) -> list[Float[np.ndarray, " points"]]:
-    """For each k, every point's squared distance to its k-th nearest neighbour among the others."""
+def _radii(x: Points, ks: tuple[int, ...], chunk: int, parts: Sequence[Indices]) -> list[Table]:
+    """For each k, the squared distance of every point of a part to its k-th nearest neighbour among the part's others;
+    for each part."""
     x = x - x.mean(axis=0)
     left, right = _left(x), _right(x)
-    radii = np.empty((len(ks), len(x)))
+    radii = [np.empty((len(ks), len(part))) for part in parts]
     for rows in _chunks(len(x), chunk):
         apart = left[rows] @ right
         apart[np.arange(len(apart)), np.arange(len(x))[rows]] = np.inf
-        nearest = np.sort(np.partition(apart, max(ks) - 1, axis=1)[:, : max(ks)], axis=1)
-        radii[:, rows] = nearest[:, np.asarray(ks) - 1].T
-    return list(np.maximum(radii, 0.0))
+        for found, part in zip(radii, parts, strict=True):
+            places, mine = _rows_of(apart, rows, part, part)
+            nearest = np.sort(np.partition(mine, max(ks) - 1, axis=1)[:, : max(ks)], axis=1)
+            found[:, places] = nearest[:, np.asarray(ks) - 1].T
+    return [np.maximum(found, 0.0) for found in radii]
+
+
+def _rows_of(apart: Matrix, rows: slice, part: Indices, columns: Indices) -> tuple[slice, Table]:
+    """(places in the part, [these, columns]) of those rows that are of the part, where `apart` has the rows `rows`."""
+    first, last = np.searchsorted(part, (rows.start, rows.stop))
+    return slice(first, last), apart[np.ix_(part[first:last] - rows.start, columns)]
 
 
 def _left(x: Points, scale: float = 1.0) -> Matrix:
@@ -268,7 +301,7 @@ def sampled(bench: Bench) -> Group:
 
     def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
         key, made = random.stream(random.fixed(bench.settings.seed), "sample"), []
-        for start in range(0, own.draws, piece):
+        for start in bench.track(range(0, own.draws, piece), math.ceil(own.draws / piece)):
             keys = random.example_keys(jax.random.clone(key), 0, index[start : start + piece])
             made.append([own.features(drawn) for drawn in draw(models, keys)])
         return [own.scores(np.concatenate(of)) for of in zip(*made)]

@@ -8,7 +8,6 @@ from jaxae.run.measuring import (
     evaluate_runs,
     evaluator,
     is_measured,
-    kept,
     measured,
     scores,
     store,
@@ -18,6 +17,6 @@ from jaxae.run.training import layout_of, train
 
 __all__ = [
     "Settings", "Trained", "begin_with", "bench", "check_data", "evaluate_run", "evaluate_runs", "evaluator",
-    "final_digest", "history", "is_measured", "is_of_its_data", "kept", "layout_of", "load", "measured", "of", "on",
+    "final_digest", "history", "is_measured", "is_of_its_data", "layout_of", "load", "measured", "of", "on",
     "scores", "store", "train", "variables_in",
 ]  # fmt: skip

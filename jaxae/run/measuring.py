@@ -25,6 +25,8 @@ from jaxae.progress import Progress
 from jaxae.run.loading import Trained, final_digest, given, is_of_its_data
 from jaxae.setup import Setup
 
+OnGroup = Callable[[Trained, dict[str, Any]], object]
+"""Called with a run and its measures of one group."""
 LOOKED_AT = 2000  # images, by which they are found to be of bits
 
 
@@ -41,6 +43,8 @@ def evaluate_runs(
     *,
     split: str = "test",
     settings: Settings = USUAL,
+    on_group: OnGroup | None = None,
+    progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
     """The held-out measures of runs, with what identifies them. Those that differ in seeds and numbers alone are
     measured by one compiled program.
@@ -48,7 +52,8 @@ def evaluate_runs(
     names: groups of `jaxae.names.METRICS`, "all", or functions of the user's own, "mine.py:sharpness". Every number's
     meaning is told where it is made: `jaxae.evaluate`.
     settings: `run.Settings(samples=5000, features="pixels", ...)`. on: the `bench` of all of them, made before, in
-    place of the split and the settings.
+    place of the split and the settings. on_group: called with each run and its measures of a group as soon as these
+    are there, such as `run.store`, so that nothing is lost by an interruption. progress: what shows how far it is.
     """
     runs = [given(of) for of in runs] if isinstance(runs, Iterable) and not isinstance(runs, Trained | str) else []
     if not runs:
@@ -61,8 +66,8 @@ def evaluate_runs(
         raise InputError(f"{other.folder.path} differs from {runs[0].folder.path} in more than seeds and numbers")
     found: dict[int, dict[str, Any]] = {}
     for places in alike.values():
-        measure = evaluator(on or bench(runs[places[0]].setup, split, settings), names)
-        found |= dict(zip(places, measure([runs[n] for n in places])))
+        measure = evaluator(on or bench(runs[places[0]].setup, split, settings), names, progress)
+        found |= dict(zip(places, measure([runs[n] for n in places], on_group)))
     return [found[n] for n in range(len(runs))]
 
 
@@ -72,37 +77,59 @@ def _kind(of: Trained) -> str:
     return repr((structure(setup.config), setup.code, setup.source.digest, setup.modules))
 
 
-def evaluator(on: Bench, names: Sequence[str] = ("likelihood",)) -> Callable[[Sequence[Trained]], list[dict[str, Any]]]:
+def evaluator(
+    on: Bench, names: Sequence[str] = ("likelihood",), progress: Progress | None = None
+) -> Callable[[Sequence[Trained], OnGroup | None], list[dict[str, Any]]]:
     """`evaluate_runs`, compiled once for as many calls as are wanted."""
     from jaxae.evaluate import metrics  # not before a run is trained
 
-    measure = metrics.measures([names] if isinstance(names, str) else names, on)
+    track = progress.track if progress else metrics.unseen
+    parts = metrics.measures([names] if isinstance(names, str) else names, on, track)
 
-    def evaluate(runs: Sequence[Trained]) -> list[dict[str, Any]]:
-        found = measure([Model(of.setup.numbers(), of.variables, of.step) for of in runs])
-        seen = np.asarray(next(on.view(on.split).batches()).x)
-        cross_entropy = _is_of_bits(runs[0].setup) and not _bits(seen)
-        rows = on.source.split(on.split).rows
-        bits = _bits(seen) and _bits(_grey(rows[evenly(len(rows), LOOKED_AT)], on.source.decode))
-        of_what = runs[0].setup.entry.reconstruction
-        for measures, of in zip(found, runs):
-            if of_what and "reconstruction" in measures:
-                measures["notes"]["likelihood"].append(REPRODUCED + of_what)
-            for group, name in (("likelihood", "nll"), ("ais", "ais_nll")):
-                if measures.get(name) is not None and cross_entropy:
-                    measures["notes"][group].append(GREY)
-            if measures.get("nll") is not None and of.setup.likelihood.discrete and not cross_entropy:
-                scale = int(np.prod(of.setup.source.shape)) * float(np.log(2))
-                of_nll = {name: measures.get(f"nll{name}") for name in ("", "_mc_se", "_data_se")}
-                measures |= {f"bits_per_dim{k}": v if v is None else v / scale for k, v in of_nll.items()}
-            if bits and "likelihood" in measures["settings"]:
-                measures["settings"]["likelihood"]["pixels"] = BITS
-            examples = len(of.setup.source.split(on.split))
-            measures |= {"step": of.step, "split": on.split, "examples": examples, "evaluation_seed": on.settings.seed}
-            measures["digest"] = final_digest(of)
-        return found
+    def evaluate(runs: Sequence[Trained], on_group: OnGroup | None = None) -> list[dict[str, Any]]:
+        tell = _tells(runs, on)
+        shared = {"split": on.split, "evaluation_seed": on.settings.seed}
+        mine = [
+            {"step": of.step, "examples": len(of.setup.source.split(on.split)), "digest": final_digest(of), **shared}
+            for of in runs
+        ]
+        found = [metrics.merged({}, {}) for _ in runs]
+        for part in parts([Model(of.setup.numbers(), of.variables, of.step) for of in runs]):
+            for n, of in enumerate(runs):
+                measures = tell(of, part[n])
+                found[n] = metrics.merged(found[n], measures)
+                if on_group:
+                    on_group(of, measures | mine[n])
+        return [measures | of for measures, of in zip(found, mine)]
 
     return evaluate
+
+
+def _tells(runs: Sequence[Trained], on: Bench) -> Callable[[Trained, dict[str, Any]], dict[str, Any]]:
+    """tell(a run, its measures of a group) -> these, with what the data and the likelihood make of them."""
+    seen = np.asarray(next(on.view(on.split).batches()).x)
+    cross_entropy = _is_of_bits(runs[0].setup) and not _bits(seen)
+    rows = on.source.split(on.split).rows
+    bits = _bits(seen) and _bits(_grey(rows[evenly(len(rows), LOOKED_AT)], on.source.decode))
+    of_what = runs[0].setup.entry.reconstruction
+
+    def tell(of: Trained, measures: dict[str, Any]) -> dict[str, Any]:
+        notes = {group: [*said] for group, said in measures["notes"].items()}
+        settings = {group: {**said} for group, said in measures["settings"].items()}
+        if of_what and "reconstruction" in measures:
+            notes["likelihood"].append(REPRODUCED + of_what)
+        for group, name in (("likelihood", "nll"), ("ais", "ais_nll")):
+            if measures.get(name) is not None and cross_entropy:
+                notes[group].append(GREY)
+        if measures.get("nll") is not None and of.setup.likelihood.discrete and not cross_entropy:
+            scale = int(np.prod(of.setup.source.shape)) * float(np.log(2))
+            of_nll = {name: measures.get(f"nll{name}") for name in ("", "_mc_se", "_data_se")}
+            measures = measures | {f"bits_per_dim{k}": v if v is None else v / scale for k, v in of_nll.items()}
+        if bits and "likelihood" in settings:
+            settings["likelihood"]["pixels"] = BITS
+        return measures | {"notes": notes, "settings": settings}
+
+    return tell
 
 
 def _is_of_bits(setup: Setup) -> bool:
@@ -169,11 +196,6 @@ def is_measured(there: dict[str, Any], samples: int) -> bool:
     return "mse" in there and there.get("samples", samples) >= samples
 
 
-def kept(measures: dict[str, Any]) -> bool:
-    """Whether these measures are what a run's folder holds: by the usual noise."""
-    return measures["evaluation_seed"] == 0
-
-
 def store(trained: Trained, measures: dict[str, Any]) -> dict[str, Any]:
     """Keeps measures in the run's folder, those of the test split in evaluation.json, of another in
     evaluation.SPLIT.json: beside those that are there, where they are of the same parameters. All that there is
@@ -181,7 +203,7 @@ def store(trained: Trained, measures: dict[str, Any]) -> dict[str, Any]:
     for those by other noise."""
     if not isinstance(measures, dict) or "evaluation_seed" not in measures:
         raise InputError("measures: expected those of one run, which evaluate_run gives, or evaluate_runs in its list")
-    if not kept(measures):
+    if measures["evaluation_seed"] != USUAL.seed:
         raise InputError(f"measures by the noise of seed {measures['evaluation_seed']}: only those of seed 0 are kept")
     if not is_of_its_data(given(trained)):
         raise InputError(f"measures of other data than {trained.folder.path} has: they are not kept there")

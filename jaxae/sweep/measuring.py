@@ -68,13 +68,14 @@ def measured(
     lanes: str,
     block: int,
     unread: list[str],
+    progress: Progress | None = None,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Measures the members of a group, `block` at a time where lanes lie side by side, and keeps the numbers in
     each one's folder. Those that diverged, or are not trained, are passed over; so are those that cannot
     be read, and `unread` is told why."""
     there = [member for member in members if _trained(folder, member, unread)]
     block = min(block, lane_rules.NARROW)  # a measure's batches are large: more lanes would only take memory
-    evaluate = run.evaluator(run.bench(setup, split, settings, lanes, block), names)
+    evaluate = run.evaluator(run.bench(setup, split, settings, lanes, block), names, progress)
     at_once = block if lanes == "vmap" else 1
     for start in range(0, len(there), at_once):
         trained: dict[str, run.Trained] = {}
@@ -83,10 +84,8 @@ def measured(
                 trained[member.name] = load_member(folder, member, setup.like(member.config))
             except InputError as error:
                 unread.append(str(error))
-        for (name, of), found in zip(trained.items(), evaluate(list(trained.values())) if trained else []):
-            if run.kept(found):
-                run.store(of, found)
-            yield name, found
+        on_group = run.store if settings.seed == USUAL.seed else None
+        yield from zip(trained, evaluate(list(trained.values()), on_group) if trained else [])
 
 
 def evaluate(
@@ -108,7 +107,9 @@ def evaluate(
     lanes: dict[str, Any] = {"lanes": kept["lanes"], "block": kept["block"]}
     found: dict[str, dict[str, Any]] = {}
     for setup, group in zip(setups_of(plan, net, source), plan.groups):
-        for name, measures in measured(folder, setup, group, names, split, settings, unread=unread, **lanes):
+        for name, measures in measured(
+            folder, setup, group, names, split, settings, unread=unread, progress=progress, **lanes
+        ):
             found[name] = measures
             progress.say(f"measured {name}, {len(found):,} of up to {len(plan.members):,}")
     if unread:

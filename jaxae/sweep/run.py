@@ -251,7 +251,8 @@ class Sweep:
         for setup, group in zip(self.setups, self.plan.groups):
             missing = [m for m in group if not self.is_measured(m)]
             settings = Settings(self.plan.base.samples)
-            for _ in measured(self.folder, setup, missing, split=split, settings=settings, unread=unread, **self.lanes):
+            made = measured(self.folder, setup, missing, split=split, settings=settings, unread=unread, **self.lanes)
+            for _ in self.progress.track("measuring", made, len(missing)):
                 self.go_on()
         if unread:
             raise Unread(unread, {})

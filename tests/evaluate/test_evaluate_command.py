@@ -153,6 +153,28 @@ def test_so_few_draws_are_refused_by_their_number(swept):
         run.evaluate_runs([trained], "samples", settings=run.Settings(drawn=29, features="pixels"))
 
 
+def test_each_group_is_kept_as_soon_as_it_is_measured(swept, tmp_path):
+    folder = SweepFolder(shutil.copytree(swept.path, tmp_path / "s")).member("seed=0")
+    folder.evaluation_file().unlink()
+
+    def stop(of, measures):
+        run.store(of, measures)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run.evaluate_runs([run.load(folder.path)], ["latents", "probes"], on_group=stop)
+    kept = read_json(folder.evaluation_file())
+    (whole,) = run.evaluate_runs([run.load(folder.path)], ["latents"])
+    assert kept == whole
+
+
+def test_whoever_waits_is_told(swept, capsys, monkeypatch):
+    monkeypatch.setattr("jaxae.progress.PATIENCE", -1)
+    _, out, err = say(capsys, "evaluate", swept.path, "--member", "seed=1", "--metrics", "likelihood,latents", "--json")
+    assert json.loads(out)["nll"] and err.splitlines()[:2] == ["likelihood: 1 of 1", "likelihood: 1 of 1"]
+    assert err.splitlines()[2:] == ["latents: 1 of 1"]
+
+
 def test_a_dimension_has_its_share_of_the_errors_too(swept):
     (found,) = run.evaluate_runs([run.load(swept.member("seed=0").path)], settings=run.Settings(samples=4))
     assert found["bits_per_dim"] / found["nll"] == pytest.approx(1 / (64 * np.log(2)))

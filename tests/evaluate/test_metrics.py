@@ -58,6 +58,13 @@ def models(of, count=3):
     return [Model({}, small.variables(of.method, first, seed), 5) for seed in range(count)]
 
 
+def measured(names, of, models):
+    found = [{} for _ in models]
+    for part in metrics.measures(names, of)(models):
+        found = [metrics.merged(*both) for both in zip(found, part)]
+    return found
+
+
 @pytest.mark.parametrize("name", EVERY)
 def test_a_group_is_possible_where_the_method_has_what_it_needs(name):
     of = bench(name)
@@ -90,7 +97,7 @@ def test_a_wrong_name_is_answered_with_the_right_one():
 @cache
 def alone():
     of = bench()
-    return metrics.measures(["all"], of)(models(of))
+    return measured(["all"], of, models(of))
 
 
 def test_all_of_a_vae_has_every_number_and_each_is_finite():
@@ -116,7 +123,7 @@ def test_all_of_a_vae_has_every_number_and_each_is_finite():
 def test_models_side_by_side_are_measured_as_alone():
     """Three models in blocks of two: the last block is filled up, and what fills it is not counted."""
     of = bench(lanes="vmap")
-    beside = metrics.measures(["all"], of)(models(of))
+    beside = measured(["all"], of, models(of))
     assert len(beside) == 3
     for one, other in zip(beside, alone()):
         numbers = [name for name, value in other.items() if isinstance(value, float)]
@@ -127,7 +134,7 @@ def test_models_differ_and_share_their_noise():
     """The same parameters give the same numbers; other parameters others."""
     of = bench()
     first = models(of, 1)[0]
-    one, again = metrics.measures(["likelihood", "ais"], of)([first, first])
+    one, again = measured(["likelihood", "ais"], of, [first, first])
     assert one == again
     assert one["nll"] != alone()[1]["nll"]
 
@@ -137,10 +144,10 @@ def test_annealing_stands_beside_importance_samples_of_the_same_images():
     """Of all images both are the likelihood's own; of some, the likelihood of these."""
     of = bench()
     whole = dataclasses.replace(of, settings=SETTINGS._replace(ais_examples=10**6))
-    (all_of,) = metrics.measures(["likelihood", "ais"], whole)(models(of, 1))
+    (all_of,) = measured(["likelihood", "ais"], whole, models(of, 1))
     assert all_of["ais_importance_nll"] == pytest.approx(all_of["nll"], rel=1e-5)
     assert all_of["ais_importance_nll_mc_se"] == pytest.approx(all_of["nll_mc_se"], rel=1e-4)
-    (some,) = metrics.measures(["ais"], of)(models(of, 1))
+    (some,) = measured(["ais"], of, models(of, 1))
     assert some["ais_importance_nll"] != all_of["ais_importance_nll"]
     less = some["ais_importance_nll"] - some["ais_nll"]
     assert (
@@ -155,7 +162,7 @@ def test_the_error_of_short_chains_is_more_than_a_nat_an_image():
     """By the delta method it could not be."""
     of = bench(likelihood="gaussian")
     of = dataclasses.replace(of, settings=SETTINGS._replace(ais_steps=1, ais_chains=2))
-    (found,) = metrics.measures(["ais"], of)(models(of, 1))
+    (found,) = measured(["ais"], of, models(of, 1))
     assert found["ais_nll_mc_se"] > 2 / np.sqrt(found["settings"]["ais"]["examples"])
 
 
@@ -170,12 +177,12 @@ def test_the_kl_is_its_parts_within_their_errors():
 def test_too_few_samples_are_warned_of():
     """An encoder that knows nothing of a peaked posterior: few of eight samples count."""
     of = bench(likelihood="gaussian")
-    warned = metrics.measures(["likelihood"], of)(models(of, 1))[0]
+    warned = measured(["likelihood"], of, models(of, 1))[0]
     assert "8 importance samples are too few" in warned["notes"]["likelihood"][0]
     assert warned["nll_bias"] > 0.05
     first = models(of, 1)[0]
     nothing = first._replace(variables=jax.tree.map(jnp.zeros_like, first.variables))  # q is the posterior: the prior
-    certain = metrics.measures(["likelihood"], of)([nothing])[0]
+    certain = measured(["likelihood"], of, [nothing])[0]
     assert certain["nll_bias"] < 1e-6 and certain["notes"]["likelihood"] == []
 
 
@@ -185,7 +192,7 @@ def test_a_model_that_makes_no_finite_number_loses_none_of_anothers(lanes):
     of = bench(lanes=lanes)
     whole, other = models(of, 2)
     broken = other._replace(variables=jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), other.variables))
-    of_broken, of_whole = metrics.measures(["all"], of)([broken, whole])
+    of_broken, of_whole = measured(["all"], of, [broken, whole])
     json.dumps([of_broken, of_whole], allow_nan=False)
     assert of_broken["nll"] is None and of_broken["mutual_information"] is None
     assert of_broken["notes"]["likelihood"][-1].startswith("not finite: elbo, nll")
@@ -200,7 +207,7 @@ def test_what_the_data_does_not_allow_is_left_out_and_the_rest_measured():
         return Split(split.rows[:20], np.zeros(20, np.int32))
 
     of = bench(of=Source("few", SHAPE, *map(cut, (source().train, source().validation, source().test)), about="few"))
-    found = metrics.measures(["all"], of)(models(of, 1))[0]
+    found = measured(["all"], of, models(of, 1))[0]
     assert found["nll"] is not None and "linear_probe" not in found and "frechet" not in found
     assert "one label alone" in found["notes"]["probes"][0]
     assert "fewer than 30 images" in found["notes"]["samples"][0]
@@ -213,7 +220,7 @@ def test_the_training_split_is_not_measured_against_itself():
     of = bench(split="train")
     with pytest.raises(InputError, match="split train are fitted to it"):
         metrics.measures(["probes"], of)
-    assert metrics.measures(["samples"], of)(models(of, 1))[0]["frechet_floor"] > 0.01
+    assert measured(["samples"], of, models(of, 1))[0]["frechet_floor"] > 0.01
 
 
 def test_one_sample_has_no_error_and_is_refused():
@@ -234,7 +241,7 @@ def test_active_units_of_a_spherical_code_are_those_of_its_mean():
     """A(kappa) mu, which hardly moves where kappa is small, however mu does."""
     of = bench("svae")
     model = models(of, 1)[0]
-    found = metrics.measures(["latents"], of)([model])[0]
+    found = measured(["latents"], of, [model])[0]
     mean = of.view("test").map(lambda batch: _mean_of_svae(model.variables, batch))
     assert found["active_units"] == int(np.sum(mean.var(axis=0) > 0.01))
     told = float(found["notes"]["latents"][0].split()[-4])
@@ -258,7 +265,7 @@ def test_a_posterior_that_is_its_prior_has_collapsed_whatever_its_form():
     for name in ("vampprior", "mog_prior"):
         of = bench(name)
         still = jax.tree.map(jnp.zeros_like, models(of, 1)[0].variables)
-        said = metrics.measures(["latents"], of)([Model({}, still, 5)])[0]["notes"]["latents"][0]
+        said = measured(["latents"], of, [Model({}, still, 5)])[0]["notes"]["latents"][0]
         assert said.startswith("posterior collapse: the code of"), (name, said)
 
 
@@ -266,28 +273,27 @@ def test_a_probe_reads_no_label_that_the_encoder_was_told(monkeypatch):
     of = bench("cvae")
     model, seen = models(of, 1)[0], []
     monkeypatch.setattr(latents, "linear_probe", lambda train, test: seen.append(test[0]) or {})
-    found = metrics.measures(["probes"], of)([model])[0]
+    found = measured(["probes"], of, [model])[0]
     none = jnp.full(25, -1, jnp.int32)
     untold = of.view("test").map(lambda batch: of.method.embed(model.variables, batch._replace(label=none)))
     np.testing.assert_allclose(seen[0], untold, rtol=1e-5, atol=1e-6)
     assert found["notes"]["probes"] == ["codes of the encoder at no label"]
     broken = Model({}, jax.tree.map(lambda leaf: leaf * jnp.nan, model.variables), 5)
-    nothing, untold_of = metrics.measures(["probes"], of)([broken])[0]["notes"]["probes"]
+    nothing, untold_of = measured(["probes"], of, [broken])[0]["notes"]["probes"]
     assert "not finite" in nothing and untold_of == "codes of the encoder at no label"
-    likely = metrics.measures(["likelihood"], of)([model])[0]
+    likely = measured(["likelihood"], of, [model])[0]
     assert likely["settings"]["likelihood"] == {"density_of": "p(x | label)"}
 
 
 def test_discrete_codes_are_counted():
     of = bench("vqvae", dim=2, codebook=4)
-    found = metrics.measures(["codebook"], of)(models(of, 1))[0]
+    found = measured(["codebook"], of, models(of, 1))[0]
     codes = of.view("test").map(lambda batch: of.method.discrete.encode(models(of, 1)[0].variables, batch))
     assert found["codebook_use"] == len(np.unique(codes)) / 4
     assert found["notes"]["codebook"] == []
     of = bench("vqvae", dim=2, codebook=64)
     assert (
-        "codes tell little of a codebook of 64"
-        in metrics.measures(["codebook"], of)(models(of, 1))[0]["notes"]["codebook"][0]
+        "codes tell little of a codebook of 64" in measured(["codebook"], of, models(of, 1))[0]["notes"]["codebook"][0]
     )
 
 
@@ -327,7 +333,7 @@ def test_codes_that_are_the_factors_are_scored_as_such():
         return View(made.split(split), pixels.make("none", decode), jax.random.key(3), 10)
 
     of = dataclasses.replace(plain, make=method, view=view)
-    (found,) = metrics.measures(["disentanglement"], of)([Model({}, Variables({}, ()), 5)])
+    (found,) = measured(["disentanglement"], of, [Model({}, Variables({}, ()), 5)])
     for name in ("beta_vae_score", "factor_vae_score", "mig", "dci_disentanglement", "modularity", "irs"):
         assert found[name] == pytest.approx(1.0, abs=0.03), name
     assert found["notes"]["disentanglement"][0].startswith("disentanglement is of every combination of the factors")

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pandas
 import pytest
-from test_metrics import EVERY, bench, models
+from test_metrics import EVERY, bench, measured, models
 
 from jaxae import compare, report, run, sweep
 from jaxae.errors import InputError
@@ -102,7 +102,7 @@ KINDS = ("ae", "vae", "cvae", "vqvae", "hvae2", "poincare_vae")
 def test_of_any_method_it_is_the_mean_of_the_functions_values(name, mine):
     of = bench(name)
     (model,) = models(of, 1)
-    (found,) = metrics.measures([f"{mine}:sharpness"], of)([model])
+    (found,) = measured([f"{mine}:sharpness"], of, [model])
     view = of.view("test")
     each = [np.asarray(of.method.reconstruct(model.variables, view.take(np.arange(n, n + 20)))) for n in (0, 20, 40)]
     values = np.abs(np.diff(np.concatenate(each), axis=2)).mean((1, 2, 3))
@@ -114,7 +114,7 @@ def test_of_any_method_it_is_the_mean_of_the_functions_values(name, mine):
 
 def test_several_measures_by_name_and_their_noise_is_each_examples(mine):
     of = bench()
-    (found, again) = metrics.measures([f"{mine}:both"], of)(models(of, 2))
+    (found, again) = measured([f"{mine}:both"], of, models(of, 2))
     view = of.view("test")
     every = view.take(np.arange(60))
     ink = np.asarray(every.x).mean((1, 2, 3))
@@ -126,7 +126,7 @@ def test_several_measures_by_name_and_their_noise_is_each_examples(mine):
 
 def test_members_side_by_side_are_measured_as_alone(mine):
     names = ["likelihood", f"{mine}:sharpness"]
-    alone, beside = (metrics.measures(names, of)(models(of)) for of in (bench(), bench(lanes="vmap")))
+    alone, beside = (measured(names, of, models(of)) for of in (bench(), bench(lanes="vmap")))
     assert len({one["sharpness"] for one in alone}) == 3
     for one, other in zip(alone, beside, strict=True):
         assert one["sharpness"] == pytest.approx(other["sharpness"], rel=1e-5)
@@ -169,7 +169,7 @@ def test_what_is_no_measure_is_one_line_before_anything_is_computed(mine, name, 
 def test_what_is_not_of_an_example_and_its_key_is_refused(mine, name, said):
     of = bench()
     with pytest.raises(InputError, match=said):
-        metrics.measures([f"{mine}:{name}"], of)(models(of, 1))
+        measured([f"{mine}:{name}"], of, models(of, 1))
 
 
 def test_what_is_next_to_nothing_is_rounding():
@@ -190,13 +190,13 @@ def test_two_measures_of_one_name_are_refused(mine, tmp_path):
 
 def test_it_is_measured_beside_all_others(mine, monkeypatch):
     monkeypatch.setattr(metrics, "METRICS", ("latents",))  # the others take long
-    (found,) = metrics.measures(["all", f"{mine}:sharpness"], of := bench())(models(of, 1))
+    (found,) = measured(["all", f"{mine}:sharpness"], bench(), models(bench(), 1))
     assert found["sharpness"] > 0 and found["active_units"] >= 0
 
 
 def test_one_that_is_not_finite_is_null_with_a_note(mine):
     of = bench()
-    (found,) = metrics.measures([f"{mine}:broken", "latents"], of)(models(of, 1))
+    (found,) = measured([f"{mine}:broken", "latents"], of, models(of, 1))
     assert found["broken"] is None and found["notes"]["mine.py:broken"] == ["not finite: broken, broken_data_se"]
     assert found["active_units"] >= 0
 

@@ -56,6 +56,12 @@ def test_frechet_of_equal_sets_is_zero_and_of_singular_ones_exact():
     assert frechet(few, 3 * few).value >= 0
 
 
+def test_frechet_of_fewer_examples_than_features_is_that_of_the_space_they_lie_in():
+    one, two = normals(40, 6), 1.5 * normals(30, 6, seed=1) + 0.2
+    wide = np.linalg.qr(normals(80, 80))[0][:6]  # a rotation into 80 dimensions
+    assert frechet(one @ wide, two @ wide) == pytest.approx(frechet(one, two), rel=1e-10)
+
+
 def test_frechet_error_is_the_spread_of_repeated_draws():
     def draw(seed):
         x, y = normals(300, 3, seed), 0.7 * normals(500, 3, seed + 1000) @ np.diag([1.0, 2.0, 1.0]) + 0.5
