@@ -143,6 +143,7 @@ def _check_parts(setup: Setup, generators: tuple[Any, ...]) -> None:
     if setup.own_net or {"method", "network", "likelihood"} & set(setup.config.own_functions()):
         trials.draws_by_its_keys(setup, variables, keys, batch, generators)
         trials.knows_nothing_of_its_batch(setup, variables, keys, batch)
+        trials.keeps_one_state(setup, variables, keys, batch)
 
 
 def _no_keys(name: str, tree: PyTree) -> None:

@@ -67,6 +67,28 @@ def knows_nothing_of_its_batch(setup: Setup, variables: Variables, keys: Keys, b
             )
 
 
+def keeps_one_state(setup: Setup, variables: Variables, keys: Keys, batch: Batch) -> None:
+    """The state that a loss makes of a batch is the same on every device that has a share of it, and that of one device
+    with the whole."""
+    filled, step = jax.tree.map(_pattern, variables), jnp.asarray(0)
+    two, own_keys = jax.tree.map(lambda leaf: jnp.asarray(leaf[:2]), batch), keys[:2]
+    if len(two.x) < 2 or not jax.tree.leaves(variables.state):
+        return
+
+    def share(keys, examples):
+        with axis.over("data"):
+            return setup.method.loss(filled, keys[None], jax.tree.map(lambda leaf: leaf[None], examples), step).state
+
+    whole = jax.jit(lambda keys: setup.method.loss(filled, keys, two, step).state)(own_keys)
+    shares = jax.jit(jax.vmap(share, axis_name="data"))(jax.random.clone(own_keys), two)
+    each = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), whole)
+    if not is_apart(shares, each, ROUNDING[str(setup.config.dtype)]):
+        raise InputError(
+            f"{_whose(setup)}: the state that the loss makes of two examples is not what two devices make that have "
+            "one each: expected jaxae.axis.mean or jaxae.axis.gather of what goes into it"
+        )
+
+
 def _losses(setup: Setup, variables: Variables, keys: Keys, batch: Batch) -> tuple[Any, ...]:
     objective = setup.method.loss(variables, keys, batch, jnp.asarray(0))
     return objective.loss, objective.adversary

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from jaxae import artifacts, cli, own, run
+from jaxae.build import build
 from jaxae.config import Config, from_dict
 from jaxae.errors import InputError
 from tests.runs import SMALL, digest_of, flags, say
@@ -222,3 +223,49 @@ def test_a_log_weight_that_looks_at_its_neighbours_is_refused(tmp_path, capsys):
     (tmp_path / "mine.py").write_text(text.replace(line, f"{line}\n        log_qz = log_qz - 0.5 * log_qz.mean(0)"))
     assert trained(steps=3) == 2
     assert "the log-weights of 3 examples together are not those of each alone" in capsys.readouterr().err
+
+
+AVERAGED = """
+import jax
+from jax import numpy as jnp
+
+from jaxae import axis
+from jaxae.methods.ae import ae
+from jaxae.types import Objective, Variables
+
+
+def averaged(net):
+    \"\"\"AE whose state follows the mean of its codes. Nobody 2026.\"\"\"
+    plain = ae(net)
+
+    def init(key, batch):
+        made = plain.init(key, batch)
+        return Variables(made.params, {"likelihood": made.state, "mean": jnp.zeros(net.latent)})
+
+    def inner(variables):
+        return Variables(variables.params, variables.state["likelihood"])
+
+    def loss(variables, keys, batch, step):
+        of = plain.loss(inner(variables), keys, batch, step)
+        now = MEAN(jnp.mean(plain.embed(inner(variables), batch), axis=0))
+        state = {"likelihood": of.state, "mean": 0.9 * variables.state["mean"] + 0.1 * now}
+        return Objective(of.loss, state, of.metrics)
+
+    return plain._replace(
+        init=init,
+        loss=loss,
+        embed=lambda variables, batch: plain.embed(inner(variables), batch),
+        decode=lambda variables, z: plain.decode(inner(variables), z),
+        reconstruct=lambda variables, batch: plain.reconstruct(inner(variables), batch),
+    )
+"""
+
+
+@pytest.mark.slow
+def test_a_state_that_each_device_would_have_of_its_own_is_refused(tmp_path):
+    (tmp_path / "averaged.py").write_text(AVERAGED.replace("MEAN", "axis.mean"))
+    config = Config(method="averaged.py:averaged", **{**SMALL, "steps": 2})
+    build(config)
+    (tmp_path / "averaged.py").write_text(AVERAGED.replace("MEAN", ""))
+    with pytest.raises(InputError, match=r"averaged: the state that the loss makes of two examples .* jaxae.axis.mean"):
+        build(config)
