@@ -33,9 +33,9 @@ PARALLEL = ("jit", "pmap", "none")
 SPLITS = ("train", "validation", "test")
 CLOSING = ("test", "validation", "none")
 OF_TABLES = frozenset({
-    "run", "member", "outcome", "step", "split", "examples", "data_sha256", "evaluation_seed", "digest", "sampler",
-    "annealing", "feature_space", "density_of", "nats_of", "reconstruction_of", "caveat", "probed", "pixels",
-    "not_finite", "start_digest",
+    "run", "member", "outcome", "step", "split", "examples", "data_sha256", "setting_sha256", "evaluation_seed",
+    "digest", "sampler", "annealing", "feature_space", "density_of", "nats_of", "reconstruction_of", "caveat",
+    "probed", "pixels", "not_finite", "start_digest",
     "method_sha256", "network_sha256", "likelihood_sha256", "optimizer_sha256",
 })  # fmt: skip
 """Columns of a table of runs by which they are told apart, or whether they compare."""

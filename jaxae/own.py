@@ -177,7 +177,7 @@ def told(title: str, file: Path, but: tuple[type[Exception], ...] = ()) -> Itera
     try:
         yield
     except Exception as error:  # whatever it raises
-        if isinstance(error, (InputError, *but)):
+        if isinstance(error, (InputError, FloatingPointError, *but)):
             raise
         first = next(filter(str.strip, str(error).split("\n")), type(error).__name__)
         where = place(error, [file])

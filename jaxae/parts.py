@@ -169,8 +169,8 @@ def told(part: str) -> Iterator[None]:
     """What a module cannot do, in one line, with the place where it is said: it may be the user's own."""
     try:
         yield
-    except (InputError, jax.errors.JaxRuntimeError):  # the second kind: a device's, such as memory that is full
-        raise
+    except (InputError, jax.errors.JaxRuntimeError, FloatingPointError):  # the latter two are a device's: memory that
+        raise  # is full, what jax.debug_nans finds
     except Exception as error:  # whatever a module raises
         frames = traceback.extract_tb(error.__traceback__)
         own = [frame for frame in frames if not frame.filename.startswith(NOT_THE_USERS)]

@@ -55,4 +55,4 @@ def trained(folder, name="vae", latent=2, likelihood="bernoulli", net=None, **da
     }  # fmt: skip
     (folder / "record.json").write_text(json.dumps(record))
     state = TrainState(jnp.asarray(10), variables, ())
-    return Trained(setup, RunFolder(folder), 10, state, variables)
+    return Trained(setup, RunFolder(folder, by_hand=True), 10, state, variables)

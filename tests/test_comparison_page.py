@@ -48,6 +48,7 @@ def page(sweep, tmp_path_factory):
 
 def test_written_twice_it_is_the_same(sweep, page, tmp_path):
     assert page_of([sweep], tmp_path / "again.html")[1] == page[1]
+    assert page_of(sweep, tmp_path / "a folder" / "of one path.html")[1] == page[1]
 
 
 def test_a_sweep_in_the_home_folder_may_be_named_by_a_tilde(sweep, page, monkeypatch, capsys):

@@ -5,6 +5,7 @@ import errno
 import inspect
 import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -361,7 +362,7 @@ def test_codes_are_decoded_at_labels_by_their_names_and_a_page_says_what_its_pic
 
 
 def test_a_page_is_written_of_samples_that_were_judged(tmp_path, trained):
-    of = trained._replace(folder=RunFolder(tmp_path))
+    of = trained._replace(folder=RunFolder(tmp_path, by_hand=True))
     settings = run.Settings(4, features="pixels", drawn=40)
     run.store(of, run.evaluate_runs([of], ("likelihood", "samples"), settings=settings)[0])
     assert "scores are of 40 draws from the prior" in report.write_report(of).read_text()
@@ -369,7 +370,7 @@ def test_a_page_is_written_of_samples_that_were_judged(tmp_path, trained):
 
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
 def test_measures_that_cannot_be_kept_are_given_all_the_same(tmp_path, trained, monkeypatch, capsys, error):
-    of = trained._replace(folder=RunFolder(tmp_path))
+    of = trained._replace(folder=RunFolder(tmp_path, by_hand=True))
 
     def full(*_):
         raise OSError(error, os.strerror(error))
@@ -774,9 +775,43 @@ def test_data_that_was_moved_is_named_and_may_be_named_anew(tmp_path, images):
         InputError, match=r"r/config\.json names the data .*/mine\.npz, which is not there: put it back"
     ):
         run.load(tmp_path / "r")
+    there = data.load(str(tmp_path / "lib" / "mine.npz"))
+    assert run.final_digest(run.load(tmp_path / "r", source=there)) == run.final_digest(made)
+    with pytest.raises(InputError, match="its digest differs"):
+        run.load(tmp_path / "r", source=data.arrays(images[0][:-1]))
     text = made.folder.config_file.read_text()
     made.folder.config_file.write_text(text.replace("/mine.npz", "/lib/mine.npz"))
     assert run.final_digest(run.load(tmp_path / "r")) == run.final_digest(made)
+
+
+def test_what_is_made_of_a_run_goes_to_no_folder_that_it_has_left(tmp_path, capsys):
+    made = run.train(Config(**SIZE), tmp_path / "r")
+    measures = run.evaluate_run(made, samples=2)
+    (tmp_path / "r").rename(tmp_path / "moved")
+    for keep in (lambda: run.store(made, measures), lambda: report.write_report(made, measures)):
+        with pytest.raises(InputError, match="r: the run is no longer there: load it from where it is now"):
+            keep()
+    draw.sample(made, "gaussian", 2)
+    assert "the fit is not kept" in capsys.readouterr().err and not (tmp_path / "r").exists()
+
+
+def test_two_that_keep_their_measures_at_once_lose_none(tmp_path):
+    made = run.train(Config(**SIZE), tmp_path / "r")
+    common = {name: run.evaluate_run(made, samples=2)[name] for name in ("step", "split", "digest", "evaluation_seed")}
+
+    def keep(name):
+        for number in range(20):
+            run.store(made, {**common, f"{name}{number}": 1.0})
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(keep, "abcd"))
+    assert {f"{name}{number}" for name in "abcd" for number in range(20)} <= made.folder.evaluation().keys()
+
+
+def test_a_nan_that_jax_is_asked_to_find_is_told_by_jax(tmp_path):
+    wild = Config(**SIZE | {"steps": 3, "optimizer": "sgd", "learning_rate": 1e30})
+    with jax.debug_nans(True), pytest.raises(FloatingPointError, match="nan"):
+        run.train(wild, tmp_path / "r")
 
 
 @pytest.mark.slow

@@ -32,7 +32,9 @@ def test_the_second_of_a_kind_is_taken_at_its_word_unless_it_comes_at_once(heard
 
 
 @pytest.mark.parametrize(("ago", "asked_for"), [(0.1, [signal.SIGINT]), (5.0, [])])
-def test_an_interrupt_that_came_a_moment_before_and_was_lost_is_asked_for(monkeypatch, ago, asked_for):
+def test_an_interrupt_that_came_a_moment_before_and_was_lost_is_asked_for(monkeypatch, request, ago, asked_for):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     monkeypatch.setattr(signals, "_unheeded", [signals.time.monotonic() - ago])
     monkeypatch.setattr(signals, "AGAIN", 0.0)
     with signals.collected() as asked:

@@ -191,6 +191,16 @@ def one_run_a_seed(group: Group) -> None:
         raise InputError(f"{one} and {other} are both seed {seed} of {group.label}: expected each seed once a setting")
 
 
+def one_setting(group: Group) -> None:
+    """Raises InputError where runs of a setting differ in what the table does not tell."""
+    if len(values := distinct(group.rows, "setting_sha256")) > 1:
+        one, other = (group.rows[group.rows["setting_sha256"] == value]["run"].iloc[0] for value in values[:2])
+        raise InputError(
+            f"{one} and {other} are both {group.label} here, and differ in settings that these columns leave out, as "
+            "tables do that were joined: expected one table of both, jaxae.compare.table([...])"
+        )
+
+
 def _apart(frame: pandas.DataFrame, measure: str) -> list[tuple[str, str]]:
     """Two runs with likelihoods of different kinds, and what these are, where the measure depends on the kind: a
     density's nats are no bit's. What of the user's own is no density is of a kind of its own."""

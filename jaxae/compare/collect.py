@@ -13,7 +13,7 @@ import pandas
 from jaxae import schedules
 from jaxae.compare import words
 from jaxae.compare.columns import columns
-from jaxae.compare.varied import has, varied
+from jaxae.compare.varied import DIGESTS, has, varied
 from jaxae.config import Config
 from jaxae.errors import InputError, known
 from jaxae.evaluate.measures import code_of
@@ -27,6 +27,8 @@ MISSING = (UNTRAINED, UNEVALUATED, WITHOUT)
 NOT_FINITE = "not finite"
 LEFT_OUT = (DIVERGED, NOT_FINITE, *MISSING)
 SHOWN = 12  # digits of a SHA-256
+NOT_OF_A_SETTING = ("seed", "order_seed", *DIGESTS)
+"""Of what decides a result: what replicates may differ in; and what an older run's record does not tell."""
 
 
 class Run(NamedTuple):
@@ -48,9 +50,10 @@ def table(
     """One row for each run in `paths`, which are folders of runs or of sweeps; a sweep has a row for every member.
 
     Columns: run (its path), member, seed; every config field and hyperparameter in which the runs differ; outcome
-    (finished, stopped early, diverged; of a sweep's members also: not trained, not evaluated), step, data_sha256; then
-    what was measured of the `split`; a measure of the name of another column is measured_NAME. There are none of a step
-    before the run's last. `where`: only the runs that have all those settings, {"data": "mnist"}.
+    (finished, stopped early, diverged; of a sweep's members also: not trained, not evaluated), step, data_sha256, and
+    setting_sha256, of all that decides the result but the seed, by which joined tables are found out; then what was
+    measured of the `split`; a measure of the name of another column is measured_NAME. There are none of a step before
+    the run's last. `where`: only the runs that have all those settings, {"data": "mnist"}.
     `jaxae.compare.compare` takes this table, or any rows of it; further columns are further measures.
     """
     runs = _having(where, read(paths, split))
@@ -61,7 +64,9 @@ def table(
     frame = frame.astype({"step": "Int64"})
     frame.attrs |= {"split": split, "settings": list(fields[0])}
     for name in fields[0]:
-        frame[name] = pandas.Series([among[name] for among in fields], dtype=object)  # 8 stays 8 beside a run without
+        values = [among[name] for among in fields]
+        one = next(iter(kinds)) if len(kinds := set(map(type, values))) == 1 else object
+        frame[name] = pandas.Series(values, dtype=one if one in (int, float) else object)  # 8 stays 8 beside a None
     return frame
 
 
@@ -83,6 +88,9 @@ def _having(where: Mapping[str, Any], runs: list[Run]) -> list[Run]:
 def _row(run: Run, among: dict[str, Any]) -> dict[str, Any]:
     row = {"run": str(run.path), "member": run.member, "seed": run.config["seed"], **among}
     row |= {"outcome": run.outcome, "step": run.step, "data_sha256": run.data}
+    row["setting_sha256"] = _sha256(
+        {k: words.value(v) for k, v in run.config.items() if k not in NOT_OF_A_SETTING and v is not None}
+    )
     taken = {*row, *map(code_of, row)}  # a measure's code is called as the measure is
     return row | {f"measured_{name}" if name in taken else name: value for name, value in run.measures.items()}
 
@@ -173,9 +181,12 @@ def _deciding(config: Config, record: dict[str, Any]) -> dict[str, Any]:
     names = " and ".join(modules[part].partition("(")[0] for part in ("encoder", "decoder"))
     own = {name: value for name, value in modules.items() if name != "parameters"}  # of which the method decides some
     own = own if modules.get("what they compute") else modules
-    digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
     kept = {name: value for name, value in found.items() if name not in OF_NETWORKS}
-    return kept | {"network": f"{names} {digest[:SHOWN]}", "likelihood": modules["likelihood"]}
+    return kept | {"network": f"{names} {_sha256(own)}", "likelihood": modules["likelihood"]}
+
+
+def _sha256(of: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()[:SHOWN]
 
 
 def flat(config: dict[str, Any]) -> dict[str, Any]:

@@ -35,7 +35,8 @@ def decompose(
     log_prior: Callable[[Codes], Float[Array, " rows"]] | None = None,
 ) -> dict[str, float | None]:
     """KL(q(z|x) || p(z)), mean over n examples, and its parts, in nats an example; each with its `_mc_se`, the standard
-    error that comes from the draws of the codes, and `_data_se`, the one that comes from the choice of examples.
+    error that comes from the draws of the codes, and `_data_se`, the one that comes from these and the choice of
+    examples together.
 
     kl = mutual_information + aggregated_kl: I_q(n; z) of example and code, and KL(q(z) || p(z)), where q(z) is the mean
     of all n posteriors: Hoffman and Johnson 2016 (ELBO surgery). aggregated_kl = total_correlation + dimension_wise_kl,

@@ -139,8 +139,9 @@ def monte_carlo(of: dict[str, np.ndarray]) -> tuple[float, float]:
     below the halves', and that below the estimate from all, tells how the bias falls with the number k of draws: as
     k^-a, with a = 1 for light tails and about a half where a few draws in thousands have most of the weight. The
     variance is taken to fall alike, and not to be below that of the delta method, which knows only of the draws made.
-    Where one draw in thousands has nearly all the weight a is less, and the bias more than is told. Of fewer draws than
-    four a is 1, and of one there is nothing to tell: the error is NaN.
+    Where one draw in thousands has nearly all the weight a is less, and the bias more than is told. A small bias of one
+    model is known to a factor of three, for both differences are noisy; the mean over models is known better. Of fewer
+    draws than four a is 1, and of one there is nothing to tell: the error is NaN.
     """
     n, known = len(of["log_p"]), float(np.sum(of["log_p_var"], dtype=np.float64))
     quarter, half, whole = (float(np.mean(of[f"log_p{part}"], dtype=np.float64)) for part in ("_quarter", "_half", ""))
@@ -156,9 +157,10 @@ def likelihood(bench: Bench) -> Group:
     """Means over the split in nats an example; null where a method has no density.
 
     elbo = -(reconstruction + kl); nll: importance-weighted with `samples` draws. *_mc_se is the standard error that
-    comes from those draws, *_data_se the one that comes from the choice of examples. nll_bias: how far so few draws
-    leave the NLL above its limit (both by `monte_carlo`). mse: mean squared error a number of the reconstruction from
-    the embedded code. The densities of a method that is told the label are p(x | label): its settings say so.
+    comes from those draws, *_data_se the one that comes from the choice of examples and the draws together. nll_bias:
+    how far so few draws leave the NLL above its limit (both by `monte_carlo`). mse: mean squared error a number of the
+    reconstruction from the embedded code. The densities of a method that is told the label are p(x | label): its
+    settings say so.
     """
     samples, dense = bench.settings.samples, bench.method.log_weight is not None
     labels = bench.source.split(bench.split).labels
@@ -228,7 +230,7 @@ def _warnings(of: dict[str, Any]) -> list[str]:
         return []
     return [
         f"{of['samples']:,} importance samples are too few: {of['effective_samples']:.1f} of an image's count (median) "
-        f"and the NLL is at least about {of['nll_bias']:.2f} nats above its limit: take more"
+        f"and the NLL is about {of['nll_bias']:.2f} nats above its limit: take more"
     ]
 
 

@@ -94,7 +94,8 @@ def measures(names: Sequence[str], bench: Bench, track: Track = unseen) -> Parts
 
 def merged(whole: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
     """What was measured before and now, the latter where both have it."""
-    return whole | part | {kind: whole.get(kind, {}) | part.get(kind, {}) for kind in ("notes", "settings")}
+    words = {kind: whole.get(kind, {}) | part.get(kind, {}) for kind in ("notes", "settings")}
+    return {name: value for name, value in (whole | part).items() if name not in words} | words
 
 
 def _finite(part: dict[str, Any]) -> dict[str, Any]:

@@ -6,8 +6,8 @@ to its codes. A sweep's: sweep.json, members/NAME/ (each a run's own), code/, wa
 report.html.
 """
 
-from jaxae.folder.lock import locked
+from jaxae.folder.lock import locked, one_at_a_time
 from jaxae.folder.run import RunFolder, splits_of
 from jaxae.folder.sweep import SweepFolder, member_path
 
-__all__ = ["RunFolder", "SweepFolder", "locked", "member_path", "splits_of"]
+__all__ = ["RunFolder", "SweepFolder", "locked", "member_path", "one_at_a_time", "splits_of"]

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import fcntl
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,18 @@ def occupied(path: Path) -> bool:
     if not path.is_dir():
         return path.exists() or path.is_symlink()
     return any(not LEFTOVER.fullmatch(entry.name) and occupied(entry) for entry in path.iterdir())
+
+
+@contextlib.contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Waits for other processes and threads that are inside, of those that read a file of the folder to write it anew.
+    Where the folder is not there yet, or knows no locks, nothing keeps them apart."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            folder = os.open(path, os.O_RDONLY)
+            stack.callback(os.close, folder)
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
 
 
 @contextlib.contextmanager

@@ -36,8 +36,9 @@ EVALUATION = {
 class RunFolder:
     """The files of one run, alone or a sweep's member."""
 
-    def __init__(self, path: str | os.PathLike):
-        self.path = home.expanded(Path(path))
+    def __init__(self, path: str | os.PathLike, by_hand: bool = False):
+        """`by_hand`: what goes there was not trained there, and need not find a run."""
+        self.path, self.by_hand = home.expanded(Path(path)), by_hand
         self.config_file = self.path / "config.json"
         self.record_file = self.path / "record.json"
         self.metrics_file = self.path / "metrics.jsonl"
@@ -45,6 +46,11 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.outcome_file = self.path / "outcome.json"
         self.report = self.path / "report.html"
+
+    def check_there(self) -> None:
+        """Raises InputError where the run that was read here is here no longer: whatever is written would lie alone."""
+        if not self.by_hand and not self.config_file.is_file():
+            raise InputError(f"{self.path}: the run is no longer there: load it from where it is now")
 
     def config(self) -> Config:
         """The config of the run that lives here: with the defaults that it began with, where others hold by now, and

@@ -28,6 +28,8 @@ def write_report(trained: Trained, evaluation: Mapping[str, Any] | None = None, 
         evaluation = evaluation or shown_by(trained)
     elif out is None:
         raise InputError(f"a report of other images than those of {trained.folder.path}: say where it goes, out=")
+    if out is None:
+        trained.folder.check_there()
     path = Path(out) if out else trained.folder.report
     path.parent.mkdir(parents=True, exist_ok=True)
     files.write(path, render(trained, evaluation).encode())
@@ -44,7 +46,7 @@ def shown_by(trained: Trained) -> dict[str, Any] | None:
 
 
 def write_comparison(
-    paths: Iterable[str | Path],
+    paths: str | Path | Iterable[str | Path],
     out: str | Path,
     measure: str | None = None,
     baseline: str | None = None,
@@ -59,7 +61,10 @@ def write_comparison(
     """
     from jaxae.report.comparison import render
 
-    files.write(Path(out), render(paths, measure, baseline, level, split, where).encode())
+    each = [paths] if isinstance(paths, str | Path) else list(paths)
+    page = render(each, measure, baseline, level, split, where)
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    files.write(Path(out), page.encode())
     return Path(out)
 
 

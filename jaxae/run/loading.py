@@ -49,19 +49,21 @@ def load(
 ) -> Trained:
     """The run in the folder `path`, or that `member` of the sweep there ("seed=2,beta=4"). checkpoint: "last", "best"
     (lowest validation loss), a step, or "auto": the best where the run stops early (it has a patience), else the last.
-    `net` and `source` are those that it was trained with, where they are your own; `setup` saves building it anew.
+    `net` and `source` are those that it was trained with, where they are your own; a `source` is also what `data.load`
+    reads of files that have moved since. `setup` saves building it anew.
     Nothing that a checkpoint holds is executed."""
     folder = RunFolder(member_path(path, member))
     config = folder.config()
     if setup and (differing := config.difference(setup.config)):
         raise InputError(f"{folder.path} is a run of another setup: {'; '.join(differing)}")
     folder.check_code(config, setup.code if setup else None)
-    if source is None and setup is None and names.is_path(config.data) and not os.path.exists(config.data):
+    moved = names.is_path(config.data) and not os.path.exists(config.data)
+    if source is None and setup is None and moved:
         raise InputError(
             f"{folder.config_file} names the data {config.data}, which is not there: put it back, or write there where "
-            "it is now: its digest is checked"
+            "it is now (from Python, source= reads it): its digest is checked"
         )
-    setup = setup or build(of_source(config, source), net, source)
+    setup = setup or build(config if moved else of_source(config, source), net, source)
     if other := folder.other_net(setup.modules):
         if setup.modules is None or "modules" not in folder.record():
             raise Unlike(other)
@@ -143,7 +145,7 @@ def of(setup: Setup, state: TrainState, path: str | Path = "by-hand") -> Trained
         raise InputError(
             "expected what build(config) gives, and the state of one run: of several stacked, one at a time"
         )
-    return Trained(setup, RunFolder(path), int(state.step), state, optim.evaluated(state))
+    return Trained(setup, RunFolder(path, by_hand=True), int(state.step), state, optim.evaluated(state))
 
 
 def is_of_its_data(trained: Trained) -> bool:

@@ -19,7 +19,7 @@ from jaxae.errors import InputError
 from jaxae.evaluate.bench import USUAL, Bench, Model, Settings
 from jaxae.evaluate.measures import BITS, GREY, REPRODUCED, of_own
 from jaxae.evaluate.settings import checked
-from jaxae.folder import RunFolder
+from jaxae.folder import RunFolder, one_at_a_time
 from jaxae.plan import structure
 from jaxae.progress import Progress
 from jaxae.run.loading import Trained, final_digest, given, is_of_its_data
@@ -96,7 +96,7 @@ def evaluator(
         found = [metrics.merged({}, {}) for _ in runs]
         for part in parts([Model(of.setup.numbers(), of.variables, of.step) for of in runs]):
             for n, of in enumerate(runs):
-                measures = tell(of, part[n])
+                measures = metrics.merged({}, tell(of, part[n]))
                 found[n] = metrics.merged(found[n], measures)
                 if on_group:
                     on_group(of, measures | mine[n])
@@ -200,13 +200,19 @@ def store(trained: Trained, measures: dict[str, Any]) -> dict[str, Any]:
     """Keeps measures in the run's folder, those of the test split in evaluation.json, of another in
     evaluation.SPLIT.json: beside those that are there, where they are of the same parameters. All that there is
     now. A file that cannot be written, in somebody else's run or on a full disk, costs a warning. Raises InputError
-    for those by other noise."""
+    for those by other noise, and where the run's folder has gone."""
     if not isinstance(measures, dict) or "evaluation_seed" not in measures:
         raise InputError("measures: expected those of one run, which evaluate_run gives, or evaluate_runs in its list")
     if measures["evaluation_seed"] != USUAL.seed:
         raise InputError(f"measures by the noise of seed {measures['evaluation_seed']}: only those of seed 0 are kept")
     if not is_of_its_data(given(trained)):
         raise InputError(f"measures of other data than {trained.folder.path} has: they are not kept there")
+    trained.folder.check_there()
+    with one_at_a_time(trained.folder.path):
+        return _stored(trained, measures)
+
+
+def _stored(trained: Trained, measures: dict[str, Any]) -> dict[str, Any]:
     file = trained.folder.evaluation_file(measures["split"])
     there = _read_or_set_aside(trained.folder, measures["split"])
     if there.get("step", 0) > measures["step"] and trained.setup.config.patience is None:

@@ -45,8 +45,9 @@ def train(
 
     The result is a function of the config alone: not of where it was cut off, nor of any cadence. `net` is for your
     own linen modules, `source` for your own arrays (`jaxae.data.arrays`): such a run is read from Python alone, with
-    the same. `on_row` is called with each row of the log, {"step": 100, "loss": ...}: what it raises ends the training,
-    which goes on from the last checkpoint when asked again. Of several processes (`jaxae.join`) all call this, and
+    the same. `on_row` is called with each row of the log, {"step": 100, "loss": ...} or, of a validation,
+    {"step": 100, "validation_loss": ...}: what it raises ends the training, which goes on from the last checkpoint when
+    asked again. Of several processes (`jaxae.join`) all call this, and
     process 0 alone touches the folder. Raises InputError, Diverged (a loss that is not finite) or Interrupted (SIGINT,
     SIGTERM: saved).
     """

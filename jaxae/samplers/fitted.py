@@ -17,6 +17,7 @@ from jaxae.artifacts import pieces
 from jaxae.digest import digest
 from jaxae.errors import InputError
 from jaxae.evaluate.means import mean, standard_error
+from jaxae.folder import RunFolder
 from jaxae.progress import Progress
 from jaxae.run import Trained
 from jaxae.samplers.codes import Space
@@ -66,7 +67,7 @@ def _fit(
     Progress().say(f"fitting {name} to {len(codes.train):,} codes of the training split")
     model = density.fit(seed, codes)
     if not _fill_a_volume(trained.setup.method, codes.train):
-        _keep(file, model, {})
+        _keep(trained.folder, file, model, {})
         return model, {}
     score, key = jax.jit(density.log_prob), random.stream(random.fixed(seed), "measure")
 
@@ -80,7 +81,7 @@ def _fit(
         measures[f"{name}_se"] = se
     if np.issubdtype(codes.test.dtype, np.integer):
         measures["nats_per_code"] = -measures[name] / codes.test.shape[1]
-    _keep(file, model, measures)
+    _keep(trained.folder, file, model, measures)
     return model, measures
 
 
@@ -99,10 +100,11 @@ def _fill_a_volume(method: Method, codes: np.ndarray) -> bool:
     return bool(np.linalg.eigvalsh(correlation)[0] > FLAT)
 
 
-def _keep(file: Path, model: Model, measures: dict[str, float]) -> None:
+def _keep(folder: RunFolder, file: Path, model: Model, measures: dict[str, float]) -> None:
     """A folder that cannot be written costs a warning, and the next `sample` fits again."""
     arrays = flatten_dict({"model": jax.device_get(model), "measures": measures}, sep="/")
     try:
+        folder.check_there()
         file.parent.mkdir(parents=True, exist_ok=True)
         files.write(file, files.npz({name: np.asarray(array) for name, array in arrays.items()}))
     except (InputError, OSError) as error:

@@ -36,7 +36,8 @@ class Swept(NamedTuple):
     source: Source | None = None
 
     def groups(self) -> list[Group]:
-        """The final states, stacked; members that diverged are left out."""
+        """The final states, stacked; members that diverged, or have not come to their end, are left out, and
+        groups that have no other."""
         found = []
         for group in self.plan.groups:
             ended = {m.name: self.folder.outcome(m.name) for m in group}

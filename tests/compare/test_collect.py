@@ -33,6 +33,7 @@ def test_a_row_a_run_and_a_column_for_what_differs(tmp_path):
     ]
     frame = table(paths)
     assert list(frame.columns[:8]) == ["run", "member", "seed", "beta", "latent", "outcome", "step", "data_sha256"]
+    assert [frame.dtypes[name].kind for name in ("beta", "latent")] == ["f", "i"], "describe() passes over objects"
     assert frame["beta"].tolist() == [1.0, 1.0, 4.0, 4.0] and frame["latent"].tolist() == [16, 16, 8, 8]
     assert frame["nll"].tolist() == [21, 22, 24, 25] and frame["run"].tolist() == [str(path) for path in paths]
     assert set(frame["outcome"]) == {"finished"} and frame["step"].tolist() == [10] * 4

@@ -105,7 +105,7 @@ def test_a_sweep_in_the_home_folder_may_be_named_by_a_tilde(swept, capsys, monke
 
 def test_measures_of_other_parameters_are_not_kept_beside_new_ones(swept, tmp_path):
     trained = run.load(swept.member("seed=0").path)
-    trained = trained._replace(folder=type(trained.folder)(tmp_path))
+    trained = trained._replace(folder=type(trained.folder)(tmp_path, by_hand=True))
     now = {"split": "test", "evaluation_seed": 0, "step": 20, "digest": "new", "elbo": -1.0}
     empty = {"notes": {}, "settings": {}}
     run.store(trained, {**now, "digest": "old", "nll": 1.0, "notes": {"likelihood": ["too few"]}})

@@ -152,6 +152,17 @@ def test_a_share_at_its_end_has_an_error():
     }  # fmt: skip
 
 
+def test_a_share_is_no_surer_than_the_balls_as_given_leave_it():
+    """Halves may all agree: 57 of 60 fakes inside had an error of 0."""
+    for seed in range(30):
+        real, fake = normals(60, 2, 2 * seed), normals(40, 2, 2 * seed + 1)
+        scores = neighbours(real, fake)
+        for name, n in (("precision", 40), ("recall", 60)):
+            share = scores[name].value
+            assert scores[name].se >= max(np.sqrt(share * (1 - share) / n), 0.5 / n) * (1 - 1e-9)
+        assert scores["coverage"].se >= 0.5 / 60
+
+
 def test_expected_coverage_is_the_share_of_orders():
     assert expected_coverage(2, 1, 1) == pytest.approx(1 / 2)
     assert expected_coverage(10_000, 10_000, 5) == pytest.approx(1 - 2**-5, abs=1e-4)
