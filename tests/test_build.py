@@ -82,6 +82,7 @@ def test_a_method_that_is_told_the_label_needs_examples_of_each(split):
     assert build(Config(method="vae", batch_size=4, steps=2), source=source).method, "others do not look at it"
 
 
+@pytest.mark.slow
 def test_a_class_without_an_example_is_neither_drawn_nor_averaged():
     """Labels may begin at one, as EMNIST's letters do."""
     splits = dict.fromkeys(("train", "validation", "test"), [1, 3, 3] * 2)
@@ -214,7 +215,7 @@ SLIPS = {
 }
 
 
-@pytest.mark.parametrize(("what", "slip"), [(None, None), *SLIPS])
+@pytest.mark.parametrize(("what", "slip"), small.first([(None, None), *SLIPS], 12))
 def test_slips_of_ones_own_method_are_told_before_training(digits, tmp_path, monkeypatch, what, slip):
     monkeypatch.setenv("JAXAE_CACHE", str(tmp_path / "cache"))
     code = MINE
@@ -335,6 +336,7 @@ def test_the_optimiser_is_the_configs(digits, name):
     assert not np.allclose(found[1]["w"], other[1]["w"], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_scale_and_the_arithmetic_are_the_configs(digits):
     def loss(**changes):
         setup = build(Config(latent=2, width=8, likelihood="gaussian", **changes), source=digits)
@@ -364,11 +366,13 @@ def test_an_encoder_that_is_not_as_asked_for_is_refused(digits):
         build(Config(), fixed, digits)
 
 
+@pytest.mark.slow
 def test_a_bernoulli_of_ones_own_net_has_its_pixels_drawn_whatever_the_method(digits):
     assert build(Config(method="ae"), net(), digits).config.binarize == "dynamic"
     assert build(Config(method="ae", binarize="none"), net(), digits).config.binarize == "none"
 
 
+@pytest.mark.slow
 def test_ones_own_net_decides_the_scale(digits):
     of = net(likelihoods.gaussian(0.3))
     setup = build(Config(), of, digits)

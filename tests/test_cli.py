@@ -102,6 +102,7 @@ def test_a_scale_that_some_run_takes_is_not(tmp_path):
     assert "--scale 0.3" in command.of_run(Config(scale=0.3, likelihood="gaussian"), tmp_path)
 
 
+@pytest.mark.slow
 def test_splits_and_seeds_of_the_evaluation_are_the_users(runs, capsys):
     elbo = [
         json.loads(say(capsys, "evaluate", runs / "vae", "--samples", 4, "--json", *more)[1])["elbo"]

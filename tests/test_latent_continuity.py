@@ -257,6 +257,7 @@ def test_the_page_is_whole_and_needs_nothing_from_elsewhere(lesson):
     assert "n = 2 seeds" in text
 
 
+@pytest.mark.slow
 def test_the_printed_table_says_what_was_measured(lesson, capsys):
     found = json.loads((lesson / "latent_continuity.json").read_text())
     text = latent_continuity.tell(found)

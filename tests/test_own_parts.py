@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+import small
 import scipy.stats
 
 from jaxae import cli, compare, optim, own, run, sweep
@@ -159,7 +160,7 @@ def test_what_draws_when_it_is_traced_is_refused(tmp_path, where):
 
 
 @pytest.mark.parametrize(
-    ("part", "what"), [("x.reshape(len(x), -1)", "codes"), ("nn.Dense(self.width)(z)", "images")], ids=["x", "z"]
+    ("part", "what"), small.first([("x.reshape(len(x), -1)", "codes"), ("nn.Dense(self.width)(z)", "images")])
 )
 def test_modules_that_look_at_an_example_s_neighbours_are_refused(tmp_path, part, what):
     assert part in FILES["nets.py"]

@@ -105,7 +105,7 @@ def assert_whole(page, html):
     assert all(link["href"][1:] in targets for link in page.all("a"))
 
 
-@pytest.mark.parametrize("variant", small.first(VARIANTS, 3))
+@pytest.mark.parametrize("variant", small.first(VARIANTS, 2))
 def test_a_page_for_every_kind_of_run(tmp_path, variant):
     assert_whole(*page_of(made.trained(tmp_path / "run", **VARIANTS[variant])))
 
@@ -122,6 +122,7 @@ def test_a_page_that_nothing_is_loaded_into_from_outside(evaluated):
     assert all(inner.startswith(("#", '"#')) for inner in re.findall(r"url\(([^)]*)\)", html))
 
 
+@pytest.mark.slow
 def test_a_report_of_other_images_is_not_written_over_the_runs_own(vae, evaluated, tmp_path):
     write_report(vae)
     before = vae.folder.report.read_bytes()
@@ -242,7 +243,7 @@ def test_names_from_outside_are_text_not_markup(tmp_path):
     assert evil in page.text
 
 
-@pytest.mark.parametrize("latent", [1, 3])
+@pytest.mark.parametrize("latent", small.first([1, 3]))
 def test_a_dollar_in_a_name_is_a_dollar(tmp_path, latent):
     names = ("a$b$", "$c_{$", *"23456789")
     page, html = page_of(made.trained(tmp_path / "run", latent=latent, names=names))
@@ -250,7 +251,7 @@ def test_a_dollar_in_a_name_is_a_dollar(tmp_path, latent):
     assert {"a$b$", "$c_{$"} <= {words.strip() for words in page.words}
 
 
-@pytest.mark.parametrize(("name", "latent"), [("vae", 1), ("vae", 2), ("vae", 3), ("ae", 3)])
+@pytest.mark.parametrize(("name", "latent"), small.first([("vae", 1), ("vae", 2), ("vae", 3), ("ae", 3)], 2))
 def test_codes_that_are_not_finite_are_said_and_not_drawn(tmp_path, name, latent):
     trained = made.trained(tmp_path / "run", name=name, latent=latent)
     params = jax.tree.map(lambda leaf: leaf * np.nan, trained.variables.params)
@@ -338,6 +339,7 @@ def test_a_run_that_may_stop_early_ends_with_its_best(tmp_path):
         assert of.folder.evaluation()["step"] == of.step
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_is_said_to_be(tmp_path):
     def stop(row):
         if row["step"] == 6:
@@ -359,6 +361,7 @@ def test_a_page_of_a_run_that_diverged_says_so(tmp_path):
     assert "up to where it diverged. This page is of step 15." in page.text
 
 
+@pytest.mark.slow
 def test_no_command_is_said_to_measure_other_images(codebook, tmp_path):
     of = on(codebook, codebook.setup.source.test.rows[:50])
     text = write_report(of, run.evaluate_run(of, samples=2), out=tmp_path / "x.html").read_text()

@@ -146,6 +146,7 @@ def test_a_signal_to_another_process_after_the_last_step_is_heard(tmp_path, monk
     assert stopped.value.signal == signal.SIGTERM and run.load(tmp_path / "run").step == 2
 
 
+@pytest.mark.slow
 def test_how_a_run_ended_is_kept_and_gone_while_it_goes_on(stopped, tmp_path, monkeypatch):
     folder = folders.RunFolder(tmp_path / "run")
     shutil.copytree(stopped.folder.path, folder.path)

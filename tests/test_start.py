@@ -292,6 +292,7 @@ def test_starts_of_every_seed_are_one_setting_beside_others(pretrained, other, t
     assert compare.table([tmp_path / "s"])["start"].nunique() == 3, "a member that is not trained yet is of its setting"
 
 
+@pytest.mark.slow
 def test_a_start_of_a_sweep_that_is_not_one_is_one_line(pretrained, tmp_path):
     path = str(pretrained.folder.path)
     with pytest.raises(InputError, match=r"start: .*/s holds a sweep, with 2 members of seed=0: expected one"):
@@ -343,6 +344,7 @@ def test_files_of_one_name_are_told_apart_by_their_paths(tmp_path):
         assert begun.start.facts["member"] == f"seed=0,data={name}"
 
 
+@pytest.mark.slow
 def test_a_sweep_over_starts_says_that_it_has_several_runs_of_a_seed(other, tmp_path):
     path = str(tmp_path / "s")
     sweep.sweep(Plan(configured(**STILL, evaluate="none"), (0,), {"start": (None, str(other.folder.path))}), path)

@@ -219,13 +219,11 @@ def test_bad_input_is_refused_by_value(make):
             make(linear(1).model, *settings)
 
 
-WIDE = [("vae", "gaussian_learned"), ("vae", "bernoulli"), ("ladder_vae", "bernoulli"), ("vampprior", "bernoulli")]
+WIDE = ("vae", "gaussian_learned"), ("ladder_vae", "bernoulli")
+OTHERS = [("vae", "bernoulli"), *((name, "bernoulli") for name in methods.entries() if name not in dict(WIDE))]
 
 
-@pytest.mark.parametrize(
-    ("name", "likelihood"),
-    [*WIDE, *(pytest.param(n, "bernoulli", marks=pytest.mark.slow) for n in methods.entries() if n not in dict(WIDE))],
-)
+@pytest.mark.parametrize(("name", "likelihood"), small.first([*WIDE, *OTHERS], len(WIDE)))
 def test_annealing_can_be_traced_under_x64(name, likelihood):
     with jax.enable_x64(True):
         method, batch = small.method(name, likelihood, 4), small.batch(4)

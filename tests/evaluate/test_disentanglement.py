@@ -176,6 +176,7 @@ def test_dci_averages_codes_by_their_share_of_importance():
     assert dci(of, of) == pytest.approx((2 / 3 * (1 - log(2) / log(3)) + 1 / 3, 1, 1))
 
 
+@pytest.mark.slow
 def test_dci_of_mixed_codes_is_low_though_they_tell_everything():
     of = mixed(8)
     found = dci(of, of)
@@ -360,6 +361,7 @@ def test_random_codes_score_near_nothing():
     assert found["factor_vae_score"] < 0.15 and found["beta_vae_score"] < 0.15
 
 
+@pytest.mark.slow
 def test_scores_are_a_function_of_the_seed():
     weights = np.random.default_rng(0).normal(size=(3, 3))
 

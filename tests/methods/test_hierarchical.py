@@ -145,6 +145,7 @@ def test_hvae2_samples_have_the_priors_moments():
     np.testing.assert_array_less(np.abs(np.cov(x.T) - exact), 4.5 * spread)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("estimator", "k", "bound"), [("stl", 3, "elbo"), ("dreg", 6, "iwae")])
 def test_hvae2_estimators_agree_on_average(estimator, k, bound):
     """q(h2|h1) moves with h1: only its own parameters' score may be left out, not the path through h1."""

@@ -52,7 +52,7 @@ def shapes(variables):
 
 @pytest.mark.parametrize("name", networks.NETWORKS)
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("outputs", [1, 2 * LATENT])
+@pytest.mark.parametrize("outputs", small.first([1, 2 * LATENT]))
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_shapes_and_dtypes(name, shape, outputs, dtype):
     net = make(name, shape, dtype=dtype)
@@ -119,7 +119,7 @@ def test_bfloat16_computes_about_the_same(name):
         np.testing.assert_allclose(a, b, atol=0.05)
 
 
-@pytest.mark.parametrize(("name", "depth"), [("gated_mlp", 2), ("conv", 2), ("resnet", 1)])
+@pytest.mark.parametrize(("name", "depth"), small.first([("gated_mlp", 2), ("conv", 2), ("resnet", 1)]))
 def test_a_compiled_loop_computes_what_a_python_loop_does(name, depth):
     """To rounding: their bits agree on most versions of XLA and shapes, but training never leaves its one loop."""
     shape = (5, 8, 1)

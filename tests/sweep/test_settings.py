@@ -23,6 +23,7 @@ def whole(tmp_path_factory):
     return sweep.sweep(Plan(BASE, (0, 1), settings=METHODS), tmp_path_factory.mktemp("settings") / "s")
 
 
+@pytest.mark.slow
 def test_each_is_a_setting_with_its_seeds_and_its_members_the_runs_alone(whole, tmp_path):
     found = compare.compare(whole.table, "elbo").settings
     labels = ["method=vae, beta=1", "method=beta_vae, beta=4", "method=factor_vae"]
