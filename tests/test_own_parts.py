@@ -11,8 +11,8 @@ import jax
 import numpy as np
 import optax
 import pytest
-import small
 import scipy.stats
+import small
 
 from jaxae import cli, compare, optim, own, run, sweep
 from jaxae.build import build
