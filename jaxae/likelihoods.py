@@ -87,6 +87,7 @@ def gaussian_optimal(scale: float) -> Likelihood:
             "variance": DECAY * old["variance"] + (1 - DECAY) * optimum,
             "weight": DECAY * old["weight"] + (1 - DECAY),
         }
+        kept = {name: value.astype(old[name].dtype) for name, value in kept.items()}
         return Variables({}, {"variance": optimum, "weight": jnp.ones(())}), kept
 
     def log_var(variables):

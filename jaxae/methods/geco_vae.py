@@ -40,7 +40,8 @@ def geco_vae(net: Net, *, tolerance: Weight = 0.1, period: int = 1000) -> Method
         average = DECAY * state["average"] + (1 - DECAY) * violation
         weight = DECAY * state["weight"] + (1 - DECAY)
         log = jnp.clip(state["log"] + average / weight / period, -LIMIT, LIMIT)
-        return {"log": log, "average": average, "weight": weight}
+        now = {"log": log, "average": average, "weight": weight}
+        return {name: value.astype(state[name].dtype) for name, value in now.items()}
 
     def loss(variables, keys, batch, step):
         terms, state = base.terms(variables, keys, batch), variables.state["multiplier"]

@@ -46,7 +46,8 @@ def hamiltonian_vae(
     def draw(variables, keys, batch):
         for_z, for_r = random.split(keys)
         q = base.posterior(variables, batch)
-        z0, g = reparameterise(for_z, q), random.normal(for_r, (net.latent,))
+        z0 = reparameterise(for_z, q)
+        g = random.normal(for_r, (net.latent,)).astype(z0.dtype)
         z, r = move(variables, batch, z0, g)
         return z, densities.normal(z0, q) + densities.standard_normal(g) - densities.standard_normal(r)
 

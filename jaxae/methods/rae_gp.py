@@ -29,7 +29,7 @@ def rae_gp(net: Net, *, beta: Weight = 0.1, weight: Weight = 0.1, probes: int = 
 
     def penalty(variables, keys, z):
         if probes:
-            directions = jnp.moveaxis(random.normal(keys, (probes, net.latent)), 1, 0)
+            directions = jnp.moveaxis(random.normal(keys, (probes, net.latent)).astype(z.dtype), 1, 0)
         else:
             directions = jnp.broadcast_to(jnp.eye(net.latent, dtype=z.dtype)[:, None], (net.latent, *z.shape))
         held = frozen(variables, "likelihood")  # whose scale is none of the Jacobian's business

@@ -485,7 +485,8 @@ def test_what_must_be_said_of_the_nats(tmp_path):
     (caveat,) = compare(table(compared.run(tmp_path / "few", 0, few))).caveats
     assert "up to about 0.31 nats too high" in caveat
     compared.run(tmp_path / "fewer", 1, compared.measures(20.0, nll_bias=0.11))
-    (caveat,) = compare(table([tmp_path / "few", tmp_path / "fewer"])).caveats
+    compared.run(tmp_path / "enough", 0, compared.measures(20.0, nll_bias=0.01), beta=4.0)
+    caveat = compare(table([tmp_path / "few", tmp_path / "fewer", tmp_path / "enough"])).caveats[0]
     assert "up to about 0.21 nats too high" in caveat, "what is told of one run is noisy: the mean of each setting"
     assert compare(table(tmp_path / "few"), "mse").caveats == ()
     told = compared.measures(19.0, settings={"likelihood": {"density_of": "p(x | label)"}})

@@ -13,6 +13,7 @@ from jaxae.errors import InputError
 from jaxae.evaluate.bench import Settings
 from jaxae.files import read_json
 from jaxae.folder import SweepFolder
+from jaxae.progress import Progress
 from jaxae.samplers import draw
 from tests import made
 from tests.runs import SMALL, configured, say
@@ -173,6 +174,14 @@ def test_whoever_waits_is_told(swept, capsys, monkeypatch):
     _, out, err = say(capsys, "evaluate", swept.path, "--member", "seed=1", "--metrics", "likelihood,latents", "--json")
     assert json.loads(out)["nll"] and err.splitlines()[:2] == ["likelihood: 1 of 1", "likelihood: 1 of 1"]
     assert err.splitlines()[2:] == ["latents: 1 of 1"]
+    assert list(Progress(quiet=True).track("likelihood", "ab", 2)) == ["a", "b"] and capsys.readouterr().err == ""
+
+
+def test_measures_of_a_sweep_by_another_noise_are_not_kept(swept, capsys):
+    before = swept.member("seed=0").evaluation_file().read_bytes()
+    code, out, _ = say(capsys, "evaluate", swept.path, "--metrics", "likelihood", "--samples", 3, "--seed", 1, "--json")
+    assert code == 0 and json.loads(out)["members"]["seed=0"]["evaluation_seed"] == 1
+    assert swept.member("seed=0").evaluation_file().read_bytes() == before
 
 
 def test_a_dimension_has_its_share_of_the_errors_too(swept):
