@@ -182,11 +182,11 @@ def _deciding(config: Config, record: dict[str, Any]) -> dict[str, Any]:
     own = {name: value for name, value in modules.items() if name != "parameters"}  # of which the method decides some
     own = own if modules.get("what they compute") else modules
     kept = {name: value for name, value in found.items() if name not in OF_NETWORKS}
-    return kept | {"network": f"{names} {_sha256(own)}", "likelihood": modules["likelihood"]}
+    return kept | {"network": f"{names} {_sha256(own)[:SHOWN]}", "likelihood": modules["likelihood"]}
 
 
 def _sha256(of: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()[:SHOWN]
+    return hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()
 
 
 def flat(config: dict[str, Any]) -> dict[str, Any]:
