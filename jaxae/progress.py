@@ -2,11 +2,11 @@
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn, track
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
 T = TypeVar("T")
@@ -64,15 +64,13 @@ class Progress:
         of = f", median of {runs:,}" if runs > 1 else ""
         self.say(f"step {step:>7,}  validation{of}  {terms}")
 
-    def track(self, what: str, items: Iterable[T], total: int) -> Iterable[T]:
-        """The items, and how many of them are done for whoever waits."""
-        if self.quiet:
-            return items
-        if self.console.is_terminal:
-            return track(items, what, total, console=self.console, transient=True)
-        return self._told(what, items, total)
-
-    def _told(self, what: str, items: Iterable[T], total: int) -> Iterator[T]:
+    def track(self, what: str, items: Iterable[T], total: int) -> Generator[T, None, None]:
+        """The items, and how many of them are done for whoever waits. To be closed: what it shows then goes."""
+        if self.console.is_terminal and not self.quiet:
+            with RichProgress(console=self.console, transient=True) as rich:
+                self.console.show_cursor(True)  # a signal that ends the process brings none back
+                yield from rich.track(items, total, description=what)
+            return
         told = time.monotonic()
         for number, item in enumerate(items, 1):
             yield item

@@ -18,6 +18,7 @@ from jaxae.types import Batch, Keys, PyTree, Variables
 
 ROUNDING = {"float32": 1e-3, "bfloat16": 5e-2}
 """Of the largest number: by how much an example in a batch may differ from itself alone."""
+SHARE = 8  # examples of a device
 COUPLED = "; a loss that couples them does so by jaxae.axis, which sees those on other devices too"
 
 
@@ -68,24 +69,30 @@ def knows_nothing_of_its_batch(setup: Setup, variables: Variables, keys: Keys, b
 
 
 def keeps_one_state(setup: Setup, variables: Variables, keys: Keys, batch: Batch) -> None:
-    """The state that a loss makes of a batch is the same on every device that has a share of it, and that of one device
-    with the whole."""
-    filled, step = jax.tree.map(_pattern, variables), jnp.asarray(0)
-    two, own_keys = jax.tree.map(lambda leaf: jnp.asarray(leaf[:2]), batch), keys[:2]
-    if len(two.x) < 2 or not jax.tree.leaves(variables.state):
+    """What a loss changes of its state is the same on every device that has a share of the batch, and on one that has
+    all of it."""
+    share = min(SHARE, len(batch.x) // 2)
+    if not share or not jax.tree.leaves(variables.state):
         return
+    filled, step = jax.tree.map(_pattern, variables), jnp.asarray(0)
+    some, own_keys = jax.tree.map(lambda leaf: jnp.asarray(leaf[: 2 * share]), batch), keys[: 2 * share]
 
-    def share(keys, examples):
+    def change(keys, examples):
+        made = setup.method.loss(filled, keys, examples, step).state
+        return jax.tree.map(lambda new, old: new.astype(jnp.float32) - old.astype(jnp.float32), made, filled.state)
+
+    def of_share(keys, examples):
         with axis.over("data"):
-            return setup.method.loss(filled, keys[None], jax.tree.map(lambda leaf: leaf[None], examples), step).state
+            return change(keys, examples)
 
-    whole = jax.jit(lambda keys: setup.method.loss(filled, keys, two, step).state)(own_keys)
-    shares = jax.jit(jax.vmap(share, axis_name="data"))(jax.random.clone(own_keys), two)
+    halves = jax.tree.map(lambda leaf: leaf.reshape(2, share, *leaf.shape[1:]), (jax.random.clone(own_keys), some))
+    whole = jax.jit(change)(own_keys, some)
+    shares = jax.jit(jax.vmap(of_share, axis_name="data"))(*halves)
     each = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), whole)
     if not is_apart(shares, each, ROUNDING[str(setup.config.dtype)]):
         raise InputError(
-            f"{_whose(setup)}: the state that the loss makes of two examples is not what two devices make that have "
-            "one each: expected jaxae.axis.mean or jaxae.axis.gather of what goes into it"
+            f"{_whose(setup)}: what the loss makes of its state is other on two devices of {share} examples each than "
+            "on one of all: expected jaxae.axis.mean or jaxae.axis.gather of what goes into it"
         )
 
 

@@ -84,8 +84,14 @@ def _run(
     with contextlib.suppress(InputError):  # damaged: it is set aside
         before = report.shown_by(trained)
     keep = checkpoint == "auto" and settings.seed == USUAL.seed
-    how: dict[str, Any] = {"on_group": run.store if keep else None, "progress": Progress()}
-    (measures,) = run.evaluate_runs([trained], _but_samples(groups, sampler), split=split, settings=settings, **how)
+    keeping = run.Keeping() if keep else None
+    how: dict[str, Any] = {"split": split, "settings": settings, "on_group": keeping, "progress": Progress()}
+    try:
+        (measures,) = run.evaluate_runs([trained], _but_samples(groups, sampler), **how)
+    except KeyboardInterrupt:
+        if keeping and keeping.groups:
+            Progress().say(f"kept in {trained.folder.path}: {', '.join(keeping.groups)}")
+        raise
     if sampler != "prior":
         measures = _with_samples(measures, trained, sampler, split, settings, "all" in groups)
         if keep:

@@ -1,5 +1,6 @@
 """What has to be the same for a comparison to mean anything, refused in one line where it is not."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -7,7 +8,7 @@ import pandas
 
 from jaxae import own
 from jaxae.compare.collect import LEFT_OUT, NOT_FINITE, WITHOUT
-from jaxae.compare.varied import Group, fields, groups
+from jaxae.compare.varied import APART, Group, fields, groups
 from jaxae.errors import InputError, known
 from jaxae.evaluate import measures
 from jaxae.evaluate.measures import DENSITY
@@ -191,14 +192,32 @@ def one_run_a_seed(group: Group) -> None:
         raise InputError(f"{one} and {other} are both seed {seed} of {group.label}: expected each seed once a setting")
 
 
-def one_setting(group: Group) -> None:
-    """Raises InputError where runs of a setting differ in what the table does not tell."""
-    if len(values := distinct(group.rows, "setting_sha256")) > 1:
-        one, other = (group.rows[group.rows["setting_sha256"] == value]["run"].iloc[0] for value in values[:2])
-        raise InputError(
-            f"{one} and {other} are both {group.label} here, and differ in settings that these columns leave out, as "
-            "tables do that were joined: expected one table of both, jaxae.compare.table([...])"
-        )
+def whole_settings(found: Sequence[Group]) -> None:
+    """Raises InputError where runs that differ in what the table does not tell are of one setting here, or runs that
+    differ in nothing are of two."""
+    first: dict[str, Group] = {}
+    for group in found:
+        here = distinct(group.rows, "setting_sha256")
+        if len(here) > 1:
+            raise _joined(_run_of(group, here[0]), _run_of(group, here[1]), f"are both {group.label} here")
+        for digest in here:
+            other = first.setdefault(digest, group)
+            unlike = {name for name, value in group.values.items() if value != other.values.get(name)}
+            unlike |= other.values.keys() - group.values.keys()
+            if unlike - {*APART}:
+                what = f"are of one setting, and here of {other.label} and {group.label}"
+                raise _joined(_run_of(other, digest), _run_of(group, digest), what)
+
+
+def _run_of(group: Group, digest: str) -> str:
+    return str(group.rows[group.rows["setting_sha256"] == digest]["run"].iloc[0])
+
+
+def _joined(one: str, other: str, what: str) -> InputError:
+    return InputError(
+        f"{one} and {other} {what}, as in tables that were joined, whose columns leave out what their runs have in "
+        "common: expected one table of both, jaxae.compare.table([...])"
+    )
 
 
 def _apart(frame: pandas.DataFrame, measure: str) -> list[tuple[str, str]]:

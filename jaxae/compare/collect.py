@@ -13,7 +13,7 @@ import pandas
 from jaxae import schedules
 from jaxae.compare import words
 from jaxae.compare.columns import columns
-from jaxae.compare.varied import DIGESTS, has, varied
+from jaxae.compare.varied import APART, has, varied
 from jaxae.config import Config
 from jaxae.errors import InputError, known
 from jaxae.evaluate.measures import code_of
@@ -27,8 +27,6 @@ MISSING = (UNTRAINED, UNEVALUATED, WITHOUT)
 NOT_FINITE = "not finite"
 LEFT_OUT = (DIVERGED, NOT_FINITE, *MISSING)
 SHOWN = 12  # digits of a SHA-256
-NOT_OF_A_SETTING = ("seed", "order_seed", *DIGESTS)
-"""Of what decides a result: what replicates may differ in; and what an older run's record does not tell."""
 
 
 class Run(NamedTuple):
@@ -51,7 +49,7 @@ def table(
 
     Columns: run (its path), member, seed; every config field and hyperparameter in which the runs differ; outcome
     (finished, stopped early, diverged; of a sweep's members also: not trained, not evaluated), step, data_sha256, and
-    setting_sha256, of all that decides the result but the seed, by which joined tables are found out; then what was
+    setting_sha256, of what decides the result beside seed and data, by which joined tables are found out; then what was
     measured of the `split`; a measure of the name of another column is measured_NAME. There are none of a step before
     the run's last. `where`: only the runs that have all those settings, {"data": "mnist"}.
     `jaxae.compare.compare` takes this table, or any rows of it; further columns are further measures.
@@ -89,7 +87,7 @@ def _row(run: Run, among: dict[str, Any]) -> dict[str, Any]:
     row = {"run": str(run.path), "member": run.member, "seed": run.config["seed"], **among}
     row |= {"outcome": run.outcome, "step": run.step, "data_sha256": run.data}
     row["setting_sha256"] = _sha256(
-        {k: words.value(v) for k, v in run.config.items() if k not in NOT_OF_A_SETTING and v is not None}
+        {k: words.value(v) for k, v in run.config.items() if k not in ("seed", *APART) and v is not None}
     )
     taken = {*row, *map(code_of, row)}  # a measure's code is called as the measure is
     return row | {f"measured_{name}" if name in taken else name: value for name, value in run.measures.items()}

@@ -119,7 +119,7 @@ def compare(
     found = groups(frame)
     for group in found:
         checks.one_run_a_seed(group)
-        checks.one_setting(group)
+    checks.whole_settings(found)
     if len(found) == 1 and baseline is not None:
         raise InputError(f"baseline {baseline!r}: all {len(frame)} runs are of one setting: give runs of another too")
     measured = [group for group in found if len(checks.evaluated(group.rows))]

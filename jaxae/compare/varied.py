@@ -17,6 +17,9 @@ DIGESTS = {
     "likelihood_sha256": "likelihood", "optimizer_sha256": "optimizer",
 }  # fmt: skip
 """Of what a field names: the user's own files and runs."""
+APART = ("order_seed", "test", "size")
+"""Fields in which runs may differ that have all else: the order, which may be told in two ways; of the data, their
+digest tells."""
 OWN = "of the seed"  # an order of the data that follows the run's own seed
 
 

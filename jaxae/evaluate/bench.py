@@ -1,7 +1,8 @@
 """Where trained models are measured: the data, the settings, and programs compiled once for all models of one shape."""
 
+import contextlib
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -48,7 +49,9 @@ class Bench:
     lanes: str = "map"
     """How models share the device: "map", one after the other, or "vmap", `block` of them side by side."""
     block: int = 8
-    track: Callable[[Iterable[Any], int], Iterable[Any]] = lambda batches, total: batches
+    track: Callable[[Iterable[Any], int], Generator[Any, None, None]] = lambda batches, total: (
+        batch for batch in batches
+    )
     """(batches, how many they are) -> these batches, with whoever waits for them told."""
 
     def __post_init__(self) -> None:
@@ -95,8 +98,8 @@ class Bench:
         compiled = self.program(lambda method, variables, step, keys, batch: fn(method, variables, keys, batch, step))
 
         def whole(models: Sequence[Model], view: View) -> list[PyTree]:
-            batches = self.track(view.batches(), math.ceil(len(view) / view.chunk))
-            parts = [compiled(models, view.keys(batch, noise), batch) for batch in batches]
+            with contextlib.closing(self.track(view.batches(), math.ceil(len(view) / view.chunk))) as batches:
+                parts = [compiled(models, view.keys(batch, noise), batch) for batch in batches]
             return [view.joined([part[n] for part in parts]) for n in range(len(models))]
 
         return whole

@@ -145,12 +145,16 @@ def codes_in_use(bench: Bench) -> Group:
 
 
 def _codes(method: Any, variables: Any, keys: Any, batch: Batch, step: Any) -> dict[str, Any]:
-    """What `units` wants to know, and "kl", log q(z|x) - log p(z) at one code, where no unit has a KL of its own."""
+    """What `units` wants to know, and "kl", log q(z|x) - log p(z) of DRAWS codes, where no unit has a KL of its own."""
     for_kl, for_draws = random.split(keys)
     of = {"z": method.embed(variables, batch)}
     if method.log_weight is not None and not (method.standard_prior and method.posterior is not None):
-        weight = method.log_weight(variables, for_kl, batch)
-        of["kl"] = weight.posterior - weight.prior
+
+        def told(number):
+            weight = method.log_weight(variables, random.numbered(for_kl, number), batch)
+            return weight.posterior - weight.prior
+
+        of["kl"] = jnp.mean(jax.lax.map(told, jnp.arange(DRAWS)), axis=0)
     if method.posterior is not None:
         return of | method.posterior(variables, batch)._asdict()
     if method.draw is None or method.discrete is not None:

@@ -2,8 +2,8 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from functools import partial, reduce
 from typing import Any
 
 from jaxae import own as users
@@ -38,12 +38,12 @@ Parts = Callable[[Sequence[Model]], Iterator[list[dict[str, Any]]]]
 """models -> group by group, as they are measured, one dict a model: its numbers, and its "notes" and "settings" by the
 group's name. A number that is not finite is None, and a note names it."""
 
-Track = Callable[[str, Iterable[Any], int], Iterable[Any]]
+Track = Callable[[str, Iterable[Any], int], Generator[Any, None, None]]
 """(what is measured, its batches, how many they are) -> these batches, with whoever waits for them told."""
 
 
-def unseen(what: str, batches: Iterable[Any], total: int) -> Iterable[Any]:
-    return batches
+def unseen(what: str, batches: Iterable[Any], total: int) -> Generator[Any, None, None]:
+    yield from batches
 
 
 def measures(names: Sequence[str], bench: Bench, track: Track = unseen) -> Parts:
@@ -79,13 +79,18 @@ def measures(names: Sequence[str], bench: Bench, track: Track = unseen) -> Parts
                 raise
             left_out[name] = f"not measured: {error}"
 
+    def named(name: str, models: Sequence[Model]) -> list[dict[str, Any]]:
+        found = [_finite(part) for part in made[name](models)]
+        kinds: dict[str, Any] = {"notes": [], "settings": {}}
+        return [part | {kind: {name: part.get(kind, empty)} for kind, empty in kinds.items()} for part in found]
+
     def parts(models: Sequence[Model]) -> Iterator[list[dict[str, Any]]]:
-        for name, group in made.items():
-            found = [_finite(part) for part in group(models)]
-            yield [
-                part | {kind: {name: part.get(kind, empty)} for kind, empty in (("notes", []), ("settings", {}))}
-                for part in found
-            ]
+        ours = [name for name in made if name in METRICS]
+        for name in ours:
+            yield named(name, models)
+        if len(made) > len(ours):  # together: a measure may have moved from one function to another
+            each = zip(*(named(name, models) for name in made if name not in METRICS))
+            yield [reduce(merged, of_model, {}) for of_model in each]
         if left_out:
             yield [{"notes": {name: [why] for name, why in left_out.items()}, "settings": {}} for _ in models]
 

@@ -4,6 +4,7 @@ The numbers mean something in their feature space only: say which (`jaxae.evalua
 Every standard error is of the choice of examples, and is approximate: see the function that gives it.
 """
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from functools import cache, partial
@@ -303,9 +304,10 @@ def sampled(bench: Bench) -> Group:
 
     def measure(models: Sequence[Model]) -> list[dict[str, Any]]:
         key, made = random.stream(random.fixed(bench.settings.seed), "sample"), []
-        for start in bench.track(range(0, own.draws, piece), math.ceil(own.draws / piece)):
-            keys = random.example_keys(jax.random.clone(key), 0, index[start : start + piece])
-            made.append([own.features(drawn) for drawn in draw(models, keys)])
+        with contextlib.closing(bench.track(range(0, own.draws, piece), math.ceil(own.draws / piece))) as starts:
+            for start in starts:
+                keys = random.example_keys(jax.random.clone(key), 0, index[start : start + piece])
+                made.append([own.features(drawn) for drawn in draw(models, keys)])
         return [own.scores(np.concatenate(of)) for of in zip(*made)]
 
     return measure

@@ -24,8 +24,8 @@ def hvae2(
 
     Burda et al. 2015 (arXiv:1509.00519), their two stochastic layers: 100 units in h1 (here the latent size), 50 in h2.
 
-    loss = -(1/k) sum_i log w_i, or -log (1/k) sum_i w_i, in nats an example, w_i = w at (h1, h2) ~ q(h1|x) q(h2|h1),
-    w = p(x|h1) p(h1|h2) p(h2) / (q(h1|x) q(h2|h1)), p(h2) = N(0, 1). The code is h1, whose own prior is no N(0, 1).
+    loss = -(1/k) sum_i log w_i (bound = elbo) or -log (1/k) sum_i w_i (iwae), w_i = p(x|h1) p(h1|h2) p(h2) / (q(h1|x)
+    q(h2|h1)) at the i-th of k draws, in nats an example. p(h2) = N(0, 1). The code is h1, whose prior is no N(0, 1).
 
     codes: h1 alone, the layer next to the image; h2, its prior, is drawn with it, and the KL divergence is of both
     top: units of h2

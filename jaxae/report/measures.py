@@ -10,6 +10,7 @@ from jaxae.evaluate.measures import (
     MEASURES,
     OF_FACTORS,
     OF_FEWER,
+    OF_LIKELIHOOD,
     Measure,
     error,
     is_measure,
@@ -54,7 +55,12 @@ def headline(evaluation: Mapping[str, Any] | None, trained: Trained) -> dict[str
     return {
         "evaluation": dict(e),
         "rows": [row for row in rows if row],
-        "notes": [n for notes in e.get("notes", {}).values() for n in notes if not n.startswith("not measured")],
+        "notes": [
+            f"{group}: {note}"
+            for group, notes in e.get("notes", {}).items()
+            for note in notes
+            if not note.startswith("not measured")
+        ],
         "sample_space": e.get("settings", {}).get("samples"),
         "stale": e.get("digest") != final_digest(trained),
     }
@@ -74,7 +80,15 @@ def _note(e: Mapping[str, Any], name: str) -> str:
     fewer = f"{count:,} images" if count is not None and count < e.get("examples", 0) and name != "ais_nll" else ""
     if name in OF_FACTORS or (name == "bdmc_gap" and count is not None):
         fewer = "every combination of the factors" if name in OF_FACTORS else f"{count:,} images of its own drawing"
-    return "; ".join(filter(None, [fewer, _depends(e, name)]))
+    return "; ".join(filter(None, [fewer, _depends(e, name), _density(e, name)]))
+
+
+def _density(e: Mapping[str, Any], name: str) -> str:
+    """Of what a likelihood is, where that is not p(x)."""
+    if name not in OF_LIKELIHOOD:
+        return ""
+    of = e.get("settings", {}).get("ais" if name == "ais_nll" else "likelihood", {}).get("density_of")
+    return f"of {of}" if of else ""
 
 
 def _depends(e: Mapping[str, Any], name: str) -> str:

@@ -33,7 +33,8 @@ TEN = (
 ONE_COLOUR = TEN[0]  # where nothing has a label
 UNLABELLED = "#9600ff"  # where some have
 SHORT = 12  # characters of a label's name
-NAMED = 100  # labels at most whose names are written among the points
+NAMED = 100  # labels at most that have a line each
+AMONG = 26  # labels at most whose names are written among the points, which they hide
 BOX: dict[str, Any] = {"boxstyle": "round,pad=0.2", "facecolor": PAPER, "linewidth": 1.1, "alpha": 0.6}
 
 
@@ -92,7 +93,7 @@ def scatter(
         axes.set_xlabel(axis_names[0])
         axes.set_ylabel(axis_names[1])
         found = np.unique(labels).tolist() if (labels >= 0).any() else []
-        if 0 < len(found) <= NAMED:
+        if 0 < len(found) <= AMONG:
             middles = np.array([np.median(points[labels == label], axis=0) for label in found])
             boxes = [BOX | {"edgecolor": coloured[labels == label][0]} for label in found]
             marks: dict[str, Any] = {"behind": boxes, "weight": "bold"}

@@ -196,11 +196,29 @@ def is_measured(there: dict[str, Any], samples: int) -> bool:
     return "mse" in there and there.get("samples", samples) >= samples
 
 
-def store(trained: Trained, measures: dict[str, Any]) -> dict[str, Any]:
+class Keeping:
+    """`store`, for groups of measures as they come: it says each warning once, and knows which groups it has had."""
+
+    def __init__(self) -> None:
+        self.groups: dict[str, None] = {}
+        self._said: set[str] = set()
+
+    def __call__(self, trained: Trained, measures: dict[str, Any]) -> None:
+        store(trained, measures, self._warn)
+        self.groups |= dict.fromkeys(measures["settings"])
+
+    def _warn(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            Progress().warn(text)
+
+
+def store(trained: Trained, measures: dict[str, Any], warn: Callable[[str], None] | None = None) -> dict[str, Any]:
     """Keeps measures in the run's folder, those of the test split in evaluation.json, of another in
     evaluation.SPLIT.json: beside those that are there, where they are of the same parameters. All that there is
     now. A file that cannot be written, in somebody else's run or on a full disk, costs a warning. Raises InputError
-    for those by other noise, and where the run's folder has gone."""
+    for those by other noise, and where the run's folder has gone. `warn` hears the warnings, in place of standard
+    error."""
     if not isinstance(measures, dict) or "evaluation_seed" not in measures:
         raise InputError("measures: expected those of one run, which evaluate_run gives, or evaluate_runs in its list")
     if measures["evaluation_seed"] != USUAL.seed:
@@ -209,16 +227,14 @@ def store(trained: Trained, measures: dict[str, Any]) -> dict[str, Any]:
         raise InputError(f"measures of other data than {trained.folder.path} has: they are not kept there")
     trained.folder.check_there()
     with one_at_a_time(trained.folder.path):
-        return _stored(trained, measures)
+        return _stored(trained, measures, warn or Progress().warn)
 
 
-def _stored(trained: Trained, measures: dict[str, Any]) -> dict[str, Any]:
+def _stored(trained: Trained, measures: dict[str, Any], warn: Callable[[str], None]) -> dict[str, Any]:
     file = trained.folder.evaluation_file(measures["split"])
     there = _read_or_set_aside(trained.folder, measures["split"])
     if there.get("step", 0) > measures["step"] and trained.setup.config.patience is None:
-        Progress().warn(
-            f"{file} has the measures of step {there['step']:,}: those of step {measures['step']:,} are not kept"
-        )
+        warn(f"{file} has the measures of step {there['step']:,}: those of step {measures['step']:,} are not kept")
         return measures
     if any(there.get(name) != measures[name] for name in ("digest", "step", "split", "evaluation_seed")):
         there = {}
@@ -236,7 +252,7 @@ def _stored(trained: Trained, measures: dict[str, Any]) -> dict[str, Any]:
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
             raise
-        Progress().warn(f"{file} is not written: {error.strerror}")
+        warn(f"{file} is not written: {error.strerror}")
     return whole
 
 

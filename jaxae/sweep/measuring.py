@@ -76,7 +76,7 @@ def measured(
     there = [member for member in members if _trained(folder, member, unread)]
     block = min(block, lane_rules.NARROW)  # a measure's batches are large: more lanes would only take memory
     evaluate = run.evaluator(run.bench(setup, split, settings, lanes, block), names, progress)
-    at_once = block if lanes == "vmap" else 1
+    at_once, on_group = block if lanes == "vmap" else 1, run.Keeping() if settings.seed == USUAL.seed else None
     for start in range(0, len(there), at_once):
         trained: dict[str, run.Trained] = {}
         for member in there[start : start + at_once]:
@@ -84,7 +84,6 @@ def measured(
                 trained[member.name] = load_member(folder, member, setup.like(member.config))
             except InputError as error:
                 unread.append(str(error))
-        on_group = run.store if settings.seed == USUAL.seed else None
         yield from zip(trained, evaluate(list(trained.values()), on_group) if trained else [])
 
 

@@ -1,5 +1,6 @@
 """A sweep in its folder: wave after wave of members trained as one compiled program, each then a run of its own."""
 
+import contextlib
 import dataclasses
 import hashlib
 import itertools
@@ -252,8 +253,9 @@ class Sweep:
             missing = [m for m in group if not self.is_measured(m)]
             settings = Settings(self.plan.base.samples)
             made = measured(self.folder, setup, missing, split=split, settings=settings, unread=unread, **self.lanes)
-            for _ in self.progress.track("measuring", made, len(missing)):
-                self.go_on()
+            with contextlib.closing(self.progress.track("measuring", made, len(missing))) as done:
+                for _ in done:
+                    self.go_on()
         if unread:
             raise Unread(unread, {})
 

@@ -308,8 +308,11 @@ def test_tables_that_were_joined_pool_no_runs_of_different_settings(tmp_path):
     for (seed, rate), path in runs.items():
         compared.run(path, seed, 20.0 + seed, learning_rate=rate)
     one, other = (table([runs[seed, rate] for seed in seeds]) for seeds, rate in (((0, 1), 1e-3), ((2, 3), 1e-2)))
-    with pytest.raises(InputError, match=r"0-0.001 and .*2-0.01 are both all runs here, and differ in settings"):
+    with pytest.raises(InputError, match=r"0-0.001 and .*2-0.01 are both all runs here, as in tables that were joined"):
         compare(pandas.concat([one, other]))
+    varied = table([runs[0, 1e-3], runs[2, 1e-2]])
+    with pytest.raises(InputError, match=r"are of one setting, and here of learning_rate=0.001 and learning_rate=none"):
+        compare(pandas.concat([varied, table([runs[1, 1e-3]])]))
     both = table([runs[0, 1e-3], runs[1, 1e-3]]), table([compared.run(tmp_path / "4", 4, 24.0, learning_rate=1e-3)])
     assert compare(pandas.concat(both)).settings[0].seeds == (0, 1, 4), "of one setting, though in two tables"
 
