@@ -220,6 +220,23 @@ def test_each_pixel_of_a_grid_is_where_it_is_said_to_be(channels, clear):
         assert (gap[..., 0] == 255).all() and (not clear or (gap[..., -1] == 0).all())
 
 
+@pytest.mark.parametrize("clear", [False, True])
+def test_images_with_light_borders_are_framed(clear):
+    """On white paper nobody would see where one ends."""
+    light, blank = np.ones((1, 2, 3, 3, 1), np.float32), np.full((1, 1, 3, 3, 1), np.inf, np.float32)
+    light[:, :, 1, 1] = 0
+    shown = np.atleast_3d(images.grid(np.concatenate([light, blank], axis=1), zoom=1, gap=1, clear=clear))
+    assert shown[..., 0].tolist() == [
+        [190] * 9 + [255] * 4,
+        *[[190, *row, 190, *row, 190] + [255] * 4 for row in ([255] * 3, [255, 0, 255], [255] * 3)],
+        [190] * 9 + [255] * 4,
+    ]
+    if clear:
+        assert (shown[:, :9, 1] == 255).all() and (shown[:, 9:, 1] == 0).all()
+    framed = images.grid(np.ones((1, 1, 2, 2, 3), np.float32), zoom=1, gap=1, clear=clear)
+    assert (framed[0, :, :3] == 190).all() and (framed[1:3, 1:3] == 255).all()
+
+
 def test_small_images_are_magnified_and_what_is_no_grey_level_is_cut_off():
     assert images.grid(np.zeros((1, 1, 8, 8, 1))).shape == (2 + 64 + 2, 2 + 64 + 2)
     assert images.grid(np.zeros((1, 1, 100, 80, 1))).shape == (104, 84)

@@ -9,6 +9,8 @@ from PIL import Image
 GAP = 2
 TILE = 64
 PAPER = 255
+FRAME = 190  # grey levels of what stands between images whose own borders are LIGHT
+LIGHT = 200
 
 
 def to_bytes(images: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
@@ -22,7 +24,8 @@ def grid(
     gap: int = GAP,
     clear: bool = False,
 ) -> np.ndarray:
-    """Tiles on white paper, uint8: [height, width] for grey, [height, width, 3] for colour; clear: and alpha.
+    """Tiles on white paper, uint8: [height, width] for grey, [height, width, 3] for colour; clear: and alpha. Images
+    whose borders are light would run together on it: they are framed in grey.
 
     Tile (r, c) starts at pixel (gap + r (height zoom + gap), gap + c (width zoom + gap)). A pixel becomes a
     square of `zoom`; by default what makes a tile about 64. Of other channels than 1 or 3 the first is shown.
@@ -30,9 +33,11 @@ def grid(
     rows, columns, height, width, channels = images.shape
     zoom = zoom or max(1, TILE // max(height, width))
     tiles = to_bytes(images if channels == 3 else images[..., :1])
+    blank = np.asarray(np.isposinf(images).all(axis=(2, 3, 4)))  # what `table` fills up with
+    framed = _are_light(tiles[~blank])
     if clear:
         alpha = np.full_like(tiles[..., :1], 255)
-        alpha[np.isposinf(images).all(axis=(2, 3, 4))] = 0  # what `table` fills up with
+        alpha[blank] = 0
         tiles = np.concatenate([tiles, alpha], axis=-1)
     tiles = tiles.repeat(zoom, axis=2).repeat(zoom, axis=3)
     high, wide = tiles.shape[2:4]
@@ -42,8 +47,18 @@ def grid(
         sheet[..., -1] = 0
     for r, c in np.ndindex(rows, columns):
         top, left = gap + r * (high + gap), gap + c * (wide + gap)
+        if framed and not blank[r, c]:
+            frame = sheet[top - gap : top + high + gap, left - gap : left + wide + gap]
+            frame[..., : 3 if channels == 3 else 1] = FRAME
+            if clear:
+                frame[..., -1] = 255
         sheet[top : top + high, left : left + wide] = tiles[r, c]
     return sheet[..., 0] if sheet.shape[-1] == 1 else sheet
+
+
+def _are_light(tiles: UInt8[np.ndarray, "n height width channels"]) -> bool:
+    edges = (tiles[:, 0], tiles[:, -1], tiles[:, :, 0], tiles[:, :, -1])
+    return bool(len(tiles)) and float(np.median(np.concatenate([edge.ravel() for edge in edges]))) >= LIGHT
 
 
 def png(sheet: np.ndarray) -> bytes:

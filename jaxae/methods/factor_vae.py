@@ -21,8 +21,8 @@ def factor_vae(
     """FactorVAE: a discriminator tells codes from permuted ones, which weighs the dependence among the latent units.
 
     Kim and Mnih 2018 (arXiv:1802.05983), eq. 2 and 3, algorithm 2. The paper's discriminator is larger, six layers of
-    1000 units, and its permuted codes come from a second batch; here they are this batch's own. Both players move at
-    once.
+    1000 units with slopes of 0.2 below zero (here 0.01), and its permuted codes come from a second batch; here they are
+    this batch's own. Both players move at once.
 
     loss = -log p(x | z) + KL(q(z | x) || N(0, 1)) + gamma log D(z) / (1 - D(z)), z ~ q(z | x), in nats an example. The
     discriminator descends (-log D(z) - log(1 - D(z'))) / 2, z' with each latent unit permuted over the global batch; at

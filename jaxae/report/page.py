@@ -122,6 +122,7 @@ def curves(trained: Trained) -> dict[str, Any] | None:
         "plot": drawn.curves(rows, names, alt),
         "epochs": trained.step / trained.setup.epoch,
         "every": every if regular else None,
+        "rest": regular and steps and steps[-1] % every,
         "validations": len(drawn.series(rows, "validation_loss")[0]),
     }
 

@@ -38,4 +38,6 @@ def _halved(tiles: np.ndarray) -> np.ndarray:
         )
         for tile in shown.reshape(-1, height, width, shown.shape[-1])
     ]
-    return (np.stack(small) / np.float32(255)).reshape(rows, columns, size[1], size[0], -1)
+    made = (np.stack(small) / np.float32(255)).reshape(rows, columns, size[1], size[0], -1)
+    made[np.isposinf(tiles).all(axis=(2, 3, 4))] = np.inf  # no image stays none
+    return made
