@@ -197,20 +197,20 @@ def is_measured(there: dict[str, Any], samples: int) -> bool:
 
 
 class Keeping:
-    """`store`, for groups of measures as they come: it says each warning once, and knows which groups it has had."""
+    """`store`, for groups of measures as they come: it says each warning once, and knows which groups are kept."""
 
     def __init__(self) -> None:
         self.groups: dict[str, None] = {}
         self._said: set[str] = set()
 
     def __call__(self, trained: Trained, measures: dict[str, Any]) -> None:
-        store(trained, measures, self._warn)
-        self.groups |= dict.fromkeys(measures["settings"])
-
-    def _warn(self, text: str) -> None:
-        if text not in self._said:
-            self._said.add(text)
-            Progress().warn(text)
+        heard: list[str] = []
+        store(trained, measures, heard.append)
+        self.groups |= {} if heard else dict.fromkeys(measures["settings"])
+        for text in heard:
+            if text not in self._said:
+                Progress().warn(text)
+        self._said |= set(heard)
 
 
 def store(trained: Trained, measures: dict[str, Any], warn: Callable[[str], None] | None = None) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """`jaxae evaluate`: of a run, a member and a whole sweep; what it prints, keeps and refuses."""
 
+import errno
 import json
+import os
 import shutil
 
 import numpy as np
@@ -167,6 +169,19 @@ def test_each_group_is_kept_as_soon_as_it_is_measured(swept, tmp_path):
     kept = read_json(folder.evaluation_file())
     (whole,) = run.evaluate_runs([run.load(folder.path)], ["latents"])
     assert kept == whole
+
+
+def test_a_warning_is_said_once_and_nothing_claimed_that_is_not_kept(swept, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("jaxae.files.write_json", full)
+    keeping = run.Keeping()
+    run.evaluate_runs([run.load(swept.member("seed=0").path)], ["latents", "probes"], on_group=keeping)
+    assert capsys.readouterr().err.count("is not written") == 1 and not keeping.groups
+    monkeypatch.undo()
+    run.evaluate_runs([run.load(swept.member("seed=0").path)], ["latents", "probes"], on_group=keeping)
+    assert list(keeping.groups) == ["latents", "probes"]
 
 
 def test_whoever_waits_is_told(swept, capsys, monkeypatch):
