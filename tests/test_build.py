@@ -112,6 +112,7 @@ def net(likelihood=None, shape=(8, 8, 1)):
     return Net(small.Encoder, small.Decoder(shape), likelihood or likelihoods.bernoulli(), latent=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("likelihood", "values"),
     small.first([("bernoulli", 2), ("gaussian_learned", 17), ("discretised_logistic", 17), ("of my own", 17)]),
@@ -238,6 +239,7 @@ def test_a_loss_of_ones_own_may_couple_its_batch_by_the_axis(digits, tmp_path, m
     assert build(Config(method=f"{tmp_path / 'mine.py'}:mine"), source=digits).method
 
 
+@pytest.mark.slow
 def test_a_number_is_a_state_and_floats_and_weights_are_what_they_are_called(digits, tmp_path, monkeypatch):
     monkeypatch.setenv("JAXAE_CACHE", str(tmp_path / "cache"))
     code = MINE.replace(
@@ -301,6 +303,7 @@ def test_a_loop_of_ones_own_is_told_what_the_step_is(tmp_path, changes):
     small.assert_close(state.variables, run.train(config, tmp_path / "run").state.variables, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_a_loop_of_ones_own_over_the_batches_is_the_run(tmp_path):
     config = Config(latent=2, width=8, steps=5, log_every=1, validate_every=5, checkpoint_every=5)
     setup = build(config)

@@ -63,6 +63,7 @@ def test_evaluate_gives_an_autoencoder_no_likelihood(runs, capsys):
     assert measures["reconstruction"] == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_the_scores_of_examples_have_the_evaluations_means(runs, capsys, tmp_path):
     out = tmp_path / "scores.npz"
     density = {"nll", "nll_var", "elbo", "elbo_var", "reconstruction_var", "kl", "kl_var", "effective_samples"}
@@ -112,6 +113,7 @@ def test_splits_and_seeds_of_the_evaluation_are_the_users(runs, capsys):
     assert elbo[0] == pytest.approx(elbo[2], abs=0.5)
 
 
+@pytest.mark.slow
 def test_training_ends_with_what_its_numbers_cannot_be_trusted_in(capsys, tmp_path):
     words = ["train", "--run", tmp_path / "run", "--quiet", "--no-report", *flags({**SMALL, "samples": 2})]
     code, out, err = say(capsys, *words, "--learning-rate", "0.01")
@@ -131,6 +133,7 @@ def test_digest_is_one_line(runs, capsys):
     assert code == 0 and out == digest_of(runs / "vae") + "\n" and len(out) == 65
 
 
+@pytest.mark.slow
 def test_digest_is_of_the_step_that_train_ends_with(capsys, tmp_path):
     """Of a run with a patience that is the best, and not the last."""
     wild = {**SMALL, "steps": 300, "validate_every": 10, "patience": 2, "learning_rate": 0.2}

@@ -221,6 +221,7 @@ def test_a_mixture_of_normals_and_its_slopes(log_var, spread, shape):
         np.testing.assert_allclose(found, value, rtol=1e-3, atol=1e-4 * np.abs(value).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("latent", "log_var"), [(1, -16.0), (1, -30.0), (1, -100.0), (3, -30.0), (3, -100.0)])
 def test_a_mixture_of_needles_counts_the_one_that_is_met(latent, log_var):
     rng = np.random.default_rng(0)

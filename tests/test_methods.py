@@ -329,7 +329,7 @@ def test_posterior_is_a_normal_at_the_embedding(name):
     assert q.log_var.std() > 0
 
 
-@every
+@pytest.mark.parametrize("name", small.first(ENTRIES, 14))
 def test_a_drawn_code_is_the_one_that_log_weight_scores(name):
     own = method(name)
     assert (own.draw is None) == (own.log_weight is None or own.posterior is not None)
@@ -358,7 +358,7 @@ def test_log_weight_is_the_elbo_in_expectation(name):
     np.testing.assert_array_less(np.abs(log_w.mean(axis=0) - elbo.mean(axis=0)), 5 * se + 1e-4)
 
 
-@every
+@pytest.mark.parametrize("name", small.first(ENTRIES, 14))
 def test_weights_of_the_method_may_be_traced_and_scheduled(name):
     """A grid of them is one vmap; a schedule is read at the step that the loss is given. Each changes the loss, or its
     gradient."""

@@ -121,6 +121,7 @@ def test_muon_turns_a_matrix_by_an_orthogonal_step():
     assert (np.diag(core) > 0.65).all() and (np.diag(core) < 1.25).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", small.first([[6, 4], [4, 6], [5, 5], [3, 1]], 2))
 def test_muon_is_optaxs_but_for_rounding(shape):
     grads = np.random.default_rng(1).normal(size=(20, *shape)).astype(np.float32)

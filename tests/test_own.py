@@ -69,6 +69,7 @@ def test_of_two_functions_of_one_name_the_last_is_read_as_it_is_run(tmp_path):
     assert own.keywords(f"{file}:mine", "(net, *, ...) -> Method") == {"gamma": False}
 
 
+@pytest.mark.slow
 def test_a_folder_from_somebody_else_runs_no_file(tmp_path, capsys, monkeypatch):
     (tmp_path / "mine.py").write_text(MINE + "\n(__import__('pathlib').Path('ran')).touch()\n")
     assert trained() == 0

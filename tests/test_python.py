@@ -176,6 +176,7 @@ class Half(nn.Module):
         return self.module(x).astype(jnp.bfloat16).astype(self.last)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", small.first(["ae", "vae", "iwae", "hvae2"]))
 def test_modules_of_half_precision_are_scored_in_single_precision(name):
     """As if they had cast their own outputs back."""

@@ -172,6 +172,7 @@ def test_the_measures_with_their_errors(vae, evaluated):
     assert "taken at step 7, from other parameters" in page.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("closing", "split", "shows_test"),
     small.first(
@@ -351,6 +352,7 @@ def test_a_run_that_was_cut_off_is_said_to_be(tmp_path):
     assert "The command that makes this run, or goes on with it." in page.text and "at step 20 or before" in page.text
 
 
+@pytest.mark.slow
 def test_a_page_of_a_run_that_diverged_says_so(tmp_path):
     config = configured(steps=40, likelihood="gaussian", learning_rate="piecewise(1e-3, 15, 1e30)", checkpoint_every=5)
     with pytest.raises(Diverged):
@@ -420,6 +422,7 @@ def test_tall_images_are_shown_narrow(tmp_path):
     assert all(int(image["width"]) <= 19 * 12 for image in page.all("img") if "width" in image)
 
 
+@pytest.mark.slow
 def test_a_command_of_a_folder_with_a_space_can_be_pasted(tmp_path):
     run.train(configured(steps=2, evaluate="none"), tmp_path / "a run")
     page, _ = page_of(run.load(tmp_path / "a run"))

@@ -121,6 +121,7 @@ def test_solved_it_is_the_generalised_leapfrog(momenta, coolings):
         np.testing.assert_allclose(back, Z, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rounds", [1, 3])
 def test_what_is_not_solved_has_the_volume_of_its_jacobian(momenta, rounds):
     coolings = jnp.asarray([0.7, 1.0])

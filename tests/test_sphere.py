@@ -258,6 +258,7 @@ def slopes_of_means(kappa, direction, c, keys):
     return jax.vmap(lambda key: jax.jacrev(of, (0, 1))(kappa, direction, key))(keys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kappa", [1e-3, 0.7, 15.0, 300.0, 1e4])
 @pytest.mark.parametrize("m", [2, 3, 20])
 def test_slopes_of_expectations_equal_the_closed_forms(m, kappa):

@@ -125,6 +125,7 @@ def test_improvement_of_settings_that_do_not_overlap_is_still_uncertain():
         improvement(np.array([]), np.arange(3.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [3, 5])
 def test_coverage_of_the_t_interval(n):
     draws = np.random.default_rng(2).normal(7, 3, (2000, n))

@@ -80,6 +80,7 @@ def assert_within_its_error(of, exact, largest):
 # --- the estimates
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("latent", "steps", "largest"), [(1, 100, 0.1), (4, 300, 0.2)])
 def test_annealing_is_right_within_its_own_error(latent, steps, largest):
     of = estimates("annealed", latent, steps, 24, 5)
@@ -101,6 +102,7 @@ def test_an_examples_estimate_goes_with_its_key_wherever_it_stands():
     small.assert_close(turned, {name: value[::-1] for name, value in whole.items()}, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_one_step_is_importance_sampling_from_the_prior():
     own, batch = linear(4), small.batch(N)._replace(x=images(4)[1])
     _, for_chains = random.split(keys(0))

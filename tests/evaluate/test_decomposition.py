@@ -47,6 +47,7 @@ def by_definition(mean, log_var, z):
     return dict(zip(PARTS, (own - prior, own - joint, joint - prior, joint - marginals, marginals - prior)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "numbers"), [(37, 2**18), (70, 64 * 3 * 9), (1, 2**18), (129, 1)])
 def test_each_part_is_the_mean_of_its_definition(n, numbers, monkeypatch):
     """However few numbers are to be held at once: rows and posteriors are cut, and filled up, without a trace."""

@@ -125,6 +125,7 @@ def test_what_failures_look_like():
     assert memorised["coverage"] < 0.2
 
 
+@pytest.mark.slow
 def test_of_one_density_density_is_one_and_coverage_as_expected():
     scores = [neighbours(normals(60, 3, 2 * seed), normals(90, 3, 2 * seed + 1)) for seed in range(150)]
     mean = {name: np.mean([score[name].value for score in scores]) for name in scores[0]}
@@ -136,6 +137,7 @@ def test_of_one_density_density_is_one_and_coverage_as_expected():
         assert 0.6 < spread / error < 1.5, name
 
 
+@pytest.mark.slow
 def test_where_the_balls_hold_all_of_a_half_the_error_of_density_is_that_of_its_sum():
     """Fakes near the middle of 64 dimensions lie in most balls: the halves differ too little."""
     scores = [

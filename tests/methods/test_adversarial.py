@@ -95,6 +95,7 @@ def by_hand_vae_gan(params, keys):
 BY_HAND = {"aae": by_hand_aae, "factor_vae": by_hand_factor_vae, "vae_gan": by_hand_vae_gan}
 
 
+@pytest.mark.slow
 @adversarial
 def test_a_step_is_the_separate_steps_of_the_players(name):
     """Two of them, by SGD, which hides no scale: the discriminator's with its own rate and momentum."""

@@ -269,6 +269,7 @@ def test_without_a_step_or_a_curvature_the_posterior_is_the_vae_s(name, still):
     np.testing.assert_allclose(ours.embed(v, BATCH), theirs.embed(plain, BATCH), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_riemannian_vae_in_a_flat_space_is_the_hamiltonian_one():
     """Centroids that reach nowhere, and lambda 1: G is the identity."""
     plain = variables("hamiltonian_vae")

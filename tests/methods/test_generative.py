@@ -80,7 +80,7 @@ def test_every_method_with_a_density_of_real_codes_has_its_model():
     assert all(method(name).log_weight is not None for name in MODELS)
 
 
-@distinct
+@pytest.mark.parametrize("name", small.first(DISTINCT, 3))
 def test_joint_density_is_the_one_that_log_weight_weighs(name):
     """The integral of p(z) p(x|z) over the densest half of the prior, from z ~ q(z|x) and from z ~ p(z). Where q is the
     narrower, weights are bounded there alone; and p(z) says where that is, so that an error of it is seen."""

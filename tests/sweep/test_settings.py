@@ -34,6 +34,7 @@ def test_each_is_a_setting_with_its_seeds_and_its_members_the_runs_alone(whole, 
     assert run.final_digest(member) == run.final_digest(alone)
 
 
+@pytest.mark.slow
 def test_it_is_read_back_as_it_was(whole):
     plan = whole.folder.plan()
     assert plan == whole.plan and plan.settings == METHODS and plan.words == whole.plan.words
