@@ -226,6 +226,21 @@ def test_loss_falls_and_every_parameter_moves(name):
     assert losses[-10:].mean() < losses[middle - 5 : middle + 5].mean()
 
 
+def after_two_steps(name, likelihood, twos):
+    """The variables' shapes under x64, where the step is the body of a loop; the hyperparameters `twos` are 2."""
+    with jax.enable_x64(True):
+        of, tx = small.method(name, likelihood, LATENT, SHAPE, **dict.fromkeys(twos, 2)), optax.adam(1e-3)
+        step, like = make_train_step(of, tx), small.batch(N, SHAPE)
+
+        def two(key):
+            start = of.init(key, like)
+            state = TrainState(jnp.zeros((), jnp.int32), start, tx.init(start.params))
+            return jax.lax.scan(lambda state, _: step(key, state, like), state, None, length=2)
+
+        state, _ = jax.eval_shape(two, KEY)
+    return state.variables
+
+
 WIDE_TYPES = [
     "vae",
     "vqvae",
@@ -240,17 +255,7 @@ WIDE_TYPES = [
 )
 def test_a_step_can_follow_another_under_x64(name):
     name, *own = name.split()
-    with jax.enable_x64(True):
-        of, tx = small.method(name, "bernoulli", LATENT, SHAPE, **dict.fromkeys(own, 2)), optax.adam(1e-3)
-        step, like = make_train_step(of, tx), small.batch(N, SHAPE)
-
-        def two(key):
-            start = of.init(key, like)
-            state = TrainState(jnp.zeros((), jnp.int32), start, tx.init(start.params))
-            return jax.lax.scan(lambda state, _: step(key, state, like), state, None, length=2)
-
-        state, _ = jax.eval_shape(two, KEY)
-    kinds = {str(leaf.dtype) for leaf in jax.tree.leaves(state.variables)}
+    kinds = {str(leaf.dtype) for leaf in jax.tree.leaves(after_two_steps(name, "bernoulli", own))}
     assert "float32" in kinds and "float64" not in kinds, "what is learned is in single precision there too"
 
 
@@ -261,17 +266,8 @@ DOUBLE = ["vae gaussian_optimal", "geco_vae gaussian", "hamiltonian_vae bernoull
 def test_a_step_can_follow_another_of_modules_in_double_precision(name, monkeypatch):
     monkeypatch.setattr(small, "nn", SimpleNamespace(Dense=partial(nn.Dense, param_dtype=jnp.float64)))
     name, likelihood, *own = name.split()
-    with jax.enable_x64(True):
-        of, tx = small.method(name, likelihood, LATENT, SHAPE, **dict.fromkeys(own, 2)), optax.adam(1e-3)
-        step, like = make_train_step(of, tx), small.batch(N, SHAPE)
-
-        def two(key):
-            start = of.init(key, like)
-            state = TrainState(jnp.zeros((), jnp.int32), start, tx.init(start.params))
-            return jax.lax.scan(lambda state, _: step(key, state, like), state, None, length=2)
-
-        state, _ = jax.eval_shape(two, KEY)
-    assert "float64" in {str(leaf.dtype) for leaf in jax.tree.leaves(state.variables.params)}
+    found = after_two_steps(name, likelihood, own)
+    assert "float64" in {str(leaf.dtype) for leaf in jax.tree.leaves(found.params)}
 
 
 @every

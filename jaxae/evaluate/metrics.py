@@ -12,11 +12,11 @@ from jaxae.evaluate.annealed import annealing
 from jaxae.evaluate.bench import Bench, Group, Model
 from jaxae.evaluate.decomposition import decomposed
 from jaxae.evaluate.disentanglement import disentangled
+from jaxae.evaluate.judge import sampled
 from jaxae.evaluate.latents import codebook, codes_in_use, probes
 from jaxae.evaluate.likelihood import likelihood
 from jaxae.evaluate.measures import NOT_FINITE
 from jaxae.evaluate.own import own
-from jaxae.evaluate.samples import sampled
 from jaxae.names import METRICS
 from jaxae.values import said
 

@@ -53,7 +53,7 @@ def evaluate_runs(
     meaning is told where it is made: `jaxae.evaluate`.
     settings: `run.Settings(samples=5000, features="pixels", ...)`. on: the `bench` of all of them, made before, in
     place of the split and the settings. on_group: called with each run and its measures of a group as soon as these
-    are there, such as `run.store`, so that nothing is lost by an interruption. progress: what shows how far it is.
+    are there, such as `run.Keeping()`, so that nothing is lost by an interruption. progress: what shows how far it is.
     """
     runs = [given(of) for of in runs] if isinstance(runs, Iterable) and not isinstance(runs, Trained | str) else []
     if not runs:

@@ -10,7 +10,7 @@ from jaxae import artifacts, random, run, samplers
 from jaxae.artifacts.make import Pictures, checked_label
 from jaxae.data.view import at_once
 from jaxae.errors import InputError
-from jaxae.evaluate.samples import judge
+from jaxae.evaluate.judge import judge
 from jaxae.evaluate.settings import USUAL, Settings
 from jaxae.run import Trained
 from jaxae.run.loading import given

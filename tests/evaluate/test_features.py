@@ -16,7 +16,7 @@ from jaxae.config import Config
 from jaxae.data import feed
 from jaxae.data.source import Split
 from jaxae.errors import InputError
-from jaxae.evaluate import features, samples
+from jaxae.evaluate import features, judge
 from tests import made
 
 IMAGES = np.random.default_rng(0).random((7, 4, 5, 1)).astype(np.float32)
@@ -227,4 +227,4 @@ def test_what_makes_no_space_judges_nothing(digits, tmp_path, said):
     (tmp_path / "mine.py").write_text(f"import numpy as np\ndef mine(x):\n{body}")
     bench = run.bench(build(Config(steps=1)), settings=run.Settings(features=f"{tmp_path}/mine.py:mine"))
     with pytest.raises(InputError, match=f"features mine.py:mine.*{said}"):
-        samples.judge(bench)
+        judge.judge(bench)
