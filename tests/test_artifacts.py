@@ -445,7 +445,7 @@ def test_the_labels_that_codes_are_decoded_at_are_kept_with_them(tmp_path, capsy
 def test_what_is_one_number_a_batch_is_no_score_of_an_example(tmp_path):
     made = run.train(configured(method="vqvae", latent=4, steps=2), tmp_path / "r")
     found = run.scores(made, samples=2)
-    assert {"reconstruction", "commitment", "mse"} < set(found) and "perplexity" not in found
+    assert {"reconstruction", "commitment", "mse"} < set(found) and "batch_perplexity" not in found
 
 
 def test_a_file_that_holds_no_codes_is_one_line(finished, capsys):

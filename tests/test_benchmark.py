@@ -236,6 +236,7 @@ def test_what_needs_an_accelerator_is_measured_where_it_is_asked_for():
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="not a Linux")
+@pytest.mark.slow
 def test_the_peak_memory_is_the_processes_own():
     command = [sys.executable, "-c", "from experiments.benchmark_peers.protocol import peak; print(peak()['peak_mb'])"]
     grown = np.ones(2**26)  # 512 MB, which the child would count as its own by its parent's resource usage

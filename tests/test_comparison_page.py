@@ -46,11 +46,13 @@ def page(sweep, tmp_path_factory):
     return page_of([sweep], tmp_path_factory.mktemp("out") / "c.html")
 
 
+@pytest.mark.slow
 def test_written_twice_it_is_the_same(sweep, page, tmp_path):
     assert page_of([sweep], tmp_path / "again.html")[1] == page[1]
     assert page_of(sweep, tmp_path / "a folder" / "of one path.html")[1] == page[1]
 
 
+@pytest.mark.slow
 def test_a_sweep_in_the_home_folder_may_be_named_by_a_tilde(sweep, page, monkeypatch, capsys):
     monkeypatch.setenv("HOME", str(sweep.parent))
     assert cli.status(["report", "~/s"]) == 0
@@ -99,6 +101,7 @@ def test_the_numbers_are_those_of_compare(sweep, page):
     assert "The lowest mean negative log-likelihood is that of beta=1" in page[0].text
 
 
+@pytest.mark.slow
 def test_the_order_of_the_paths_of_numbered_settings_changes_no_number(tmp_path):
     runs = [
         compared.run(tmp_path / f"{beta}-{seed}", seed, 20.0 + beta + seed, beta=beta)
@@ -168,6 +171,7 @@ def test_means_over_other_seeds_are_said_to_be(tmp_path):
     assert "is that of beta=1 : 19.0" in text and "means are over different seeds" in text
 
 
+@pytest.mark.slow
 def test_settings_that_are_level_win_together_or_none_does(tmp_path):
     values = {(seed, beta): 20.0 + (beta == 4) for seed in (0, 1) for beta in (1.0, 2.0, 4.0)}
     text = page_of([compared.sweep(tmp_path / "s", values)], tmp_path / "c.html")[0].text

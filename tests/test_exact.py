@@ -115,6 +115,7 @@ def test_steps_of_other_methods_have_the_same_bits_on_two_devices(name):
     small.assert_same_bits(*made)
 
 
+@pytest.mark.slow
 def test_one_shard_a_device_is_no_special_case():
     """XLA would unroll a loop of one, and round otherwise."""
     small.assert_same_bits(steps("bernoulli", 4, small.sgd(0.1), 4), steps("bernoulli", 1, small.sgd(0.1), 4))

@@ -217,6 +217,7 @@ def test_a_method_that_draws_when_it_is_traced_is_refused(tmp_path, capsys):
     assert "mine.py:mine: each time that it is traced it is another program" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_log_weight_that_looks_at_its_neighbours_is_refused(tmp_path, capsys):
     text = (tmp_path / "mine.py").read_text()
     line = "log_qz = -jnp.sum(jnp.log(2.0) + log_scale + jnp.abs(noise), axis=-1)"

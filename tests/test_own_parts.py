@@ -151,6 +151,7 @@ NOISES = {
 
 
 @pytest.mark.parametrize("where", NOISES)
+@pytest.mark.slow
 def test_what_draws_when_it_is_traced_is_refused(tmp_path, where):
     (tmp_path / "nets.py").write_text("import random\nimport numpy as np\n" + FILES["nets.py"].replace(*NOISES[where]))
     with pytest.raises(
@@ -186,6 +187,7 @@ def scaled(width):
 
 
 @pytest.mark.parametrize("seeded", [False, True])
+@pytest.mark.slow
 def test_what_a_jitted_helper_draws_is_found_too(tmp_path, seeded):
     """Its trace is kept: asked again it says the same. What is seeded is the same each time, and may be."""
     text = FILES["nets.py"].replace(
@@ -248,6 +250,7 @@ def test_a_value_that_is_jaxaes_default_is_given_too(tmp_path):
 
 
 @pytest.mark.parametrize("method", ["vqvae", "rvq", "vae_gan", "hvae2"])
+@pytest.mark.slow
 def test_methods_with_a_metric_of_a_hyperparameters_name_take_them(method):
     assert build(Config(**{**SMALL, "width": None, "method": method, "latent": 4, "optimizer": "rules.py:mine"})).total
 
@@ -517,6 +520,7 @@ def test_one_that_is_jaxaes_trains_to_its_bits_and_is_read_by_its_copy(tmp_path,
 
 
 @pytest.mark.parametrize("method", ["ae", "vqvae"])
+@pytest.mark.slow
 def test_a_likelihood_that_looks_at_its_batch_is_refused_without_a_density_of_codes_too(method, tmp_path):
     (tmp_path / "bad.py").write_text(
         GAUSSIAN + "._replace(log_prob=lambda v, out, x: -abs(x - out.mean(0)[None]).sum((1, 2, 3)))"

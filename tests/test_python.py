@@ -325,6 +325,7 @@ def test_conditional_methods_meet_no_label_that_they_do_not_know_and_say_what_ha
         artifacts.decode(made, codes["z"], codes["label"][:3])
 
 
+@pytest.mark.slow
 def test_codes_are_decoded_at_the_labels_that_stand_beside_them(tmp_path):
     made = run.train(Config(**SIZE, method="cvae"), tmp_path / "r")
     assert cli.status(["encode", str(tmp_path / "r")]) == 0
@@ -362,6 +363,7 @@ def test_codes_are_decoded_at_labels_by_their_names_and_a_page_says_what_its_pic
     assert "label into its code" not in report.write_report(plain).read_text()
 
 
+@pytest.mark.slow
 def test_a_page_is_written_of_samples_that_were_judged(tmp_path, trained):
     of = trained._replace(folder=RunFolder(tmp_path, by_hand=True))
     settings = run.Settings(4, features="pixels", drawn=40)
@@ -534,6 +536,7 @@ def test_steps_are_whole():
     assert Config(steps=100.0).steps == 100 and Config(steps="0.5e").steps == "0.5e"
 
 
+@pytest.mark.slow
 def test_what_is_not_there_has_no_history(tmp_path):
     with pytest.raises(InputError, match="no run here"):
         run.history(tmp_path / "nope")

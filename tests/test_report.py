@@ -370,6 +370,7 @@ def test_no_command_is_said_to_measure_other_images(codebook, tmp_path):
     assert "What measures it as above" not in text
 
 
+@pytest.mark.slow
 def test_who_closed_a_run_without_the_test_split_is_not_sent_there(codebook):
     page, _ = page_of(codebook)
     assert f"jaxae evaluate {codebook.folder.path} --split validation" in page.text
@@ -378,8 +379,8 @@ def test_who_closed_a_run_without_the_test_split_is_not_sent_there(codebook):
 def test_measures_that_a_method_adds_are_shown(codebook):
     found = run.evaluate_run(codebook, split="validation", samples=2)
     page, _ = page_of(codebook, found)
-    for name in ("commitment", "perplexity"):
-        assert f"{name} {measures.shown(found[name], 3)}" in page.text
+    for name in ("commitment", "batch_perplexity"):
+        assert f"{name.replace('_', ' ')} {measures.shown(found[name], 3)}" in page.text
     assert "± Monte Carlo" not in page.text and "± data" in page.text and "data se" not in page.text
 
 
@@ -566,12 +567,14 @@ def test_errors_have_two_digits_and_no_exponent():
 
 
 @pytest.mark.parametrize("logged", ["", '{"step": 11, "loss": 3.0}\n'])
+@pytest.mark.slow
 def test_a_page_of_a_step_up_to_which_nothing_was_logged(tmp_path, logged):
     trained = made.trained(tmp_path / "run")
     trained.folder.metrics_file.write_text(logged)
     assert "No metrics were logged" in Page(write_report(trained).read_text()).text
 
 
+@pytest.mark.slow
 def test_measures_without_a_likelihood_are_a_report_too(vae):
     found = run.evaluate_runs([vae], ["latents", "probes"])[0]
     page, html = page_of(vae, found)
@@ -585,6 +588,7 @@ def test_a_panel_says_nats_only_of_nats(tmp_path):
     assert "dead" in page.text and "dead, nats" not in page.text and "reconstruction loss, nats" in page.text
 
 
+@pytest.mark.slow
 def test_a_measure_of_fewer_images_says_so(vae):
     settings = {"probes": {"examples": 11, "fitted": 20}, "ais": {"examples": 7, "chains": 4, "steps": 30}}
     known = {**EVALUATION, "linear_probe": 0.5, "ais_nll": 24.0, "settings": settings}

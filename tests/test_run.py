@@ -26,6 +26,7 @@ def test_a_rerun_is_bitwise_the_same(whole, tmp_path):
     assert rows(again.folder) == rows(whole.folder)
 
 
+@pytest.mark.slow
 def test_what_is_made_ahead_while_an_accelerator_computes_changes_no_bit(whole, tmp_path, monkeypatch):
     wanted, made = [], []
     feed, at = loop.Loop.feed, loop.feeds.Feed.at
@@ -37,6 +38,7 @@ def test_what_is_made_ahead_while_an_accelerator_computes_changes_no_bit(whole, 
     assert run.final_digest(ahead) == run.final_digest(whole)
 
 
+@pytest.mark.slow
 def test_another_seed_is_another_run(whole, tmp_path):
     assert run.final_digest(run.train(configured(seed=1), tmp_path / "other")) != run.final_digest(whole)
 

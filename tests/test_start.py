@@ -31,6 +31,7 @@ def alike(one, two):
     return all(jax.tree.leaves(jax.tree.map(np.array_equal, one, two)))
 
 
+@pytest.mark.slow
 def test_it_begins_with_what_the_other_is_measured_with(other, tmp_path):
     config = configured(**STILL, start=str(other.folder.path), seed=5)
     made = run.train(config, tmp_path / "r")
@@ -66,6 +67,7 @@ def test_it_resumes_bitwise_and_without_the_other(other, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 def test_another_that_has_changed_is_not_begun_with_again(other, tmp_path, monkeypatch):
     shutil.copytree(other.folder.path, tmp_path / "a")
     config = configured(steps=4, start=str(tmp_path / "a"))

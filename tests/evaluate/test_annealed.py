@@ -97,6 +97,7 @@ def test_the_stated_error_is_what_repetition_shows():
     assert np.median(stated) == pytest.approx(repeated, rel=0.3)
 
 
+@pytest.mark.slow
 def test_an_examples_estimate_goes_with_its_key_wherever_it_stands():
     whole, turned = (estimates("annealed", 1, 100, 24, 5, order=slice(None, None, by)) for by in (1, -1))
     small.assert_close(turned, {name: value[::-1] for name, value in whole.items()}, rtol=1e-3, atol=1e-3)
@@ -225,7 +226,8 @@ WIDE = ("vae", "gaussian_learned"), ("ladder_vae", "bernoulli")
 OTHERS = [("vae", "bernoulli"), *((name, "bernoulli") for name in methods.entries() if name not in dict(WIDE))]
 
 
-@pytest.mark.parametrize(("name", "likelihood"), small.first([*WIDE, *OTHERS], len(WIDE)))
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "likelihood"), [*WIDE, *OTHERS])
 def test_annealing_can_be_traced_under_x64(name, likelihood):
     with jax.enable_x64(True):
         method, batch = small.method(name, likelihood, 4), small.batch(4)

@@ -66,6 +66,7 @@ def test_the_parts_add_up_to_rounding():
     assert found["total_correlation"] + found["dimension_wise_kl"] == pytest.approx(found["aggregated_kl"], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_they_are_what_training_estimates_from_a_batch_that_is_the_whole_set():
     mean, log_var = some()
     q, z = Normal(jnp.asarray(mean), jnp.asarray(log_var)), jnp.asarray(codes(mean, log_var), jnp.float32)

@@ -92,6 +92,7 @@ def test_a_page_that_does_not_show_what_was_measured_is_told_of(swept, capsys):
     swept.report.unlink()
 
 
+@pytest.mark.slow
 def test_a_page_of_another_split_than_the_usual_is_told_of(tmp_path, capsys):
     trained = run.train(configured(steps=4, evaluate="none"), tmp_path / "r")
     measured = "evaluate", trained.folder.path, "--split", "validation"

@@ -149,6 +149,7 @@ def test_adam_of_the_discriminator_has_its_own_settings(name):
 
 
 @adversarial
+@pytest.mark.slow
 def test_the_reported_loss_has_no_gradient_to_the_discriminator_nor_the_adversary_to_the_others(name):
     def mean(params, which):
         return getattr(made(name).loss(variables(name)._replace(params=params), keys(), batch(), STEP), which).mean()

@@ -287,7 +287,7 @@ def test_perplexity_is_that_of_the_use_of_the_codes(name):
     for stage in range(stages):  # the stages of a position stand side by side
         share = np.bincount(codes[:, stage::stages].ravel()) / codes[:, stage::stages].size
         expected.append(np.exp(-sum(p * np.log(p) for p in share if p)))
-    found = method.loss(variables, keys(), batch, STEP).metrics["perplexity"]
+    found = method.loss(variables, keys(), batch, STEP).metrics["batch_perplexity"]
     np.testing.assert_allclose(found, np.full(N, np.mean(expected)), rtol=1e-5)
 
 

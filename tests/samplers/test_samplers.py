@@ -286,7 +286,7 @@ def test_settings_that_no_sampler_could_have_are_one_line(tmp_path, discrete, mo
         draw.fit(discrete, "autoregressive")
 
 
-@pytest.mark.parametrize("name", ["categorical_vae", "svae", "topk_ae", "vae"])
+@pytest.mark.parametrize("name", small.first(["categorical_vae", "svae", "topk_ae", "vae"]))
 def test_codes_that_fill_no_volume_have_no_log_likelihood(tmp_path, name):
     """Finitely many, on a sphere, with a unit that never moves; a VAE's fill one."""
     trained = made.trained(tmp_path / "run", name, latent=4)

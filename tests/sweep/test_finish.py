@@ -35,6 +35,7 @@ def ended(path):
     ],
     ids=["the first diverged", "the first is not finite", "the last is not finite"],
 )
+@pytest.mark.slow
 def test_a_setting_without_a_value_is_named_and_the_others_are_compared(tmp_path, values, diverged, capsys):
     path = compared.sweep(tmp_path / "s", values, diverged)
     assert not ended(path) and (path / "report.html").is_file()

@@ -232,6 +232,7 @@ def test_members_that_were_handed_out_outlive_the_state_of_their_wave(tmp_path):
     assert first.stat().st_mtime_ns == kept and len(set(digests(tmp_path / "s", plan).values())) == 4
 
 
+@pytest.mark.slow
 def test_the_best_that_a_wave_remembers_is_on_disk_before_the_wave_is(tmp_path, monkeypatch):
     """Killed between the two, the wave goes on from before them, and finds the same best again."""
     save, saved = Checkpoints.save, []
@@ -325,6 +326,7 @@ def test_a_sweep_is_carried_out_in_a_way_that_there_is():
         sweep.How(seed_devices=0)
 
 
+@pytest.mark.slow
 def test_a_validation_is_told_of_the_members_that_are_well(tmp_path):
     class Told(Saying):
         def validated(self, step, metrics, members):
@@ -425,6 +427,7 @@ def test_another_block_than_a_sweep_began_with_is_refused_not_passed_over(tmp_pa
     assert len(sweep.sweep(plan, tmp_path / "s").table) == 2
 
 
+@pytest.mark.slow
 def test_what_was_refused_once_does_not_hold_the_folder(tmp_path):
     with pytest.raises(InputError, match="batch_size 2000"):
         sweep.sweep(plan_of(batch_size=2000), tmp_path / "s")
