@@ -64,7 +64,11 @@ def quantised(
         else:
             value = value + _of_example(jnp.square(jax.lax.stop_gradient(found.inputs) - codes))
         use = jnp.mean(jnp.stack([quantize.perplexity(index, codebook) for index in found.index]))
-        metrics = {"reconstruction": reconstruction, "commitment": to_codes, "batch_perplexity": jnp.full_like(to_codes, use)}
+        metrics = {
+            "reconstruction": reconstruction,
+            "commitment": to_codes,
+            "batch_perplexity": jnp.full_like(to_codes, use),
+        }
         return Objective(value, state, metrics)
 
     def numbers(variables, batch):

@@ -22,6 +22,12 @@ def in_place() -> Options:
     return _known("xla_cpu_copy_insertion_use_region_analysis", True)
 
 
+def quick() -> Options:
+    """Compiler options of a program that is light beside its compilation: on a CPU, LLVM spends a third of the time on
+    it. No bit of what draws pixels changes, and they take as long."""
+    return _known("xla_backend_optimization_level", "1")
+
+
 def threads() -> int:
     """Of the CPU backend's pool, whose size changes bits: as asked for, or one a device where that is more."""
     return max(threads_asked(), jax.local_device_count() if jax.default_backend() == "cpu" else 1)

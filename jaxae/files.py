@@ -46,16 +46,19 @@ def check_place(folder: Path) -> None:
 
 def whole(path: Path, content: bytes) -> None:
     """Written beside, synced, renamed: a reader finds all of it or what was there before. Raises OSError."""
-    with tempfile.NamedTemporaryFile(dir=path.resolve().parent, prefix=f".{path.name}", delete=False) as file:
-        try:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            os.chmod(file.name, 0o666 & ~_umask())
-            os.replace(file.name, path.resolve())  # where a link leads to
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.resolve().parent, prefix=f".{path.name}", delete=False) as file:
+            try:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+                os.chmod(file.name, 0o666 & ~_umask())
+                os.replace(file.name, path.resolve())  # where a link leads to
+            except BaseException:
+                Path(file.name).unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None  # and not the file beside it
 
 
 def _umask() -> int:

@@ -3,15 +3,18 @@
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 AGAIN = 1.0
 """Seconds in which a signal that comes again is the same request: a scheduler may send it to parent and child."""
 GRACE = 2.0
 """Seconds in which an interrupt ends the process by itself: files that are being written are taken away."""
+IMPORTING = "<frozen importlib._bootstrap>"
 _taken: list[object] = []
 """By whom signals are handled now."""
 _unheeded: list[float] = []
@@ -59,7 +62,12 @@ def collected() -> Iterator[list[int]]:
 
 def watched() -> None:
     """From here on SIGINT ends this process within GRACE seconds, where nobody takes it as a request: Python hears of
-    it only when XLA has computed what it was asked for, and some of JAX's own callbacks swallow it."""
+    it only when XLA has computed what it was asked for, and some of JAX's own callbacks swallow it, which is not for
+    Python to print. While a module is imported it ends the process at once: NumPy's and JAX's break of it, or crash."""
+    lost = sys.unraisablehook
+    sys.unraisablehook = lambda of: None if of.exc_type is KeyboardInterrupt else lost(of)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
@@ -70,8 +78,21 @@ def watched() -> None:
                 _unheeded.append(time.monotonic())
                 time.sleep(GRACE)
                 if not _taken:
-                    with contextlib.suppress(OSError):
-                        os.write(2, b"jaxae: interrupted\n")
-                    os._exit(128 + signal.SIGINT)
+                    _end()
 
     threading.Thread(target=watch, daemon=True, name="interrupts").start()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    above = frame
+    while above is not None and above.f_code.co_filename != IMPORTING:
+        above = above.f_back
+    if above is not None:
+        _end()
+    signal.default_int_handler(number, frame)
+
+
+def _end() -> None:
+    with contextlib.suppress(OSError):
+        os.write(2, b"jaxae: interrupted\n")
+    os._exit(128 + signal.SIGINT)

@@ -281,6 +281,21 @@ def test_divergence_is_one_line_and_exit_1(capsys, tmp_path):
     assert "at step 2" in err
 
 
+@pytest.mark.parametrize("name", ["record.json", "metrics.jsonl"])
+def test_a_folder_in_place_of_a_runs_file_is_named_and_the_run_stays_finished(runs, capsys, name):
+    finished = runs / "vae"
+    kept = (finished / "outcome.json").read_bytes()
+    (finished / name).rename(finished / f"{name}.mine")
+    (finished / name).mkdir()
+    try:
+        code, _, err = say(capsys, "train", "--run", finished, "--quiet", *flags(SMALL))
+    finally:
+        (finished / name).rmdir()
+        (finished / f"{name}.mine").rename(finished / name)
+    assert (code, err) == (2, f"jaxae: {finished / name}: Is a directory\n")
+    assert (finished / "outcome.json").read_bytes() == kept
+
+
 @pytest.mark.slow
 def test_one_test_example_has_no_error_over_examples(capsys, tmp_path):
     np.save(tmp_path / "few.npy", np.random.default_rng(0).integers(0, 256, (9, 8, 8), np.uint8))

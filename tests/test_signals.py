@@ -53,6 +53,42 @@ def test_outside_the_main_thread_signals_are_somebody_elses(heard):
     assert asked == [] and handler is signal.getsignal(signal.SIGTERM)
 
 
+LOST = """
+import signal
+from jaxae import signals
+signals.watched()
+class Callback:
+    def __init__(self, error): self.error = error
+    def __del__(self): raise self.error
+Callback(KeyboardInterrupt())
+Callback(ValueError("a mistake"))
+"""
+
+
+IMPORTING = """
+import signal, sys
+from jaxae import cli
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.path.insert(0, sys.argv[1])
+def verb():
+    import slow
+cli.finish(verb)
+"""
+
+
+def test_an_interrupt_while_a_module_is_imported_ends_the_process(tmp_path):
+    """NumPy makes an ImportError of it, and a traceback."""
+    (tmp_path / "slow.py").write_text(
+        "import time\nprint('ready', flush=True)\ntry:\n    time.sleep(30)\n"
+        "except KeyboardInterrupt:\n    raise ImportError('Encountered an error while initializing the extension')\n"
+    )
+    words = [sys.executable, "-c", IMPORTING, str(tmp_path)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=30)[1] == "jaxae: interrupted\n" and process.returncode == 130
+
+
 SWALLOWING = """
 import contextlib, signal, sys, time
 from jaxae import signals

@@ -63,7 +63,7 @@ def _are_light(tiles: UInt8[np.ndarray, "n height width channels"]) -> bool:
 
 def png(sheet: np.ndarray) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(sheet).save(file, "PNG", optimize=True)
+    Image.fromarray(sheet).save(file, "PNG")
     return file.getvalue()
 
 

@@ -8,14 +8,14 @@ examples, and what belongs to them is cut off on the host: no mean ever counts a
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cache
 from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Array, Int
 
-from jaxae import random
+from jaxae import compiler, random
 from jaxae.data.source import Split
 from jaxae.types import Batch
 
@@ -23,16 +23,20 @@ CHUNK = 500  # examples
 VALUES = 2**23  # of all their pixels and channels: 500 images of 64 x 64 x 4, 42 of 256 x 256 x 3
 
 
-@partial(jax.jit, static_argnums=0)
-def _make(pixels: Callable, key: Array, rows: Array, labels: Array, index: Array) -> Batch:
+@cache
+def _maker(pixels: Callable) -> Callable[..., Batch]:
     """Outside the class, so that views of the same pixels share one compilation."""
-    keys = random.example_keys(random.stream(key, "pixels"), 0, index)
-    return Batch(pixels(keys, rows, index), labels, index)
+
+    def make(key, rows, labels, index):
+        keys = random.example_keys(random.stream(key, "pixels"), 0, index)
+        return Batch(pixels(keys, rows, index), labels, index)
+
+    return jax.jit(make, compiler_options=compiler.quick())
 
 
-@partial(jax.jit, static_argnums=1)
-def _keys(key: Array, name: str, index: Array) -> Array:
-    return random.example_keys(random.stream(key, name), 0, index)
+@jax.jit
+def _keys(stream: Array, index: Array) -> Array:
+    return random.example_keys(stream, 0, index)
 
 
 def at_once(shape: Sequence[int], most: int = CHUNK) -> int:
@@ -74,9 +78,14 @@ class View:
         return View(split, self._pixels, self.key, self.chunk)
 
     def take(self, index: np.ndarray) -> Batch:
-        """The examples of those numbers."""
+        """The examples of those numbers. Of few, as many as a chunk has are made, so that one program does for all."""
         index = np.asarray(index, np.int32)
-        return _make(self._pixels, self.key, self.split.rows[index], self.split.labels[index], index)
+        if (count := len(index)) >= self.chunk:
+            return self._made(index)
+        return jax.tree.map(lambda leaf: np.asarray(leaf)[:count], self._made(np.resize(index, self.chunk)))
+
+    def _made(self, index: np.ndarray) -> Batch:
+        return _maker(self._pixels)(self.key, self.split.rows[index], self.split.labels[index], index)
 
     def batches(self) -> Iterator[Batch]:
         """In an order of its own: `joined` undoes it."""
@@ -100,4 +109,4 @@ class View:
 
     def keys(self, batch: Batch, name: str) -> Array:
         """One evaluation key an example, of the named stream."""
-        return _keys(self.key, name, batch.index)
+        return _keys(random.stream(self.key, name), batch.index)

@@ -1,8 +1,7 @@
 """What an evaluation costs: without jax, so that the command line's help has its defaults at once."""
 
+import numbers
 from typing import NamedTuple
-
-import numpy as np
 
 from jaxae.config import Config
 from jaxae.errors import InputError, a_seed
@@ -38,7 +37,7 @@ def checked(settings: Settings) -> Settings:
         value, flag = getattr(settings, name), name.replace("_", "-")
         if name == "drawn" and value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
             raise InputError(f"{flag} {said(value)}: expected a whole number")
         if not least <= value < 2**31:
             raise InputError(f"{flag} {value}: expected {least} to {2**31 - 1}")

@@ -99,6 +99,18 @@ class RunFolder:
                 "same `jaxae sweep` trains this member"
             )
 
+    def check_no_longer(self, config: Config) -> None:
+        """Raises InputError where this member is being trained by itself, to another step than its sweep's: what is
+        here is then of neither."""
+        if not self.config_file.is_file() or self.outcome_file.is_file():
+            return
+        if (steps := self.config().steps) != config.steps:
+            command = self.record().get("command") or f"jaxae train --run {shlex.quote(str(self.path))}"
+            raise InputError(
+                f"{self.path} is on its way to step {steps}, by itself, and not to its sweep's {config.steps}: "
+                f"`{command}` goes on with it, and then the same `jaxae sweep` with the others"
+            )
+
     def outcome(self) -> dict[str, Any] | None:
         """How it ended; None where it has not."""
         if not self.outcome_file.is_file():

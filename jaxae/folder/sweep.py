@@ -137,8 +137,10 @@ class SweepFolder:
                     f"{self.path} holds another sweep: {'; '.join(changed)}: choose another --run, or the same sweep"
                 )
             for member in plan.members:
-                self.member(member.name).check_member(member.config)
-                self.member(member.name).check_code(member.config)
+                there = self.member(member.name)
+                there.check_member(member.config)
+                there.check_no_longer(member.config)
+                there.check_code(member.config)
         elif occupied(self.path):
             what = "is not empty and holds no sweep" if self.path.is_dir() else "is a file"
             raise InputError(f"{self.path} {what}: choose another --run")

@@ -78,10 +78,10 @@ def train(
         signals.collected() as asked,
     ):
         state, watch = _start(setup, checkpoints, progress)
-        hosts.first(lambda: folder.outcome_file.unlink(missing_ok=True))
         step = int(state.step)
         over = watch.outcome is not None or step == setup.total
         with _log(folder, config, record, step, over, on_row) as log, progress.bar(setup, step) as bar:
+            hosts.first(lambda: folder.outcome_file.unlink(missing_ok=True))  # all else could be written
             lanes, programs = [Lane(setup, watch, log)], make_programs(setup, layout)
             loop = Loop(lanes, layout, programs, state, step, checkpoints, progress, bar, asked)
             del state  # the loop has placed it: no second copy stays on a device

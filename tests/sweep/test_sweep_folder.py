@@ -542,6 +542,25 @@ def test_a_member_that_was_made_longer_is_measured_as_it_is(tmp_path):
     assert group.states.step.tolist() == [8, 4]
 
 
+def test_a_member_that_is_on_its_way_to_another_step_is_not_taken_for_the_sweeps(tmp_path):
+    plan, path = plan_of((0, 1), {}, steps=4), tmp_path / "s"
+    sweep.sweep(plan, path)
+
+    def cut_off(row):
+        if row["step"] > 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run.train(configured(steps=8, checkpoint_every=1, log_every=1), path / "members" / "seed=0", on_row=cut_off)
+    before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    with pytest.raises(InputError, match=r"seed=0 is on its way to step 8, by itself, and not to its sweep's 4: `"):
+        sweep.sweep(plan, path)
+    assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == before
+    run.train(configured(steps=8), path / "members" / "seed=0")
+    sweep.sweep(plan, path)
+    assert [sweep.load(path).folder.outcome(f"seed={seed}")["step"] for seed in (0, 1)] == [8, 4]
+
+
 def test_a_member_that_a_link_leads_to_is_its_sweeps(whole, tmp_path):
     shutil.copytree(whole.folder.path, tmp_path / "s")
     member = SweepFolder(tmp_path / "s").find("seed=1,beta=4")
