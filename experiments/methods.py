@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from experiments.ledger import commit
+from experiments.methods_page import page
 from jaxae import Config, methods, sweep
 from jaxae.cli import finish
 from jaxae.files import read_json, write_json
 from jaxae.progress import Progress
-from jaxae.report.family import page
 
 HERE = Path(__file__).parent
 BASE = Config(

@@ -223,8 +223,9 @@ class Config:
         return self.resolved().likelihood != "bernoulli"
 
     def as_it_was(self, resolved: Mapping[str, Any]) -> "Config":
-        """With the defaults that its run began with, `result` of then, where others hold by now. No default is a file
-        of the user's own, whatever a record says: what may run is asked for by its name."""
+        """This config with the defaults that its run began with, where jaxae has others by now. `resolved`: what
+        `result` gave then, as the run's record has it. No default is a file of the user's own, whatever a record says:
+        what may run is asked for by its name."""
         now: dict[str, Any] = json.loads(json.dumps(self.result()))
         weights, then = now["hyperparameters"], resolved.get("hyperparameters", {})
         other = {k: v for k, v in then.items() if k not in self.hyperparameters and weights.get(k) != v}
@@ -242,11 +243,25 @@ class Config:
         """Eight hex digits that name the result this config leads to."""
         return hashlib.sha256(json.dumps(self.result(), sort_keys=True).encode()).hexdigest()[:8]
 
-    def difference(self, other: "Config") -> list[str]:
-        """Lines "field: mine -> other's" for what decides the result."""
+    def structure(self) -> str:
+        """What a compiled program is made for: all but the seeds and the real numbers that it takes as arguments."""
+        values = self.result()
+        scheduled = {h.name for h in methods.entry(self.method).hyperparameters if h.scheduled}
+
+        def traced(value: Any) -> Any:
+            return value if isinstance(value, str) else "a number"
+
+        own = {k: traced(v) if k in scheduled else v for k, v in values["hyperparameters"].items()}
+        numbers = {"learning_rate": traced(values["learning_rate"]), "hyperparameters": own}
+        whole = {**self.own_functions(), "data": self.data, "start": self.start}  # two of one name are two
+        fixed = {**whole, "seed": None, "order_seed": None}
+        return repr(sorted({**values, **fixed, **numbers}.items()))
+
+    def difference(self, other: "Config") -> dict[str, str]:
+        """By the fields that decide the result and are not equal, a line for each: "field: mine -> other's"."""
         mine, theirs = self.result(), other.result()
-        either = list(mine | theirs)
-        return [f"{k}: {mine.get(k)} -> {theirs.get(k)}" for k in either if mine.get(k) != theirs.get(k)]
+        unequal = [name for name in mine | theirs if mine.get(name) != theirs.get(name)]
+        return {name: f"{name}: {mine.get(name)} -> {theirs.get(name)}" for name in unequal}
 
     def needs_horizon(self) -> bool:
         """Whether a longer run is not this one's continuation: a schedule is stretched over the run, or it may stop

@@ -2,7 +2,6 @@
 
 import contextlib
 import difflib
-import numbers
 import operator
 from collections.abc import Collection, Iterable
 
@@ -20,12 +19,14 @@ def unknown(kind: str, value: object, allowed: Iterable[str]) -> InputError:
     return InputError(f"unknown {kind} {str(value)!r}: {hint}known: {', '.join(names)}")
 
 
-def whole(name: str, number: object, least: int) -> int:
-    """The number. Raises InputError unless it is a whole one of at least that."""
+def whole(name: str, number: object, least: int, most: int | None = None) -> int:
+    """The number. Raises InputError unless it is a whole one, not below `least` and not above `most`."""
     with contextlib.suppress(TypeError):
-        if not isinstance(number, bool) and (found := operator.index(number)) >= least:  # type: ignore[arg-type]
+        found = -1 if isinstance(number, bool) else operator.index(number)  # type: ignore[arg-type]
+        if found >= least and (most is None or found <= most):
             return found
-    raise InputError(f"{name} {number!r}: expected a whole number of at least {least}")
+    limits = f"of at least {least}" if most is None else f"from {least} to {most}"
+    raise InputError(f"{name} {number!r}: expected a whole number {limits}")
 
 
 def at_least_one(**named: object) -> None:
@@ -55,10 +56,12 @@ def known(what: str, choice: object, allowed: Collection[str]) -> None:
 
 def a_seed(seed: int) -> None:
     """Raises InputError where no key can be made of it."""
-    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
-        raise InputError(f"seed {seed!r}: expected a whole number")
-    if not 0 <= seed < 2**32:
-        raise InputError(f"seed {seed}: expected 0 to {2**32 - 1}")
+    whole("seed", seed, 0, 2**32 - 1)
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception of any library says first; its type, where it says nothing."""
+    return next(filter(None, map(str.strip, str(error).splitlines())), type(error).__name__)
 
 
 class Unlike(InputError):

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from jaxae import axis, own, trials
-from jaxae.errors import InputError, whole
+from jaxae import axis, own, random, trials
+from jaxae.errors import InputError, first_line, whole
 from jaxae.parts import told
 from jaxae.setup import Setup
 from jaxae.types import Batch, Keys, Likelihood, LogWeight, Net, Normal, Objective, PyTree, Variables
@@ -21,19 +21,11 @@ _OF_TRACERS = (
     jax.errors.TracerIntegerConversionError,
 )
 LOGGED = {"loss", "grad_norm", "step", "epoch", "learning_rate", "examples_per_second"}
-"""Names that a row of every log has; and, of what has no density of its own, evaluation.json:"""
+"""Names in every row of a log: no metric of the user's own may have one of them."""
 MEASURED = {
-    "nll",
-    "mse",
-    "bits_per_dim",
-    "samples",
-    "split",
-    "examples",
-    "evaluation_seed",
-    "digest",
-    "notes",
-    "settings",
-}
+    "nll", "mse", "bits_per_dim", "samples", "split", "examples", "evaluation_seed", "digest", "notes", "settings",
+}  # fmt: skip
+"""Names in evaluation.json that are jaxae's: no metric of a method without a density, which is kept there, either."""
 
 
 def check_net(net: Net, name: str = "net") -> None:
@@ -100,7 +92,7 @@ def check_parts(setup: Setup, generators: tuple[Any, ...]) -> None:
     try:
         _check_parts(setup, generators)
     except _OF_TRACERS as error:
-        said = str(error).split("\n")[0].rstrip(".")
+        said = first_line(error).rstrip(".")
         files = [own.split(name)[0] for name in setup.config.own_functions().values()]
         where = own.place(error, files) or own.short(setup.config.method)
         raise InputError(
@@ -148,7 +140,7 @@ def _check_parts(setup: Setup, generators: tuple[Any, ...]) -> None:
 
 def _no_keys(name: str, tree: PyTree) -> None:
     """A checkpoint holds numbers."""
-    if any(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in jax.tree.leaves(tree)):
+    if any(map(random.is_key, jax.tree.leaves(tree))):
         raise InputError(
             f"{name}: its state has a random key, which no checkpoint holds: expected noise from the keys that a loss "
             "is given, or jax.random.key_data(key) to keep one"

@@ -17,9 +17,9 @@ second one (tests/test_sphere.py has it)."""
 
 
 def prepare() -> None:
-    """Adds FLAGS to $XLA_FLAGS, but for those that it names already, where JAX has a plugin for some accelerator. Where
-    it names a file of flags, that is its user's to fill. `import jaxae` calls it: only before the first use of a device
-    does it tell."""
+    """Adds to $XLA_FLAGS those of FLAGS that are not set there, where JAX has a plugin for an accelerator; nothing
+    where the variable names a file of flags. `import jaxae` calls it: XLA reads the variable once, at the first use of
+    a device."""
     said = os.environ.get("XLA_FLAGS", "").strip()
     if find_spec("jax_plugins") is None or (said and not said.startswith("-")):
         return

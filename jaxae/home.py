@@ -35,9 +35,9 @@ def cache() -> Path:
 
 
 def keep_compiled() -> None:
-    """What XLA compiles is kept for the next process, unless the user has said where it should be: for commands by
-    themselves, in a notebook where it is asked for, since it is then of all that the process compiles. Apart for each
-    kind of processor, for a home folder may be shared by many. Raises InputError without a home folder."""
+    """Has JAX keep what XLA compiles for the next process, unless the user's environment says where. Commands call it;
+    in a notebook its user does, for it holds for all that the process compiles. Each kind of processor has a folder of
+    its own: a home folder may be shared by many. Raises InputError without a home folder."""
     cpu = Path("/proc/cpuinfo")
     lines = cpu.read_text().splitlines() if cpu.exists() else []
     flags = next((line for line in lines if line.startswith("flags")), "")

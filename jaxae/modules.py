@@ -16,7 +16,7 @@ from jaxae.types import Net, PyTree, TrainState
 OUTPUTS = 2  # of the encoder that is asked
 
 
-def told(net: Net, shapes: TrainState, image: tuple[int, int, int]) -> dict[str, Any]:
+def described(net: Net, shapes: TrainState, image: tuple[int, int, int]) -> dict[str, Any]:
     """For record.json. `shapes` are those of the run's state; `image` is [height, width, channels]."""
     parts = {"encoder": net.encoder(OUTPUTS), "decoder": net.decoder}
     said = {name: re.sub(r" at 0x[0-9a-f]+", "", repr(module)) for name, module in parts.items()}

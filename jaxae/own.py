@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from types import ModuleType
 
-from jaxae.errors import InputError
+from jaxae.errors import InputError, first_line
 from jaxae.home import cache, expanded
 
 _NAMED: set[tuple[Path, Path]] = set()
@@ -179,9 +179,8 @@ def told(title: str, file: Path, but: tuple[type[Exception], ...] = ()) -> Itera
     except Exception as error:  # whatever it raises
         if isinstance(error, (InputError, FloatingPointError, *but)):
             raise
-        first = next(filter(str.strip, str(error).split("\n")), type(error).__name__)
         where = place(error, [file])
-        raise InputError(f"{title}{where and f' ({where})'}: {first.strip()}") from error
+        raise InputError(f"{title}{where and f' ({where})'}: {first_line(error)}") from error
 
 
 def place(error: BaseException, files: Collection[Path]) -> str:

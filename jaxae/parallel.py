@@ -125,7 +125,8 @@ class Layout:
         return jax.jit(fn)
 
     def parts(self, own: PyTree, count: int) -> list[PyTree]:
-        """The first `count` lanes of what `near` gives of the state, one by one; all together beside each other."""
+        """What `reading`'s program takes at a time, of what `near` gives: by "map" one of the first `count` lanes; else
+        all lanes, those too that only fill the block."""
         if self.lanes == "map":
             return [jax.tree.map(lambda x, n=lane: x[n], own) for lane in range(count)]
         return [own]

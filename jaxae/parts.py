@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxae import random
-from jaxae.errors import InputError
+from jaxae.errors import InputError, first_line
 from jaxae.types import Batch, Codes, Generative, Images, Keys, Method, Net, PyTree, Variables
 
 _LIBRARIES = (str(Path(__file__).parent), *map(sysconfig.get_path, ("stdlib", "purelib", "platlib")))
@@ -175,8 +175,7 @@ def told(part: str) -> Iterator[None]:
         frames = traceback.extract_tb(error.__traceback__)
         own = [frame for frame in frames if not frame.filename.startswith(NOT_THE_USERS)]
         where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
-        first = next(filter(str.strip, str(error).split("\n")), type(error).__name__)
-        said = " ".join(first.split(" (https")[0].split())
+        said = " ".join(first_line(error).split(" (https")[0].split())
         raise InputError(
             f"the {part}{where}: {said}: expected a module that takes one array, and nothing random"
         ) from error

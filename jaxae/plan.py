@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from jaxae import axes, methods
+from jaxae import axes
 from jaxae.config import Config
-from jaxae.errors import InputError, known
+from jaxae.errors import InputError, known, whole
 from jaxae.values import Frozen, plain, said
 
 LANES = ("auto", "map", "vmap")
@@ -122,7 +122,7 @@ class Plan:
         """Members that differ in their seed and in real numbers alone: one compiled program each."""
         found: dict[str, list[Member]] = {}
         for member in self.members:
-            found.setdefault(structure(member.config), []).append(member)
+            found.setdefault(member.config.structure(), []).append(member)
         return tuple(tuple(group) for group in found.values())
 
     def to_dict(self) -> dict[str, Any]:
@@ -153,32 +153,13 @@ class How:
     def __post_init__(self) -> None:
         known("lanes", self.lanes, LANES)
         for name, least in (("block", 2), ("wave", 1), ("seed_devices", 1)):
-            number = plain(getattr(self, name))
-            object.__setattr__(self, name, number)
-            if number is not None and (isinstance(number, bool) or not isinstance(number, int)):
-                raise InputError(f"{name} {said(number)}: expected a whole number")
-            if number is not None and number < least:
-                raise InputError(f"{name} {number}: expected at least {least}")
+            if (number := getattr(self, name)) is not None:
+                object.__setattr__(self, name, whole(name, number, least))
 
     def check(self, base: Config) -> None:
         """Raises InputError where members of `base` cannot be had like this."""
         if base.exact and self.lanes == "vmap":
             raise InputError("lanes vmap: --exact takes members one after the other: leave --lanes out")
-
-
-def structure(config: Config) -> str:
-    """What a compiled program is made for: all but the seeds and the real numbers that it takes as arguments."""
-    values = config.result()
-    scheduled = {h.name for h in methods.entry(config.method).hyperparameters if h.scheduled}
-
-    def traced(value: Any) -> Any:
-        return value if isinstance(value, str) else "a number"
-
-    own = {k: traced(v) if k in scheduled else v for k, v in values["hyperparameters"].items()}
-    numbers = {"learning_rate": traced(values["learning_rate"]), "hyperparameters": own}
-    whole = {**config.own_functions(), "data": config.data, "start": config.start}  # two of one name are two
-    fixed = {**whole, "seed": None, "order_seed": None}
-    return repr(sorted({**values, **fixed, **numbers}.items()))
 
 
 def find(text: str, names: Iterable[str] | Mapping[str, str]) -> str:

@@ -28,7 +28,7 @@ class Programs(NamedTuple):
 def make_feed(setup: Setup, layout: Layout, lanes: int = 1) -> feeds.Feed:
     """The training split's batches: on the devices where they fit; streamed, each process its own part, where not."""
     config, split = setup.config, setup.source.train
-    resident = feeds.fits(split) and hosts.count() == 1 if config.stream == "auto" else config.stream == "no"
+    resident = feeds.fits_on_device(split) and hosts.count() == 1 if config.stream == "auto" else config.stream == "no"
     cadence = (setup.every(every) for every in (config.log_every, config.validate_every, config.checkpoint_every))
     capacity = max(1, min(config.chunk, setup.total, FEED_BYTES // (4 * config.batch_size * lanes), *cadence))
     return feeds.Feed(
@@ -43,7 +43,7 @@ def make_programs(setup: Setup, layout: Layout) -> Programs:
     return Programs(layout.training(chunk, options), layout.reading(make_score(setup)))
 
 
-def make_chunk(setup: Setup, fetch: Callable, axis_name: str | None = None):
+def make_chunk(setup: Setup, fetch: Callable, axis_name: str | None):
     """chunk(((state, (numbers, key, count)), feed), data) -> Chunk. The learning rate and the method's weights are
     arguments, not constants: one program for all their values, with the same arithmetic wherever it is transformed."""
 

@@ -58,7 +58,7 @@ class Progress:
     def warn(self, text: str) -> None:
         self.console.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
 
-    def validated(self, step: int, row: dict[str, float], runs: int = 1) -> None:
+    def validated(self, step: int, row: dict[str, float], runs: int) -> None:
         """`row` is the median over `runs` members."""
         terms = "  ".join(f"{name} {value:.3f}" for name, value in row.items())
         of = f", median of {runs:,}" if runs > 1 else ""

@@ -1,7 +1,6 @@
 """What a run is made of, and the pure functions that come of it."""
 
 import dataclasses
-import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -14,11 +13,10 @@ import optax
 
 from jaxae import likelihoods, methods, modules, optim, own, random, schedules
 from jaxae.config import Config
-from jaxae.data.feed import Feed, fits
+from jaxae.data.feed import Feed, fits_on_device
 from jaxae.data.source import Source
 from jaxae.data.view import View, at_once
-from jaxae.errors import InputError, known
-from jaxae.plan import structure
+from jaxae.errors import InputError, known, whole
 from jaxae.start import Start
 from jaxae.train import init_state
 from jaxae.types import Batch, Likelihood, Method, Net, Objective, TrainState
@@ -54,7 +52,7 @@ class Setup:
     @cached_property
     def modules(self) -> dict[str, Any] | None:
         """What tells the user's own modules from others."""
-        return modules.told(self.net, self.shapes(), self.source.shape) if self.own_net else None
+        return modules.described(self.net, self.shapes(), self.source.shape) if self.own_net else None
 
     def make(self, numbers: dict[str, Any]) -> tuple[Method, optax.GradientTransformation]:
         """The method and its optimiser, with `numbers` (tracers, perhaps) for the weights of those names.
@@ -119,8 +117,8 @@ class Setup:
         what it begins with too, unless that is of its own seed: then it is `start`. Raises InputError for a config that
         differs in more."""
         config = config.resolved()
-        if structure(config) != structure(self.config):
-            differing = "; ".join(self.config.difference(config))
+        if config.structure() != self.config.structure():
+            differing = "; ".join(self.config.difference(config).values())
             raise InputError(f"{differing}: expected a config that differs in its seeds and numbers alone")
         numbers = weights(config, self.entry, self.total, self.epoch)
         shared = None if self.start is None or self.start.of_seed else self.start
@@ -154,12 +152,12 @@ class Setup:
     def batch_at(self, step: int) -> Batch:
         """The batch of a step, as training sees it: in the run's order, its pixels drawn for that step. For a loop of
         one's own, whose key is `random.stream(setup.key, "noise")`."""
-        return self._batch_at(_step_of(step))
+        return self._batch_at(whole("step", step, 0, 2**31 - 1))
 
     @cached_property
     def _batch_at(self) -> Callable[[int], Batch]:
         split = self.source.train
-        feed = Feed(split, self.pixels, self.order_seed, self.config.batch_size, 1, resident=fits(split))
+        feed = Feed(split, self.pixels, self.order_seed, self.config.batch_size, 1, resident=fits_on_device(split))
         fetch = jax.jit(feed.fetch)
 
         def batch(step):
@@ -198,16 +196,6 @@ class Setup:
             return init_state(*self.make(numbers), key, batch)
 
         return partial(jax.jit(first), batch)
-
-
-def _step_of(step: Any) -> int:
-    try:
-        at = operator.index(step)
-    except TypeError:
-        raise InputError(f"step {step!r}: expected a whole number") from None
-    if not 0 <= at < 2**31:
-        raise InputError(f"step {at}: expected 0 to {2**31 - 1}")
-    return at
 
 
 def weights(config: Config, entry: methods.Entry, total: int, epoch: float) -> dict[str, Any]:

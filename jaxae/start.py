@@ -14,8 +14,8 @@ from jaxae.types import PyTree, TrainState, Variables
 
 
 class Start(NamedTuple):
-    """The variables that the other run is measured with, by name, and what is told of them: folder, step and digest; of
-    a sweep's run also which it is, and a digest of how it was made but for its seed."""
+    """Variables of another run, and where they are from: its folder, the step, their digest; of a sweep's member also
+    its name and the sweep's `made_as`."""
 
     arrays: dict[str, Any] | None
     """{"params/encoder/Dense_0/kernel": ...}; None where they are not needed any more: training went on from there."""

@@ -102,10 +102,10 @@ def _exact_gradient(
         return method.loss(state.variables, keys, batch, state.step)
 
     if axis.couples(loss):
-        whole, pieces, name = jax.tree.map(axis.gather, batch), 1, None
+        parts, pieces, name = jax.tree.map(axis.gather, batch), 1, None
     else:
-        whole, pieces, name = batch, shards, axis_name
-    return exact.mean_over_shards(gradient, whole, pieces, name, state.step)
+        parts, pieces, name = batch, shards, axis_name
+    return exact.mean_over_shards(gradient, parts, pieces, name, state.step)
 
 
 def _mean_gradient(

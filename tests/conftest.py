@@ -36,7 +36,7 @@ install_import_hook(CHECKED, "beartype.beartype(conf=beartype.BeartypeConf(is_pe
 
 DRAWING = {
     "methods", "samplers", "evaluate", "test_methods", "test_train", "test_chunk", "test_flows", "test_sphere",
-    "test_quantize", "test_random", "test_view", "test_pixels",
+    "test_quantize", "test_random", "test_pixels",
 }  # fmt: skip
 """Folders and modules of tests of what takes keys. What comes after draws by the same functions: there the check would
 take a tenth of the time."""

@@ -10,6 +10,7 @@ import small
 from flax import linen as nn
 from PIL import Image
 
+from experiments.methods_page import page
 from jaxae import artifacts, files, random, run
 from jaxae.artifacts import images, paths, pieces
 from jaxae.errors import InputError
@@ -408,17 +409,17 @@ def test_encode_and_score_are_of_the_split_the_seed_and_the_samples_asked_for(fi
                 np.testing.assert_array_equal(found[name], arrays[name])
 
 
-def test_the_table_of_methods_has_what_was_measured(tmp_path, capsys):
+def test_the_table_of_methods_has_what_was_measured(tmp_path):
     file = tmp_path / "found.json"
     values = {"vae": {"nll": [100.0, 102.0], "reconstruction": [80.0, 80.0], "mse": [0.01, 0.01]}}
     file.write_text(json.dumps({"about": "Of two seeds.", "command": "python -m mine", "methods": values}))
-    code, out, _ = say(capsys, "methods", "vae", "ae", "--table", "--measured", file)
-    assert code == 0 and "Of two seeds." in out and "    python -m mine" in out
+    out = page(["vae", "ae"], file)
+    assert "Of two seeds." in out and "    python -m mine" in out
     (vae,) = (line for line in out.splitlines() if line.startswith("| **vae**"))
     assert "| 101.00 ± 1.41 | 80.00 ± 0.00 | 0.01000 ± 0.00000 |" in vae
     file.write_text("{}")
-    code, _, err = say(capsys, "methods", "vae", "--table", "--measured", file)
-    assert code == 2 and err.endswith("found.json: it has no about: expected what experiments/methods.py writes\n")
+    with pytest.raises(InputError, match=r"found.json: it has no about: expected what experiments/methods.py writes"):
+        page(["vae"], file)
 
 
 @pytest.mark.slow

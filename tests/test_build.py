@@ -393,7 +393,7 @@ def test_batches_of_data_that_does_not_fit_the_device_are_the_same(digits, monke
     for _ in range(2):
         small.assert_close(setup.batch_at(13), here, rtol=0)
     assert [feed.data for feed in made] == [()], "no row is put on the device"
-    with pytest.raises(InputError, match="step -1: expected 0 to"):
+    with pytest.raises(InputError, match="step -1: expected a whole number from 0 to"):
         setup.batch_at(-1)
 
 

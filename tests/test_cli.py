@@ -186,10 +186,10 @@ BAD = {
     "train --likelihood discretised_logistic --network linear --width 3": "width 3",
     "evaluate nowhere": "nowhere: no run here",
     "digest nowhere": "nowhere: no run here",
-    "evaluate nowhere --samples 1": "samples 1: expected 2 to 2147483647",
-    "evaluate nowhere --samples 10000000000": "samples 10000000000: expected 2 to 2147483647",
+    "evaluate nowhere --samples 1": "samples 1: expected a whole number from 2 to 2147483647",
+    "evaluate nowhere --samples 10000000000": "samples 10000000000: expected a whole number from 2 to 2147483647",
     "evaluate nowhere --split tset": "unknown split 'tset': did you mean 'test'? known: test, train, validation",
-    "traverse nowhere --seed -1": "seed -1: expected 0 to 4294967295",
+    "traverse nowhere --seed -1": "seed -1: expected a whole number from 0 to 4294967295",
     "evalute x": "unknown command 'evalute': did you mean 'evaluate'?",
     "evaluate": "missing argument 'RUN'",
 }

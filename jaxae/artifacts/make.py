@@ -12,11 +12,11 @@ from jaxtyping import Array, Float, Int
 from jaxae import memory, random
 from jaxae.artifacts import paths, pieces
 from jaxae.data.in_memory import without_bfloat
-from jaxae.data.view import View, at_once, evenly
+from jaxae.data.view import PIECE, View, at_once, by_pieces, evenly
 from jaxae.errors import InputError, a_seed, whole
 from jaxae.evaluate.units import Units, units
 from jaxae.run import Trained
-from jaxae.run.loading import given
+from jaxae.run.loading import a_run
 
 MOST = 10_000  # examples that a traversal's statistics are taken over, evenly spread
 FARTHEST = 1e6  # standard deviations of a traversal: what is further has no finite image
@@ -83,7 +83,7 @@ def sample(
 
     draw: (keys, the samples' numbers) -> images, in place of the prior: what `jaxae.samplers` fits.
     """
-    prior, variables = given(trained).setup.method.sample, trained.variables
+    prior, variables = a_run(trained).setup.method.sample, trained.variables
     if draw is None and prior is None:
         raise InputError(
             f"{trained.setup.config.method} has no prior to sample from: `jaxae sample --sampler mixture` fits one to "
@@ -99,7 +99,7 @@ def sample(
     images: Any = draw or (lambda keys, index: prior(variables, keys))  # type: ignore[misc]  # there is one
     key = random.stream(random.fixed(seed), "sample")
     drawn = jax.jit(lambda index: images(random.example_keys(key, 0, index), index))
-    return pieces.by_pieces(drawn, np.arange(count, dtype=np.int32), at_once(trained.setup.source.shape, pieces.PIECE))
+    return by_pieces(drawn, np.arange(count, dtype=np.int32), at_once(trained.setup.source.shape, PIECE))
 
 
 def interpolate(
@@ -210,7 +210,7 @@ def decode(trained: Trained, z: Any, label: Any = None) -> Pictures:
 
 def latent_size(trained: Trained) -> int:
     """Numbers in a code."""
-    batch = given(trained).setup.view("test").take(np.zeros(1))
+    batch = a_run(trained).setup.view("test").take(np.zeros(1))
     return jax.eval_shape(trained.setup.method.embed, trained.variables, batch).shape[-1]
 
 
@@ -222,14 +222,14 @@ def _embedded(trained: Trained, view: View, index: np.ndarray) -> np.ndarray:
 def _decoded(trained: Trained, z: np.ndarray, label: np.ndarray | None = None) -> np.ndarray:
     """Codes [..., latent] -> images [..., height, width, channels]; `label` [...] is for conditional methods."""
     method, codes = trained.setup.method, z.reshape(-1, z.shape[-1])
-    piece = at_once(trained.setup.source.shape, pieces.PIECE)
+    piece = at_once(trained.setup.source.shape, PIECE)
     told = method.given
     if told is None or label is None:
         to_image = jax.jit(method.decode)
-        images = pieces.by_pieces(lambda part: to_image(trained.variables, part), codes, piece)
+        images = by_pieces(lambda part: to_image(trained.variables, part), codes, piece)
     else:
         at, labels = jax.jit(lambda of, z, y: told(y).decode(of, z)), np.asarray(label, np.int32).reshape(-1)
-        images = pieces.by_pieces(lambda i: at(trained.variables, codes[i], labels[i]), np.arange(len(codes)), piece)
+        images = by_pieces(lambda i: at(trained.variables, codes[i], labels[i]), np.arange(len(codes)), piece)
     return images.reshape(*z.shape[:-1], *images.shape[1:])
 
 
@@ -250,7 +250,7 @@ def checked_label(trained: Trained, label: int | str | None) -> int | None:
             )
         label = classes.index(label) if label in classes else int(label)
     if label not in (seen := trained.setup.net.known):
-        whole = len(seen) == seen[-1] - seen[0] + 1
-        known = f"{seen[0]} to {seen[-1]}" if whole else f"one of {', '.join(map(str, seen))}"
+        gapless = len(seen) == seen[-1] - seen[0] + 1
+        known = f"{seen[0]} to {seen[-1]}" if gapless else f"one of {', '.join(map(str, seen))}"
         raise InputError(f"label {label}: expected {known}, of which there are training examples")
     return label

@@ -1,23 +1,20 @@
-"""Examples by number, and any function over them by pieces of one size, so that each is compiled once."""
+"""Examples of a run's splits, by number."""
 
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Int
 
-from jaxae.data.view import View, evenly
+from jaxae.data.view import PIECE, View, by_pieces, evenly
 from jaxae.errors import InputError, a_seed, whole
 from jaxae.run import Trained
-from jaxae.run.loading import given
-
-PIECE = 128
+from jaxae.run.loading import a_run
 
 
 def view_of(trained: Trained, split: str, seed: int) -> View:
     a_seed(seed)
-    return given(trained).setup.view(split, seed)
+    return a_run(trained).setup.view(split, seed)
 
 
 def spread(view: View, split: str, count: int) -> Int[np.ndarray, " count"]:
@@ -29,13 +26,6 @@ def spread(view: View, split: str, count: int) -> Int[np.ndarray, " count"]:
 
 def over(view: View, index: np.ndarray, fn: Callable) -> Any:
     return by_pieces(lambda part: fn(view.take(part)), index, min(PIECE, view.chunk))
-
-
-def by_pieces(fn: Callable[[np.ndarray], Any], rows: np.ndarray, piece: int = PIECE) -> Any:
-    """fn over `piece` rows at a time, the last filled up with the first rows: one shape, one compilation."""
-    filled = rows[np.arange(-(-len(rows) // piece) * piece) % len(rows)]
-    parts = [jax.device_get(fn(filled[start : start + piece])) for start in range(0, len(filled), piece)]
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(rows)], *parts)
 
 
 def numbers(view: View, split: str, index: Any) -> np.ndarray:

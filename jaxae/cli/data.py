@@ -45,9 +45,7 @@ def describe_command(name: str, validation: int | None, test: int | None, size: 
         click.echo(f"{key:<8} {readable(value)}")
 
 
-def describe(
-    name: str, validation: int | None = None, size: int | None = None, test: int | None = None
-) -> dict[str, Any]:
+def describe(name: str, validation: int | None, size: int | None, test: int | None) -> dict[str, Any]:
     """What is to be known of a data set, as plain values."""
     from jaxae.data import load
 

@@ -11,7 +11,7 @@ import click
 from jaxae import names, own, samplers
 from jaxae.cli.member import checkpoint_option, is_sweep, must_be_there, run_argument, seed_option, split_option, usual
 from jaxae.errors import InputError, known
-from jaxae.evaluate.measures import of_own, said_of, shown
+from jaxae.evaluate.measures import merged, of_own, said_of, shown
 from jaxae.evaluate.settings import USUAL, Settings, checked
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def _with_samples(
             raise
         said = [*measures["notes"].get("samples", []), f"not measured by the sampler {sampler}: {error}"]
         return measures | {"notes": measures["notes"] | {"samples": said}}
-    return measures | found | {kind: measures[kind] | found[kind] for kind in ("notes", "settings")}
+    return merged(measures, found)
 
 
 def _sweep(

@@ -2,34 +2,21 @@
 
 import dataclasses
 import json as json_module
-from pathlib import Path
 
 import click
 
 from jaxae import methods as registry
-from jaxae.errors import InputError
 
 
 @click.command(short_help="list the autoencoders")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--json", is_flag=True, help="one JSON object on standard output")
-@click.option("--table", is_flag=True, help="a page in Markdown: objective, state, what couples the batch")
-@click.option("--measured", metavar="FILE", help="of --table: what experiments/methods.py has measured")
-def methods(names: tuple[str, ...], json: bool, table: bool, measured: str | None) -> None:
+def methods(names: tuple[str, ...], json: bool) -> None:
     """List the autoencoders, or those of NAME, with their citations, losses and hyperparameters.
 
     A NAME may be a method of your own, path/to/mine.py:mine.
     """
-    if measured and not table:
-        raise InputError(f"--measured {measured}: it fills columns of --table: add --table")
-    if table and json:
-        raise InputError("--json and --table: expected one of them: the table is Markdown")
     entries = {name: registry.entry(name) for name in names or registry.entries()}
-    if table:
-        from jaxae.report.family import page
-
-        click.echo(page(list(entries), Path(measured) if measured else None))
-        return
     if json:
         click.echo(json_module.dumps({name: dataclasses.asdict(e) for name, e in entries.items()}, indent=2))
         return

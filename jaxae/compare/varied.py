@@ -18,8 +18,8 @@ DIGESTS = {
 }  # fmt: skip
 """Of what a field names: the user's own files and runs."""
 APART = ("order_seed", "test", "size")
-"""Fields in which runs may differ that have all else: the order, which may be told in two ways; of the data, their
-digest tells."""
+"""Fields in which runs of one setting may differ: the order of the data may be told in two ways, and what `test` and
+`size` decide the digest of the data tells."""
 OWN = "of the seed"  # an order of the data that follows the run's own seed
 
 

@@ -1,29 +1,20 @@
-"""Pixels and labels are checked once, on the host, and brought to the one form every source has."""
+"""From splits as they were read to a Source: pixels are checked once, on the host, and brought to one form."""
 
 import hashlib
 import logging
-import unicodedata
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxae.data import cache
+from jaxae.data.labels import class_numbers, numbered, shown
 from jaxae.data.source import Source, Split
-from jaxae.data.splits import PIECE, Held, complete, origin
+from jaxae.data.splits import PIECE, Held, Raw, complete, origin
 from jaxae.errors import InputError
 
 MOST_LOOKED_AT, MOST_BYTES = 500_000, 2**31  # of all splits, up to which they are looked through for images in two
 CHANNELS = 16  # more of them, and more than all else, are no channels
 log = logging.getLogger(__name__)
-
-
-class Raw(NamedTuple):
-    """A split as read: rows [n, h, w] or [n, h, w, c] and labels of any dtype, and their name in messages."""
-
-    rows: np.ndarray
-    labels: np.ndarray | None
-    where: str
 
 
 def to_source(name: str, raw: dict[str, Raw], about: str, held_out: Held, classes: tuple[str, ...] = ()) -> Source:
@@ -62,7 +53,7 @@ def to_source(name: str, raw: dict[str, Raw], about: str, held_out: Held, classe
     for key in [key for key in ("validation", "test") if key in splits and "train" in splits]:
         strange = np.setdiff1d(splits[key].labels, [-1, *np.unique(splits["train"].labels)])
         if len(strange):
-            log.warning("%s: no training example has %s of its %s split", name, _labels(strange, classes), key)
+            log.warning("%s: no training example has %s of its %s split", name, shown(strange, classes), key)
     three, rule = complete(name, splits, held_out)
     about = f"{about}; {rule}"
     for key, count in _seen_twice(*three).items():
@@ -90,57 +81,6 @@ def _seen_twice(train: Split, validation: Split, test: Split) -> dict[str, int]:
 
 def _marks(split: Split) -> Iterator[bytes]:
     return (hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in split.rows)
-
-
-def numbered(raw: dict[str, Raw], classes: tuple[str, ...]) -> tuple[dict[str, Raw], tuple[str, ...]]:
-    """The splits with labels that are words as numbers: their places among all words, sorted, which are the classes."""
-    words = {key: of.labels for key, of in raw.items() if of.labels is not None and are_words(of.labels)}
-    if not words or classes:
-        return raw, classes
-    if rest := [of.where for key, of in raw.items() if of.labels is not None and key not in words]:
-        raise InputError(f"{rest[0]}: its labels are no words, but those of {raw[next(iter(words))].where} are")
-    classes = tuple(sorted(set().union(*map(words_of, words.values())), key=natural))
-    check_names(classes, raw[next(iter(words))].where)
-    told = {key: as_numbers(labels, classes) for key, labels in words.items()}
-    return {key: of._replace(labels=told.get(key)) for key, of in raw.items()}, classes
-
-
-def natural(name: str) -> tuple[int, int, str]:
-    """Where the class of that name stands among the others: numbers by their value, before words."""
-    return (0, int(name), name) if name.isdecimal() else (1, 0, name)
-
-
-def _labels(numbers: np.ndarray, classes: tuple[str, ...]) -> str:
-    named = [classes[n] if n < len(classes) else str(n) for n in numbers[:3].tolist()]
-    return f"label{'s' * (len(numbers) > 1)} {', '.join(named)}" + (" and others" if len(numbers) > 3 else "")
-
-
-def check_names(classes: tuple[str, ...], where: str) -> None:
-    """Raises unless each is text that a page can show."""
-    for name in classes:
-        if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):  # controls, halves of letters
-            raise InputError(f"{where}: class {name!a}: its name is no text: rename it")
-
-
-def are_words(labels: np.ndarray) -> bool:
-    """Whether they are strings, None or NaN standing where there is none."""
-    if labels.dtype != object:
-        return labels.dtype.kind in "UT"
-    each = labels.ravel().tolist()
-    return any(isinstance(of, str) for of in each) and all(isinstance(of, str) or is_missing(of) for of in each)
-
-
-def is_missing(of: Any) -> bool:
-    return of is None or repr(of) == "<NA>" or bool(of != of)
-
-
-def words_of(labels: np.ndarray) -> set[str]:
-    return {str(word) for word in labels.ravel().tolist() if not is_missing(word)}
-
-
-def as_numbers(labels: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
-    place = {name: number for number, name in enumerate(classes)}
-    return np.array([-1 if is_missing(word) else place[str(word)] for word in labels.ravel().tolist()], np.int32)
 
 
 def kind(rows: np.ndarray) -> str:
@@ -237,28 +177,3 @@ def is_dark(rows: np.ndarray) -> bool:
 def times_255(split: Split, where: str) -> Split:
     rows = changed(split.rows, split.rows.dtype, lambda piece, _: piece * np.uint8(255), f"{where} times 255")
     return Split(rows, split.labels, split.places)
-
-
-def class_numbers(labels: np.ndarray | None, n: int, where: str) -> np.ndarray:
-    """[n] int32 from whole numbers [n] or [n, 1]; -1 for every example where there are none, and for NaN."""
-    if labels is None:
-        return np.full(n, -1, np.int32)
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.ndim == 2 and len(labels) == n:
-        rows = f"{where}: labels of shape {labels.shape[0]} x {labels.shape[1]}"
-        raise InputError(f"{rows}: expected one whole number an image: y.argmax(axis=1), of one-hot rows")
-    if labels.dtype.kind == "f" and (np.isnan(labels) | np.isfinite(labels) & (labels == np.floor(labels))).all():
-        labels = np.where(np.isnan(labels), -1, labels).astype(np.int64)
-    if labels.ndim != 1 or labels.dtype.kind not in "bui":
-        shape = " x ".join(map(str, labels.shape)) or "a single number"
-        raise InputError(
-            f"{where}: its labels are {labels.dtype} of shape {shape}: expected one whole number or one word an image"
-        )
-    if len(labels) != n:
-        raise InputError(f"{where}: {n:,} images but {len(labels):,} labels")
-    bad = (labels < -1) | (labels > 2**31 - 1) if labels.dtype.kind != "b" else np.zeros(n, bool)
-    if bad.any():
-        at = int(np.argmax(bad))
-        raise InputError(f"{where}: label {labels[at]} of image {at}: expected 0 or more, or -1 for none")
-    return labels.astype(np.int32)

@@ -25,7 +25,7 @@ def beside_the_host() -> bool:
     return jax.default_backend() != "cpu"
 
 
-def fits(split: Split) -> bool:
+def fits_on_device(split: Split) -> bool:
     """Whether the rows may live on the device."""
     limit = memory.accelerator()
     return split.rows.nbytes <= (RESIDENT_SHARE * limit if limit else RESIDENT_DEFAULT / jax.local_device_count())

@@ -10,10 +10,10 @@ import numpy as np
 
 from jaxae import home
 from jaxae.data import folder, idx
-from jaxae.data.checks import Raw, to_source
+from jaxae.data.checks import to_source
 from jaxae.data.source import SPLITS, Source
-from jaxae.data.splits import Held
-from jaxae.errors import InputError
+from jaxae.data.splits import Held, Raw
+from jaxae.errors import InputError, first_line
 
 ROWS, LABELS = ("x", "images", "arr_0"), ("y", "labels", "arr_1")
 log = logging.getLogger(__name__)
@@ -84,8 +84,7 @@ def read_npy(path: Path) -> np.ndarray:
 def broken(path: Path, error: Exception) -> InputError:
     if "Object arrays" in str(error) or "Python objects" in str(error):
         return InputError(f"{path}: holds Python objects, which are never loaded: save the pixels as uint8 or float32")
-    said = next(iter(str(error).splitlines()), "") or type(error).__name__
-    return InputError(f"{path}: cannot be read ({said}): a damaged or incomplete file?")
+    return InputError(f"{path}: cannot be read ({first_line(error)}): a damaged or incomplete file?")
 
 
 def read_npz(path: Path) -> dict[str, Raw]:

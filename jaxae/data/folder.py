@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from jaxae.data import cache
-from jaxae.data.checks import Raw, check_names, natural, to_source
+from jaxae.data.checks import to_source
+from jaxae.data.labels import check_names, natural
 from jaxae.data.source import SPLITS, Source
-from jaxae.data.splits import Held
-from jaxae.errors import InputError
+from jaxae.data.splits import Held, Raw
+from jaxae.errors import InputError, first_line
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 MODES = {"1": 1, "L": 1, "P": 3, "RGB": 3, "CMYK": 3, "YCbCr": 3, "LA": 4, "RGBA": 4}
@@ -140,7 +141,7 @@ def refuse_deeper(path: Path, files: list[Path]) -> None:
         raise InputError(f"{path}: all is in {parts[0][0]}, which would be the one class: give {path / parts[0][0]}")
 
 
-def common_shape(files: list[Path], size: int | None = None) -> tuple[int, int, int]:
+def common_shape(files: list[Path], size: int | None) -> tuple[int, int, int]:
     """(height, width, channels) of all of them; the first is decoded, of the others the header is read."""
     channels: dict[int, Path] = {}
     with opened(files[0]) as image:
@@ -183,7 +184,7 @@ def opened(file: Path) -> Iterator[Any]:
     except InputError:
         raise
     except Exception as error:  # Pillow's plugins raise all sorts on damaged files
-        said = str(error).replace(f" {str(file)!r}", "").split("\n")[0] or type(error).__name__
+        said = first_line(error).replace(f" {str(file)!r}", "")
         raise InputError(f"{file}: not an image that can be read ({said})") from None
 
 

@@ -6,20 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxae.data.checks import (
-    Raw,
-    are_words,
-    as_numbers,
-    at_most_one,
-    class_numbers,
-    images,
-    kind,
-    times_255,
-    to_source,
-    words_of,
-)
+from jaxae.data.checks import at_most_one, images, kind, times_255, to_source
+from jaxae.data.labels import are_words, as_numbers, class_numbers, words_of
 from jaxae.data.source import Source, Split
-from jaxae.data.splits import Held, origin
+from jaxae.data.splits import Held, Raw, origin
 from jaxae.errors import InputError
 from jaxae.names import IN_MEMORY
 

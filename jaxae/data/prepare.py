@@ -33,13 +33,13 @@ def prepare(name: str, source_dir: Path | None = None, data_dir: Path | None = N
     try:
         root.mkdir(parents=True, exist_ok=True)
         if base in builders.FILES and config is None:
-            return own(base, source_dir, root)
+            return without_tensorflow(base, source_dir, root)
         return through_tfds(base, config, source_dir, root)
     except OSError as error:
         raise InputError(f"preparing {name} in {root} failed: {error.strerror or error}") from None
 
 
-def own(name: str, source_dir: Path | None, root: Path) -> Path:
+def without_tensorflow(name: str, source_dir: Path | None, root: Path) -> Path:
     """One of the four sets that our builders write, from `source_dir` or the network."""
     register = builders.registered(name)
     wanted = [file for parts in builders.FILES[name].values() for file in parts]

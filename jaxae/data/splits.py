@@ -13,6 +13,14 @@ from jaxae.errors import InputError
 PIECE = 4096  # examples
 
 
+class Raw(NamedTuple):
+    """A split as read: rows [n, h, w] or [n, h, w, c] and labels of any dtype, and their name in messages."""
+
+    rows: np.ndarray
+    labels: np.ndarray | None
+    where: str
+
+
 class Held(NamedTuple):
     """How many examples of train its user wants held out, None where a share of them."""
 

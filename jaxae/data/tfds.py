@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from jaxae.data import cache, names
-from jaxae.data.checks import Raw, to_source
+from jaxae.data.checks import to_source
 from jaxae.data.source import SPLITS, Source
-from jaxae.data.splits import Held
-from jaxae.errors import InputError, unknown
+from jaxae.data.splits import Held, Raw
+from jaxae.errors import InputError, first_line, unknown
 
 PIECE = 1024  # images
 log = logging.getLogger(__name__)
@@ -63,8 +63,8 @@ def read(name: str, path: Path, held_out: Held) -> Source:
     except InputError:
         raise
     except Exception as error:  # a damaged folder can fail anywhere within TFDS and array_record
-        said = next(iter(str(error).splitlines()), "") or type(error).__name__
-        raise InputError(f"{name}: {path} cannot be read ({said}): prepare it again with array_record") from None
+        said = f"{path} cannot be read ({first_line(error)})"
+        raise InputError(f"{name}: {said}: prepare it again with array_record") from None
     if not raw:
         raise InputError(f"{name}: none of its splits is one of {', '.join(SPLITS)}")
     classes = tuple(builder.info.features[label].names or ()) if label else ()

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from jaxae import densities, random
+from jaxae.data.view import by_pieces
 from jaxae.errors import InputError
 from jaxae.evaluate.bench import Bench, Group, Model
 from jaxae.evaluate.means import standard_error
@@ -77,7 +78,8 @@ def _terms(
     """Of one code of each of those examples, that of its own key for that `draw`."""
     z, log_qz = _drawn(Normal(q.mean[index], q.log_var[index]), key, draw, index)
     joint, marginals = map(_to_host, _aggregate(z, q, log_prior is None))
-    log_pz = _to_host(densities.standard_normal(z) if log_prior is None else _by_pieces(log_prior, z))
+    size = min(SCORED, len(z))
+    log_pz = _to_host(densities.standard_normal(z) if log_prior is None else by_pieces(log_prior, z, size))
     own = _to_host(log_qz)
     with np.errstate(invalid="ignore"):  # of infinite ones: they are told of as not finite
         terms = {"kl": own - log_pz, "mutual_information": own - joint, "aggregated_kl": joint - log_pz}
@@ -115,13 +117,6 @@ def _aggregate(z: Codes, q: Normal, marginals: bool) -> tuple[Array, Array]:
 
     joint, product = jax.lax.map(of_rows, jnp.pad(z, ((0, -rows % ROWS), (0, 0))).reshape(-1, ROWS, 1, latent))
     return joint.reshape(-1)[:rows], product.reshape(-1)[:rows]
-
-
-def _by_pieces(log_prior: Callable[[Codes], Array], z: Codes) -> np.ndarray:
-    """The last piece wraps round, so that all are of one shape."""
-    size = min(SCORED, len(z))
-    pieces = [(start + np.arange(size)) % len(z) for start in range(0, len(z), size)]
-    return np.concatenate([np.asarray(log_prior(z[index])) for index in pieces])[: len(z)]
 
 
 def _to_host(x: Array | np.ndarray) -> Float[np.ndarray, " n"]:

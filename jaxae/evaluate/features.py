@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 from jaxae import files, home, random
 from jaxae import own as users
 from jaxae.data import pixels as grey
-from jaxae.data.feed import Feed, fits
+from jaxae.data.feed import Feed, fits_on_device
 from jaxae.data.source import Source, Split
 from jaxae.data.view import View
 from jaxae.digest import digest
@@ -158,7 +158,7 @@ def _train(network: Classifier, source: Source, splits: list[Split], seed: int) 
     to_pixels = grey.make("none", source.decode)
     every = -(-int(np.clip(EPOCHS * len(train) // BATCH, LEAST, MOST)) // ROUNDS)
     tx = optax.adam(optax.cosine_decay_schedule(2e-3, every * ROUNDS))
-    feed = Feed(train, to_pixels, seed, BATCH, every, resident=fits(train))
+    feed = Feed(train, to_pixels, seed, BATCH, every, resident=fits_on_device(train))
     view = View(held, to_pixels, key, BATCH).spread(HELD)
     judge = jax.jit(partial(_judge, network))
 

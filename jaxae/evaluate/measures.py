@@ -120,6 +120,12 @@ def of_own(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
     }
 
 
+def merged(whole: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
+    """What was measured before and now, the latter where both have it."""
+    words = {kind: whole.get(kind, {}) | part.get(kind, {}) for kind in ("notes", "settings")}
+    return {name: value for name, value in (whole | part).items() if name not in words} | words
+
+
 def shown(value: float, places: int = 3) -> str:
     """With so many decimals, or more where they would not show three digits."""
     if value and math.isfinite(value):

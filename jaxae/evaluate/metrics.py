@@ -15,7 +15,7 @@ from jaxae.evaluate.disentanglement import disentangled
 from jaxae.evaluate.judge import sampled
 from jaxae.evaluate.latents import codebook, codes_in_use, probes
 from jaxae.evaluate.likelihood import likelihood
-from jaxae.evaluate.measures import NOT_FINITE
+from jaxae.evaluate.measures import NOT_FINITE, merged
 from jaxae.evaluate.own import own
 from jaxae.names import METRICS
 from jaxae.values import said
@@ -95,12 +95,6 @@ def measures(names: Sequence[str], bench: Bench, track: Track = unseen) -> Parts
             yield [{"notes": {name: [why] for name, why in left_out.items()}, "settings": {}} for _ in models]
 
     return parts
-
-
-def merged(whole: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
-    """What was measured before and now, the latter where both have it."""
-    words = {kind: whole.get(kind, {}) | part.get(kind, {}) for kind in ("notes", "settings")}
-    return {name: value for name, value in (whole | part).items() if name not in words} | words
 
 
 def _finite(part: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from jaxtyping import Array
 from jaxae import methods
 from jaxae import own as users
 from jaxae.config import Config
-from jaxae.errors import InputError
+from jaxae.errors import InputError, first_line
 from jaxae.evaluate.bench import Bench, Group, Model
 from jaxae.evaluate.means import mean, standard_error
 from jaxae.evaluate.measures import MEASURES, NOT_MEASURES, NOT_NUMBERS
@@ -80,7 +80,7 @@ def _shapes(bench: Bench, named: Callable[..., dict[str, Array]], title: str) ->
         shapes = jax.eval_shape(lambda *given: named(method, *given), variables, keys, batch, step)
         metrics = jax.eval_shape(lambda *given: method.loss(*given).metrics, variables, keys, batch, step)
     except jax.errors.JAXTypeError as error:
-        said = str(error).split("\n")[0]
+        said = first_line(error)
         raise InputError(f"{title}: not to be compiled: expected jax.numpy, and no `if` of a value: {said}") from error
     return shapes, len(batch.x), set(metrics)
 

@@ -1,11 +1,10 @@
 """What an evaluation costs: without jax, so that the command line's help has its defaults at once."""
 
-import numbers
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxae.config import Config
-from jaxae.errors import InputError, a_seed
-from jaxae.values import plain, said
+from jaxae.errors import InputError, a_seed, whole
+from jaxae.values import said
 
 
 class Settings(NamedTuple):
@@ -33,16 +32,12 @@ def checked(settings: Settings) -> Settings:
     """The settings, their numbers Python's. Raises InputError for one that no evaluation can use."""
     if not isinstance(settings, Settings):
         raise InputError(f"settings {said(settings)}: expected run.Settings(samples=5000, ...)")
-    for name, least in LEAST.items():
-        value, flag = getattr(settings, name), name.replace("_", "-")
-        if name == "drawn" and value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-            raise InputError(f"{flag} {said(value)}: expected a whole number")
-        if not least <= value < 2**31:
-            raise InputError(f"{flag} {value}: expected {least} to {2**31 - 1}")
+    given = {name: least for name, least in LEAST.items() if (name, settings.drawn) != ("drawn", None)}
+    numbers: dict[str, Any] = {
+        name: whole(name.replace("_", "-"), getattr(settings, name), least, 2**31 - 1) for name, least in given.items()
+    }
     if not isinstance(settings.features, str):
         wanted = "classifier, pixels, or a function of your own as path/to/mine.py:features"
         raise InputError(f"features {said(settings.features)}: expected {wanted}")
     a_seed(settings.seed)
-    return settings._replace(**{name: plain(getattr(settings, name)) for name in (*LEAST, "seed")})
+    return settings._replace(**numbers, seed=int(settings.seed))

@@ -17,7 +17,8 @@ LEFTOVER = re.compile(r"\.lock|\.(config|record|sweep)\.json\w{8}")
 
 
 def occupied(path: Path) -> bool:
-    """Whether a file lies there already that no command leaves which was refused or killed at its start."""
+    """Whether more lies there than a command leaves that was refused, or killed at its start: empty folders, the lock,
+    a half-written file."""
     if not path.is_dir():
         return path.exists() or path.is_symlink()
     return any(not LEFTOVER.fullmatch(entry.name) and occupied(entry) for entry in path.iterdir())

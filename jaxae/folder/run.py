@@ -53,8 +53,8 @@ class RunFolder:
             raise InputError(f"{self.path}: the run is no longer there: load it from where it is now")
 
     def config(self) -> Config:
-        """The config of the run that lives here: with the defaults that it began with, where others hold by now, and
-        with the copies of the user's own files that are no longer what they were."""
+        """The config of the run that lives here, with the defaults of the time when it began. Where a file of the
+        user's own is no longer what it was, the config names the copy that the folder keeps."""
         if not self.config_file.is_file():
             raise InputError(f"{self.path}: no run here (no config.json): {self.made_by()} makes one")
         parsed, record = read_json(self.config_file, CONFIG), self.record()
@@ -79,10 +79,12 @@ class RunFolder:
         """Raises InputError unless this folder may hold a run of `config`: it is new, or its run is this one."""
         if self.config_file.is_file():
             old = self.config()
-            changed = [line for line in old.difference(config) if not self._longer(old, line)]
+            changed = old.difference(config)
+            if not old.needs_horizon():  # a longer run goes on, unless a schedule is stretched over the whole of it
+                changed.pop("steps", None)
             if changed:
                 raise InputError(
-                    f"{self.path} holds a run of another config: {'; '.join(changed)}: choose another --run, "
+                    f"{self.path} holds a run of another config: {'; '.join(changed.values())}: choose another --run, "
                     "or the same config"
                 )
             self.check_code(config)
@@ -93,7 +95,7 @@ class RunFolder:
     def check_member(self, config: Config) -> None:
         """Raises InputError where it holds another run than this member of its sweep, which may be longer by now."""
         old = self.config() if self.config_file.is_file() else config
-        if changed := [line for line in old.difference(config) if not line.startswith("steps:")]:
+        if changed := [line for name, line in old.difference(config).items() if name != "steps"]:
             raise InputError(
                 f"{self.path} holds a run of another config than its sweep's: {'; '.join(changed)}: remove it, and the "
                 "same `jaxae sweep` trains this member"
@@ -145,11 +147,6 @@ class RunFolder:
                 raise Unlike(
                     f"{file} has changed since {self.path} began: expected the file as it was{where}, or another --run"
                 )
-
-    @staticmethod
-    def _longer(old: Config, line: str) -> bool:
-        """A longer run of the same config goes on, unless a schedule is stretched over the whole of it."""
-        return line.startswith("steps:") and not old.needs_horizon()
 
     @contextlib.contextmanager
     def claimed(self, config: Config, record: dict[str, Any]) -> Iterator[None]:

@@ -149,7 +149,7 @@ class SweepFolder:
         kept, members = self.read(), {member.name: member.config for member in plan.members}
         listed = self.listed()
         there = [(old.config, members[old.name]) for old in listed if old.name in members]
-        differing = (old.difference(new) for old, new in there if old != new)
+        differing = (old.difference(new).values() for old, new in there if old != new)
         lines = list(dict.fromkeys(line for each in differing for line in each))
         yield from lines[:SHOWN]
         if len(lines) > SHOWN:

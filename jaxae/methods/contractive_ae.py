@@ -35,9 +35,9 @@ def contractive_ae(net: Net, *, weight: Weight = 0.1, probes: int = 0) -> Method
 
         if probes:
             directions = jnp.moveaxis(random.normal(keys, (probes, *batch.x.shape[1:])), 1, 0)
-            contraction = pushed(encode, batch.x, directions) / probes
+            contraction = squared_along(encode, batch.x, directions) / probes
         else:
-            contraction = pulled(encode, batch.x)
+            contraction = squared_jacobian(encode, batch.x)
         reconstruction, state = parts.reconstruction(variables, encode(batch.x), batch)
         metrics = {"reconstruction": reconstruction, "contraction": contraction}
         return Objective(reconstruction + at_step(weight, step) * contraction, state, metrics)
@@ -45,14 +45,14 @@ def contractive_ae(net: Net, *, weight: Weight = 0.1, probes: int = 0) -> Method
     return autoencoder(parts, loss)
 
 
-def pulled(f: Callable[[Images], Array], x: Images) -> Float[Array, " batch"]:
+def squared_jacobian(f: Callable[[Images], Array], x: Images) -> Float[Array, " batch"]:
     """|df/dx|_F^2 an example, of an f of one row each with few outputs: one reverse pass an output."""
     z, back = jax.vjp(f, x)
     rows = jax.vmap(lambda unit: back(jnp.broadcast_to(unit[None], z.shape))[0])(jnp.eye(z.shape[-1], dtype=z.dtype))
     return jnp.sum(jnp.square(rows), axis=(0, *range(2, rows.ndim)))
 
 
-def pushed(
+def squared_along(
     f: Callable[[Array], Array], x: Float[Array, "batch ..."], directions: Float[Array, "directions batch ..."]
 ) -> Float[Array, " batch"]:
     """sum_v |df/dx v|^2 an example, over the directions v: one forward pass each. For v ~ N(0, 1) the mean of one term

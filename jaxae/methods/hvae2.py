@@ -3,7 +3,7 @@ import jax.numpy as jnp
 from jaxae import bounds, densities, gaussian, random
 from jaxae.errors import at_least_one, known, not_negative
 from jaxae.gaussian import reparameterise
-from jaxae.networks.heads import MLP, given, started
+from jaxae.networks.heads import MLP, normal, started
 from jaxae.parts import generative, with_params
 from jaxae.types import LogWeight, Method, Net, Normal, Objective
 
@@ -48,13 +48,13 @@ def hvae2(
         for_h1, for_h2 = random.split(keys)
         q = Normal(*(jnp.broadcast_to(leaf, (*shape, *leaf.shape)) for leaf in base.posterior(variables, batch)))
         h1 = reparameterise(for_h1, q, shape)
-        return (h1, reparameterise(for_h2, given(up, variables.params["up"], h1), shape)), (q, variables.params["up"])
+        return (h1, reparameterise(for_h2, normal(up, variables.params["up"], h1), shape)), (q, variables.params["up"])
 
     def log_prior(variables, h):
-        return densities.standard_normal(h[1]) + densities.normal(h[0], given(down, variables.params["down"], h[1]))
+        return densities.standard_normal(h[1]) + densities.normal(h[0], normal(down, variables.params["down"], h[1]))
 
     def score(variables, h, q, log_px):
-        log_q = densities.normal(h[0], q[0]) + densities.normal(h[1], given(up, q[1], h[0]))
+        log_q = densities.normal(h[0], q[0]) + densities.normal(h[1], normal(up, q[1], h[0]))
         return LogWeight(log_px, log_prior(variables, h), log_q)
 
     def loss(variables, keys, batch, step):
@@ -74,7 +74,7 @@ def hvae2(
     def draw_prior(variables, keys):
         for_h1, for_h2 = random.split(keys)
         h2 = random.normal(for_h2, (top,))
-        return reparameterise(for_h1, given(down, variables.params["down"], h2)), h2
+        return reparameterise(for_h1, normal(down, variables.params["down"], h2)), h2
 
     return base.method(
         loss,

@@ -36,10 +36,10 @@ def iaf_vae(net: Net, *, length: int = 4, hidden: int = 64, context: int = 16, b
     def push(variables, z, h):
         return module.apply({"params": variables.params["flow"]}, z, h)
 
-    return pushed(net, context, push, beta, flow=init)
+    return with_flow(net, context, push, beta, flow=init)
 
 
-def pushed(net: Net, context: int, push: Flow, beta: Weight, **own: Callable[[Array, Batch], PyTree]) -> Method:
+def with_flow(net: Net, context: int, push: Flow, beta: Weight, **own: Callable[[Array, Batch], PyTree]) -> Method:
     """The VAE whose q(z|x) is that of push(variables, z_0, h)[0], with z_0 ~ N(mean, exp(log_var)).
 
     The encoder makes `context` more numbers, h; `own` as in `with_params`.

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 from jaxae import densities, random
 from jaxae.errors import at_least_one
 from jaxae.gaussian import product, reparameterise
-from jaxae.networks.heads import MLP, given, started
+from jaxae.networks.heads import MLP, normal, started
 from jaxae.parts import autoencoder, bind, generative, with_params
 from jaxae.schedules import at_step
 from jaxae.types import Codes, LogWeight, Method, Net, Normal, Objective, Weight
@@ -36,11 +36,11 @@ def ladder_vae(net: Net, *, levels: int = 3, hidden: int = 128, beta: Weight = 1
         d, found = parts.encode(variables, batch), []
         for i, head in enumerate(heads, 1):
             d = jnp.asarray(up.apply({"params": variables.params[f"up_{i}"]}, d)) if i > 1 else d
-            found.append(given(head, variables.params[f"estimate_{i}"], d))
+            found.append(normal(head, variables.params[f"estimate_{i}"], d))
         return found
 
     def prior(variables, level, above):
-        return given(heads[level], variables.params[f"prior_{level + 1}"], above)
+        return normal(heads[level], variables.params[f"prior_{level + 1}"], above)
 
     def descend(variables, batch=None, keys=None):
         """(q's, p's, z's) of the levels from the bottom up, each given the z above. Without a batch q is p; without

@@ -1,6 +1,6 @@
 from jaxae import flows
 from jaxae.errors import at_least_one
-from jaxae.methods.iaf_vae import pushed
+from jaxae.methods.iaf_vae import with_flow
 from jaxae.types import Method, Net, Weight
 
 
@@ -20,4 +20,4 @@ def planar_vae(net: Net, *, length: int = 8, beta: Weight = 1.0) -> Method:
     """
     at_least_one(length=length)
     flow = flows.Planar(net.latent, length)
-    return pushed(net, flow.outputs, lambda variables, z, h: flow(z, h), beta)
+    return with_flow(net, flow.outputs, lambda variables, z, h: flow(z, h), beta)

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 
 from jaxae import random
 from jaxae.errors import InputError
-from jaxae.methods.contractive_ae import pushed
+from jaxae.methods.contractive_ae import squared_along
 from jaxae.methods.rae import regularised
 from jaxae.parts import bind, frozen
 from jaxae.types import Method, Net, Weight
@@ -33,6 +33,6 @@ def rae_gp(net: Net, *, beta: Weight = 0.1, weight: Weight = 0.1, probes: int = 
         else:
             directions = jnp.broadcast_to(jnp.eye(net.latent, dtype=z.dtype)[:, None], (net.latent, *z.shape))
         held = frozen(variables, "likelihood")  # whose scale is none of the Jacobian's business
-        return pushed(lambda z: parts.decode(held, z), z, directions) / (2 * max(1, probes))
+        return squared_along(lambda z: parts.decode(held, z), z, directions) / (2 * max(1, probes))
 
     return regularised(parts, beta, weight, penalty)

@@ -27,7 +27,7 @@ class MLP(nn.Module):
         return nn.Dense(self.outputs, name="head")(x)
 
 
-def given(mlp: MLP, params: PyTree, h: Latents) -> Normal:
+def normal(mlp: MLP, params: PyTree, h: Latents) -> Normal:
     """The diagonal Gaussian whose mean and log-variance are the halves of what the network makes of h."""
     return Normal(*jnp.split(jnp.asarray(mlp.apply({"params": params}, h)), 2, axis=-1))
 

@@ -55,7 +55,7 @@ def load(
     folder = RunFolder(member_path(path, member))
     config = folder.config()
     if setup and (differing := config.difference(setup.config)):
-        raise InputError(f"{folder.path} is a run of another setup: {'; '.join(differing)}")
+        raise InputError(f"{folder.path} is a run of another setup: {'; '.join(differing.values())}")
     folder.check_code(config, setup.code if setup else None)
     moved = names.is_path(config.data) and not os.path.exists(config.data)
     if source is None and setup is None and moved:
@@ -118,7 +118,7 @@ def nothing_kept(folder: RunFolder) -> InputError:
     return InputError(f"{folder.path}: no checkpoint yet: {folder.made_by()} makes one")
 
 
-def given(trained: Any) -> Trained:
+def a_run(trained: Any) -> Trained:
     """Raises InputError where it is no run that was read."""
     if not isinstance(trained, Trained):
         raise InputError(f"{said(trained)}: expected a run, which run.load gives")
@@ -129,7 +129,7 @@ def on(trained: Trained, x: np.ndarray, y: np.ndarray | None = None) -> Trained:
     """The same run, with other images in place of its test split: what `evaluate_run`, `scores` and `jaxae.artifacts`
     make of it is of them. x: [n, height, width] or [n, height, width, channels], as the run's data; y: labels [n].
     Their measures are not kept in the run's folder."""
-    source = given(trained).setup.source
+    source = a_run(trained).setup.source
     other = dataclasses.replace(source, test=split_of(source, x, y))
     setup = dataclasses.replace(trained.setup, source=other)
     if setup.method.given is not None:
@@ -180,4 +180,4 @@ def check_data(setup: Setup, found: Restored) -> None:
 def final_digest(trained: Trained) -> str:
     """SHA-256 over what is measured of the loaded step, its parameters (averaged, where they are) and what the loss
     updates beside them, such as a codebook: the line two people compare."""
-    return digest(given(trained).variables)
+    return digest(a_run(trained).variables)

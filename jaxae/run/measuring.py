@@ -16,13 +16,12 @@ from jaxtyping import Shaped
 from jaxae import copies, files
 from jaxae.data.view import evenly
 from jaxae.errors import InputError
-from jaxae.evaluate.bench import USUAL, Bench, Model, Settings
-from jaxae.evaluate.measures import BITS, GREY, REPRODUCED, of_own
-from jaxae.evaluate.settings import checked
+from jaxae.evaluate.bench import Bench, Model
+from jaxae.evaluate.measures import BITS, GREY, REPRODUCED, merged, of_own
+from jaxae.evaluate.settings import USUAL, Settings, checked
 from jaxae.folder import RunFolder, one_at_a_time
-from jaxae.plan import structure
 from jaxae.progress import Progress
-from jaxae.run.loading import Trained, final_digest, given, is_of_its_data
+from jaxae.run.loading import Trained, a_run, final_digest, is_of_its_data
 from jaxae.setup import Setup
 
 OnGroup = Callable[[Trained, dict[str, Any]], object]
@@ -55,7 +54,7 @@ def evaluate_runs(
     place of the split and the settings. on_group: called with each run and its measures of a group as soon as these
     are there, such as `run.Keeping()`, so that nothing is lost by an interruption. progress: what shows how far it is.
     """
-    runs = [given(of) for of in runs] if isinstance(runs, Iterable) and not isinstance(runs, Trained | str) else []
+    runs = [a_run(of) for of in runs] if isinstance(runs, Iterable) and not isinstance(runs, Trained | str) else []
     if not runs:
         raise InputError("runs: expected a list of at least one: [trained]")
     alike: dict[str, list[int]] = {}
@@ -74,11 +73,11 @@ def evaluate_runs(
 def _kind(of: Trained) -> str:
     """The same for runs that one program measures."""
     setup = of.setup
-    return repr((structure(setup.config), setup.code, setup.source.digest, setup.modules))
+    return repr((setup.config.structure(), setup.code, setup.source.digest, setup.modules))
 
 
 def evaluator(
-    on: Bench, names: Sequence[str] = ("likelihood",), progress: Progress | None = None
+    on: Bench, names: Sequence[str], progress: Progress | None
 ) -> Callable[[Sequence[Trained], OnGroup | None], list[dict[str, Any]]]:
     """`evaluate_runs`, compiled once for as many calls as are wanted."""
     from jaxae.evaluate import metrics  # not before a run is trained
@@ -93,11 +92,11 @@ def evaluator(
             {"step": of.step, "examples": len(of.setup.source.split(on.split)), "digest": final_digest(of), **shared}
             for of in runs
         ]
-        found = [metrics.merged({}, {}) for _ in runs]
+        found = [merged({}, {}) for _ in runs]
         for part in parts([Model(of.setup.numbers(), of.variables, of.step) for of in runs]):
             for n, of in enumerate(runs):
-                measures = metrics.merged({}, tell(of, part[n]))
-                found[n] = metrics.merged(found[n], measures)
+                measures = merged({}, tell(of, part[n]))
+                found[n] = merged(found[n], measures)
                 if on_group:
                     on_group(of, measures | mine[n])
         return [measures | of for measures, of in zip(found, mine)]
@@ -153,7 +152,7 @@ def _grey(rows: np.ndarray, decode: Callable | None) -> np.ndarray:
 
 def evaluate_run(trained: Trained, split: str = "test", samples: int = USUAL.samples, seed: int = 0) -> dict[str, Any]:
     """ELBO and its terms, NLL and MSE of one run: see `jaxae.evaluate.likelihood.likelihood`."""
-    return evaluate_runs([trained], on=bench(given(trained).setup, split, Settings(samples, seed=seed)))[0]
+    return evaluate_runs([trained], on=bench(a_run(trained).setup, split, Settings(samples, seed=seed)))[0]
 
 
 def scores(
@@ -166,7 +165,7 @@ def scores(
     `evaluate_run` gives are their means (of effective_samples, the median)."""
     from jaxae.evaluate.likelihood import OF_PARTS, examples
 
-    on = bench(given(trained).setup, split, Settings(samples, seed=seed))
+    on = bench(a_run(trained).setup, split, Settings(samples, seed=seed))
     (of,) = examples(on)([Model(trained.setup.numbers(), trained.variables, trained.step)])
     if "log_p" in of:
         of = {name: values for name, values in of.items() if name not in OF_PARTS}
@@ -223,7 +222,7 @@ def store(trained: Trained, measures: dict[str, Any], warn: Callable[[str], None
         raise InputError("measures: expected those of one run, which evaluate_run gives, or evaluate_runs in its list")
     if measures["evaluation_seed"] != USUAL.seed:
         raise InputError(f"measures by the noise of seed {measures['evaluation_seed']}: only those of seed 0 are kept")
-    if not is_of_its_data(given(trained)):
+    if not is_of_its_data(a_run(trained)):
         raise InputError(f"measures of other data than {trained.folder.path} has: they are not kept there")
     trained.folder.check_there()
     with one_at_a_time(trained.folder.path):
@@ -239,10 +238,9 @@ def _stored(trained: Trained, measures: dict[str, Any], warn: Callable[[str], No
     if any(there.get(name) != measures[name] for name in ("digest", "step", "split", "evaluation_seed")):
         there = {}
     there = _without_replaced(there, measures, file)
-    by_group = {kind: there.get(kind, {}) | measures.get(kind, {}) for kind in ("notes", "settings")}
+    whole = merged(there, measures)
     for group in there.get("settings", {}).keys() - measures.get("settings", {}).keys():  # it was possible before
-        by_group["notes"][group] = there["notes"].get(group, [])
-    whole = there | measures | by_group
+        whole["notes"][group] = there["notes"].get(group, [])
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         files.write_json(file, whole)

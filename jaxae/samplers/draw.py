@@ -13,7 +13,7 @@ from jaxae.errors import InputError
 from jaxae.evaluate.judge import judge
 from jaxae.evaluate.settings import USUAL, Settings
 from jaxae.run import Trained
-from jaxae.run.loading import given
+from jaxae.run.loading import a_run
 from jaxae.samplers.fitted import Fitted
 
 
@@ -29,7 +29,7 @@ class Samples(NamedTuple):
 
 def fit(trained: Trained, sampler: str = "prior", seed: int = 0, **settings: Any) -> Fitted:
     """The sampler of that name, fitted to the run or read from its folder. Raises InputError where it cannot work."""
-    entry, method = samplers.entry(sampler), given(trained).setup.method
+    entry, method = samplers.entry(sampler), a_run(trained).setup.method
     if getattr(method, entry.needs) is None:
         name = trained.setup.config.method
         lack = {"sample": "has no prior to sample from", "discrete": "has no whole-number codes"}[entry.needs]
@@ -42,7 +42,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """The scores of samples by any sampler (`jaxae.evaluate.samples`), with what identifies them, as
     `jaxae.run.evaluate_runs` gives those of the prior."""
-    bench = run.bench(given(trained).setup, split, settings)
+    bench = run.bench(a_run(trained).setup, split, settings)
     (found,) = run.evaluate_runs([trained], [], bench)
     own = judge(bench, sampler)
     drawn = sample(trained, sampler, own.draws, settings.seed).samples
@@ -62,7 +62,7 @@ def sample(
     sample draws its own, all classes of the training split being equally likely.
     """
     samplers.check(sampler, count, seed, label)
-    label = checked_label(given(trained), label)
+    label = checked_label(a_run(trained), label)
     seen = () if trained.setup.method.given is None else trained.setup.net.known
     fitted = fit(trained, sampler, seed)
 

@@ -13,7 +13,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Int
 
 from jaxae import files, random
-from jaxae.artifacts import pieces
+from jaxae.data.view import by_pieces
 from jaxae.digest import digest
 from jaxae.errors import InputError
 from jaxae.evaluate.means import mean, standard_error
@@ -74,7 +74,7 @@ def _fit(
     def log_prob(index):
         return score(model, random.example_keys(key, 0, jnp.asarray(index)), codes.test[index])
 
-    of_codes = pieces.by_pieces(log_prob, np.arange(len(codes.test), dtype=np.int32))
+    of_codes = by_pieces(log_prob, np.arange(len(codes.test), dtype=np.int32))
     name = "log_likelihood_bound" if density.bound else "log_likelihood"
     measures = {name: mean(of_codes)}
     if (se := standard_error(of_codes)) is not None:

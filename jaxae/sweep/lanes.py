@@ -62,7 +62,7 @@ def needed(setup: Setup, layout: Layout, programs: Programs, lanes: int) -> int:
 
 def copies(setup: Setup, lanes: int) -> int:
     """Bytes beside the program's, for each device, where the device is the host: the states of a wave when they are
-    saved. 64 of 19 MB each were planned with 2.7 GB and took 8.3."""
+    saved, which may be twice what the program itself takes."""
     if memory.accelerator():
         return 0
     state = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(setup.shapes()))

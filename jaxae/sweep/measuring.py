@@ -8,7 +8,7 @@ from jaxae import run
 from jaxae.build import build
 from jaxae.data.source import Source
 from jaxae.errors import InputError, Unlike
-from jaxae.evaluate.bench import USUAL, Settings
+from jaxae.evaluate.settings import USUAL, Settings
 from jaxae.folder import SweepFolder
 from jaxae.plan import Member, Plan
 from jaxae.progress import Progress

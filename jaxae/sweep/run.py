@@ -15,7 +15,7 @@ from jaxae import record as records
 from jaxae.build import of_net, of_source
 from jaxae.data.source import Source
 from jaxae.errors import InputError, Interrupted
-from jaxae.evaluate.bench import Settings
+from jaxae.evaluate.settings import Settings
 from jaxae.folder import SweepFolder, locked
 from jaxae.log import OnMemberRow, check_on_row
 from jaxae.names import OF_NETWORKS
@@ -116,12 +116,13 @@ class Sweep:
         asked: list[int],
         setups: list[Setup],
         starts: Mapping[str, Start],
-        on_row: OnMemberRow | None = None,
+        on_row: OnMemberRow | None,
     ):
         self.plan, self.folder, self.how, self.progress, self.asked = plan, folder, how, progress, asked
         self.setups, self.starts, self.on_row = setups, starts, on_row
         self.check_weights()
         self.check_members()
+        self.restore_configs()
         self.sharing = Sharing(plan, how, setups, folder.read() if folder.exists() else None)
         self.lanes: dict[str, Any] = {"lanes": self.sharing.kind, "block": self.sharing.block}
         self.done = sum(self.ended(member) for member in plan.members)
@@ -141,14 +142,19 @@ class Sweep:
                 there = self.folder.member(member.name)
                 if other := there.other(setup.modules, now):
                     raise InputError(other)
-                if there.outcome_file.is_file() and not there.config_file.is_file():  # it was lost: the sweep knows it
-                    files.write_json(there.config_file, member.config.to_dict())
                 begun = there.record().get("data", {}).get("sha256")
                 if begun not in (None, setup.source.digest):
                     raise InputError(
                         f"{setup.source.name} has changed since {member.name} of this sweep began, and its digest "
                         "differs: expected the data as it was, or another --run"
                     )
+
+    def restore_configs(self) -> None:
+        """The config.json of members that have ended and lost it: the sweep knows what they are."""
+        for member in self.plan.members:
+            there = self.folder.member(member.name)
+            if there.outcome_file.is_file() and not there.config_file.is_file():
+                files.write_json(there.config_file, member.config.to_dict())
 
     def code(self) -> dict[str, str]:
         """The SHA-256 of the files of the user's own functions, as they were read."""

@@ -51,8 +51,9 @@ def _begun(
 def _as_told(
     found: dict[str, Start], begun: Sequence[Member], told: dict[str, Any], read: Callable[[str], Starts]
 ) -> dict[str, Start]:
-    """Of what members begin with anew, that of a sweep which others here began with before it was made again, of more
-    members: under its name of then. Raises InputError where it is another: what those began with is there no more."""
+    """A sweep that is removed and made again with more members has another `made_as`, though its runs are the same.
+    What members here begin with now is then told by the `made_as` of those that began before, so that all compare as
+    one setting. Raises InputError where the runs are others."""
     of = {member.name: member.config for member in begun}
     first = {of[name].start: name for name in reversed(told) if "member" in told[name]}
 

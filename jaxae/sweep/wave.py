@@ -38,7 +38,7 @@ class Wave:
         members: Sequence[Member],
         starts: Mapping[str, Start],
         progress: Progress,
-        on_row: OnMemberRow | None = None,
+        on_row: OnMemberRow | None,
     ):
         self.folder, self.members, self.progress, self.on_row = folder, members, progress, on_row
         self.setups = [setup.like(member.config, starts.get(member.name)) for member in members]

@@ -147,13 +147,13 @@ def test_a_memory_map_is_streamed_row_for_row(tmp_path):
 
 
 def test_what_is_too_large_does_not_stay_on_the_device(monkeypatch):
-    assert feeds.fits(SPLIT)
+    assert feeds.fits_on_device(SPLIT)
     monkeypatch.setattr(feeds, "RESIDENT_DEFAULT", ROWS.nbytes - 1)
-    assert not feeds.fits(SPLIT)
+    assert not feeds.fits_on_device(SPLIT)
 
 
 def test_the_devices_of_a_cpu_share_its_memory(monkeypatch):
     monkeypatch.setattr(feeds, "RESIDENT_DEFAULT", jax.local_device_count() * ROWS.nbytes)
-    assert feeds.fits(SPLIT)
+    assert feeds.fits_on_device(SPLIT)
     monkeypatch.setattr(feeds, "RESIDENT_DEFAULT", jax.local_device_count() * ROWS.nbytes - 1)
-    assert not feeds.fits(SPLIT)
+    assert not feeds.fits_on_device(SPLIT)

@@ -140,7 +140,7 @@ def test_all_of_a_run_has_the_keys_that_scripts_rely_on(swept, capsys):
         (["--metrics", "latnts"], "unknown metrics 'latnts': did you mean 'latents'?"),
         (["--metrics", "codebook"], "vae has no finite latent space"),
         (["--metrics", "disentanglement"], "digits has no known factors: choose data that has, such as sprites"),
-        (["--ais-chains", "1"], "ais-chains 1: expected 2 to 2147483647"),
+        (["--ais-chains", "1"], "ais-chains 1: expected a whole number from 2 to 2147483647"),
         (["--checkpoint", "5"], "of a sweep's members the usual one is measured: name a --member"),
         (["--metrics", "samples", "--features", "nowhere.py:of"], "nowhere.py"),
     ],
@@ -258,7 +258,7 @@ def test_measures_of_another_split_are_not_kept_for_those_of_the_test_split(tmp_
     found = run.evaluate_run(trained, "validation", samples=2, seed=1)
     with pytest.raises(InputError, match="measures by the noise of seed 1: only those of seed 0 are kept"):
         run.store(trained, found)
-    with pytest.raises(InputError, match="samples 99999999999: expected 2 to"):
+    with pytest.raises(InputError, match="samples 99999999999: expected a whole number from 2 to"):
         run.scores(trained, samples=99999999999)
 
 
@@ -329,7 +329,7 @@ def test_flags_that_nothing_asked_for_would_heed_are_refused(swept, capsys):
         code, _, err = say(capsys, "evaluate", swept.path, f"--{flag}", value)
         assert code == 2 and f"{flag} " in err and "it is of --metrics samples" in err
     code, _, err = say(capsys, "evaluate", swept.path, "--metrics", "samples", "--drawn", "0")
-    assert code == 2 and "drawn 0: expected 1 to" in err
+    assert code == 2 and "drawn 0: expected a whole number from 1 to" in err
 
 
 def test_a_group_that_is_not_possible_now_keeps_what_was_said_of_its_numbers(tmp_path):

@@ -17,7 +17,7 @@ from jaxae.data import pixels
 from jaxae.data.source import Source, Split
 from jaxae.data.view import View
 from jaxae.errors import InputError
-from jaxae.evaluate import latents, metrics
+from jaxae.evaluate import latents, measures, metrics
 from jaxae.evaluate.bench import Bench, Model, Settings
 from jaxae.methods.svae import direction
 from jaxae.names import METRICS
@@ -61,7 +61,7 @@ def models(of, count=3):
 def measured(names, of, models):
     found = [{} for _ in models]
     for part in metrics.measures(names, of)(models):
-        found = [metrics.merged(*both) for both in zip(found, part)]
+        found = [measures.merged(*both) for both in zip(found, part)]
     return found
 
 

@@ -140,7 +140,7 @@ def test_a_basis_of_directions_is_the_whole_norm():
         return jnp.sin(x)[:, :, None] * jnp.cos(2 * x)[:, None, :]
 
     expected = squared_jacobian(f, x)
-    np.testing.assert_allclose(small.jit(lambda: contractive_ae.pushed(f, x, basis))(), expected, rtol=1e-4)
+    np.testing.assert_allclose(small.jit(lambda: contractive_ae.squared_along(f, x, basis))(), expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["contractive_ae", "rae_gp"])

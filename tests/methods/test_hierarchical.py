@@ -12,7 +12,7 @@ import small
 from jaxae import densities, gaussian, random
 from jaxae.errors import InputError
 from jaxae.methods import ladder_vae
-from jaxae.networks.heads import MLP, given
+from jaxae.networks.heads import MLP, normal
 from jaxae.types import Normal
 
 N, LATENT, TOP, SCALE = 4, 3, 2, 0.7
@@ -234,7 +234,7 @@ def of_ladder(levels, latent, hidden=5):
 def head(variables, name, inputs):
     """One of the ladder's maps, from its parameters alone."""
     params = variables.params[name]
-    return given(MLP(params["head"]["bias"].shape[0], 5, activation="tanh"), params, inputs)
+    return normal(MLP(params["head"]["bias"].shape[0], 5, activation="tanh"), params, inputs)
 
 
 def features(variables):

@@ -431,7 +431,7 @@ REFUSED = {
     },
     "count 0: expected a whole number of at least 1": {"count": 0},
     "count True: expected a whole number of at least 1": {"count": True},
-    "seed -1: expected 0 to 4294967295": {"seed": -1},
+    "seed -1: expected a whole number from 0 to 4294967295": {"seed": -1},
     "label -1: expected": {"label": -1},
     "label 2: ": {"label": 2},
 }

@@ -55,7 +55,7 @@ def test_a_member_is_the_run_alone(whole, alone):
     chex.assert_trees_all_equal(member.state, alone.state)
     assert rows(folder.path) == rows(alone.folder.path)
     assert folder.evaluation_file().read_bytes() == alone.folder.evaluation_file().read_bytes()
-    assert member.setup.config.difference(alone.setup.config) == []
+    assert member.setup.config.difference(alone.setup.config) == {}
 
 
 @pytest.mark.slow

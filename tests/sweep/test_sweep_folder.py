@@ -322,7 +322,7 @@ def test_a_plan_whose_members_are_no_plan_is_refused(seeds, grid, expected):
 
 
 def test_a_sweep_is_carried_out_in_a_way_that_there_is():
-    with pytest.raises(InputError, match="seed_devices 0: expected at least 1"):
+    with pytest.raises(InputError, match="seed_devices 0: expected a whole number of at least 1"):
         sweep.How(seed_devices=0)
 
 
@@ -607,8 +607,8 @@ BAD = {
     "sweep --run s --seeds=": "seeds '': '': expected numbers such as",
     "sweep --run s --grid bta=1,2": "unknown axis of vae 'bta': did you mean 'beta'",
     "sweep --run s --lanes vmpa": "did you mean 'vmap'",
-    "sweep --run s --block 1": "block 1: expected at least 2",
-    "sweep --run s --wave 0": "wave 0: expected at least 1",
+    "sweep --run s --block 1": "block 1: expected a whole number of at least 2",
+    "sweep --run s --wave 0": "wave 0: expected a whole number of at least 1",
     "sweep --run s --devices 0": "devices 0: expected at least 1",
     "sweep --run s --mesh seed=00,data=1": "expected seed=S,data=D",
     "sweep --run s --mesh seed=2": "expected seed=S,data=D",

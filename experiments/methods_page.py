@@ -18,14 +18,12 @@ SHAPE = (8, 8, 1)
 COLUMNS = {"nll": "test NLL", "reconstruction": "reconstruction", "mse": "MSE a dimension"}
 
 
-def page(names: Sequence[str], measured: Path | None = None) -> str:
-    """A row for each of `names`; with the columns of `measured`, the file that experiments/methods.py writes."""
-    found = _measured(measured) if measured else None
-    head = [*HEAD, *(COLUMNS.values() if found else ())]
-    rows = [_row(name, found) for name in names]
-    lines = [_line(head), _line("---" for _ in head), *(_line(row) for row in rows)]
-    about = [found["about"], "", f"    {found['command']}", ""] if found else []
-    return "\n".join([*about, *lines])
+def page(names: Sequence[str], measured: Path) -> str:
+    """A row for each of `names`, with what `measured` has of it, the file that experiments/methods.py writes."""
+    found = _measured(measured)
+    head = [*HEAD, *COLUMNS.values()]
+    lines = [_line(head), _line("---" for _ in head), *(_line(_row(name, found)) for name in names)]
+    return "\n".join([found["about"], "", f"    {found['command']}", "", *lines])
 
 
 def _measured(file: Path) -> dict[str, Any]:
@@ -35,21 +33,19 @@ def _measured(file: Path) -> dict[str, Any]:
     return found
 
 
-def _row(name: str, found: dict[str, Any] | None) -> list[str]:
+def _row(name: str, found: dict[str, Any]) -> list[str]:
     entry = methods.entry(name)
     method = small(name)
     state, coupled = anatomy(method)
     couples = entry.couples if coupled else "nothing"
-    row = [f"**{entry.name}**: {entry.summary} {entry.citation}", f"`{entry.objective}`", ", ".join(state), couples]
-    if found:
-        values = found["methods"].get(name, {})
-        figures = {column: _figure(values.get(column), 5 if column == "mse" else 2) for column in COLUMNS}
-        if figures["nll"] and method.given is not None:
-            figures["nll"] += ", of p(x | y)"
-        if figures["reconstruction"] and entry.reconstruction:
-            figures["reconstruction"] += f", {entry.reconstruction}"
-        row += figures.values()
-    return row
+    values = found["methods"].get(name, {})
+    figures = {column: _figure(values.get(column), 5 if column == "mse" else 2) for column in COLUMNS}
+    if figures["nll"] and method.given is not None:
+        figures["nll"] += ", of p(x | y)"
+    if figures["reconstruction"] and entry.reconstruction:
+        figures["reconstruction"] += f", {entry.reconstruction}"
+    about = f"**{entry.name}**: {entry.summary} {entry.citation}"
+    return [about, f"`{entry.objective}`", ", ".join(state), couples, *figures.values()]
 
 
 def small(name: str) -> Method:
