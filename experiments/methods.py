@@ -2,6 +2,7 @@
 
     python -m experiments.methods                     # runs/family, then experiments/methods.json and methods.md
     python -m experiments.methods --methods vae,mine  # these in runs/family-vae-mine; the others keep their figures
+    python -m experiments.methods --page              # only the page, from the figures
 
 All rows share the data (binarised afresh at every access), the Bernoulli likelihood, the network (one hidden layer of
 512 units on each side), 16 latent units, Adam at 1e-3, batches of 128 and three epochs; a method's own hyperparameters
@@ -66,21 +67,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, default=Path("runs/family"), help="the sweep's folder [runs/family]")
     parser.add_argument("--methods", help="only these, separated by commas; the others keep their figures [all]")
+    parser.add_argument("--page", action="store_true", help="measure nothing: only make the page from the figures")
     args = parser.parse_args()
-    names, folder = list(methods.entries()), args.run
-    if args.methods:
-        names = args.methods.split(",")
-        folder = folder.with_name("-".join([folder.name, *names]))
     file = HERE / "methods.json"
-    kept = json.loads(file.read_text())["methods"] if args.methods and file.exists() else {}
+    if not args.page:
+        file.write_text(json.dumps(figures(args.run, args.methods, file), indent=1) + "\n")
+    (HERE / "methods.md").write_text(whole_page(file))
+    print(HERE / "methods.md")
+
+
+def figures(folder: Path, wanted: str | None, file: Path) -> dict[str, Any]:
+    """What the methods reach: of those that are not `wanted`, what `file` has."""
+    names, kept = list(methods.entries()), {}
+    if wanted:
+        names = wanted.split(",")
+        folder = folder.with_name("-".join([folder.name, *names]))
+        kept = json.loads(file.read_text())["methods"] if file.exists() else {}
     measured = {**kept, **measure(folder, names)}
     ordered = {name: measured[name] for name in methods.entries() if name in measured}
     about = f"{ABOUT} {made_by({name: of.get('commit', 'unknown') for name, of in ordered.items()})}"
-    found = {"about": about, "command": "python -m experiments.methods", "methods": ordered}
-    file.write_text(json.dumps(found, indent=1) + "\n")
-    text = page(list(methods.entries()), file)
-    (HERE / "methods.md").write_text(f"# The autoencoders\n\n{text}\n")
-    print(HERE / "methods.md")
+    return {"about": about, "command": "python -m experiments.methods", "methods": ordered}
+
+
+def whole_page(file: Path) -> str:
+    return f"# The autoencoders\n\n{page(list(methods.entries()), file)}\n"
 
 
 if __name__ == "__main__":

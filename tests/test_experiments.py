@@ -1,12 +1,13 @@
 """The experiments' own arithmetic: test_ledger and test_latent_continuity have theirs."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas
 import pytest
 
-from experiments import benchmark, devices, disentanglement, ledger, promises
+from experiments import benchmark, devices, disentanglement, ledger, methods, promises
 from jaxae import cli
 from jaxae.errors import InputError
 
@@ -76,3 +77,13 @@ def test_a_page_of_no_rows_is_refused(words, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", [experiment.__name__, *words, "--json", str(tmp_path / "none.json")])
     assert cli.ended(experiment.main) == 2
     assert capsys.readouterr().err == f"jaxae: {tmp_path}/none.json: No such file or directory\n"
+
+
+def test_the_pages_are_what_the_code_makes_of_their_figures():
+    here = Path(methods.__file__).parent
+    made = {
+        "methods.md": methods.whole_page(here / "methods.json"),
+        "devices_h100.md": devices.page(json.loads((here / "devices_h100.json").read_text())),
+        "disentanglement.md": disentanglement.page(json.loads((here / "disentanglement.json").read_text())),
+    }
+    assert [name for name, text in made.items() if text != (here / name).read_text()] == []
