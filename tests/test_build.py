@@ -387,7 +387,7 @@ def test_ones_own_net_decides_the_scale(digits):
 def test_batches_of_data_that_does_not_fit_the_device_are_the_same(digits, monkeypatch):
     here = build(Config(), source=digits).batch_at(13)
     made = []
-    monkeypatch.setattr("jaxae.setup.fits", lambda split: False)
+    monkeypatch.setattr("jaxae.setup.fits_on_device", lambda split: False)
     monkeypatch.setattr("jaxae.setup.Feed", lambda *of, **how: made.append(Feed(*of, **how)) or made[-1])
     setup = build(Config(), source=digits)
     for _ in range(2):

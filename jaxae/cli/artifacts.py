@@ -102,8 +102,8 @@ def sample(
     for name, value in made.measures.items():
         if not name.endswith("_se"):
             se = made.measures.get(f"{name}_se")
-            error = "" if se is None else f" ± {se:.2g}"
-            click.echo(f"{sampler}: {name} {value:.3f}{error} nats, held out", err=True)
+            error = "" if se is None else f" (standard error over examples: {se:.2g})"
+            click.echo(f"{sampler}: held-out {name} {value:.3f} nats{error}", err=True)
     arrays = {"samples": made.samples} if made.label is None else {"samples": made.samples, "label": made.label}
     _write(path, arrays | _classes(trained), lambda: table(made.samples))
 

@@ -41,7 +41,8 @@ class Pair(NamedTuple):
 
     p_holm: adjusted for all the pairs it is listed with. improvement: probability that a seed of it is better (lower,
     where the measure has no better end) than one of the other; None where either has no seed. seeds_needed: paired
-    seeds for a power of 0.8 at 0.05.
+    seeds for a power of 0.8 where p_holm is read at 1 - level and none of the other tests helps: each at (1 - level) /
+    their number.
     """
 
     setting: str
@@ -72,19 +73,23 @@ class Comparison(NamedTuple):
 
     def frame(self) -> pandas.DataFrame:
         """A row a setting: what sets it apart (setting_NAME, where that is a column of the others), and the columns of
-        its `Summary`, empty where no seed was measured."""
+        its `Summary`, empty where no seed was measured; then how many seeds diverged, are not finite or missing."""
+        lost = ("diverged", "not_finite", "missing")
 
         def column(name: str) -> str:
-            return f"setting_{name}" if name in Summary._fields else name
+            return f"setting_{name}" if name in (*Summary._fields, *lost) else name
 
         apart = [{column(name): value for name, value in s.values.items()} for s in self.settings]
-        rows = [a | (s.summary._asdict() if s.summary else {"n": 0}) for a, s in zip(apart, self.settings)]
+        counts = [{name: len(getattr(s, name)) for name in lost} for s in self.settings]
+        of = [s.summary._asdict() if s.summary else {"n": 0} for s in self.settings]
         columns = dict.fromkeys(name for values in apart for name in values)
-        return pandas.DataFrame(rows, columns=[*columns, *Summary._fields])
+        rows = [a | b | c for a, b, c in zip(apart, of, counts)]
+        return pandas.DataFrame(rows, columns=[*columns, *Summary._fields, *lost])
 
     def latex(self) -> str:
-        """The table of a paper (LaTeX, with booktabs): a row a setting, its mean, interval, sd and n, with as many
-        digits as the seeds' scatter allows."""
+        """The table of a paper (LaTeX, with booktabs): a row a setting, its mean, interval, sd and n seeds, with as
+        many digits as the seeds' scatter allows, and how many seeds it lost, where any did. What the numbers are, and
+        every caveat, is in comments above it."""
         from jaxae.compare.rows import latex
 
         return latex(self)
@@ -133,6 +138,8 @@ def compare(
     every = combinations(settings, 2) if 2 < len(settings) <= FEW else ()
     pairs = _pairs([(later, earlier) for earlier, later in every], level, higher)
     caveats = (*passed_over, *_caveats(frame, measure))
+    if measure == "nll":
+        caveats += _biased(found, against)
     if len({setting.seeds for setting in settings if setting.seeds}) > 1:
         caveats += ("the settings' means are over different seeds: the differences are over those that both have",)
     return Comparison(
@@ -155,21 +162,25 @@ def _caveats(frame: pandas.DataFrame, measure: str) -> tuple[str, ...]:
         found += said("caveat")
     if measure in measures.OF_SAMPLES and (drawn := said("sampler")) not in ([], ["prior"]):
         found.append(f"samples are drawn by {' or '.join(f'the sampler {name}' for name in drawn)}")
+    if measure == "frechet" and (floors := said("frechet_floor")):
+        found.append(f"real images of the two splits are {max(floors):.3g} apart: no model is to be nearer")
+    if measure == "coverage" and (expected := said("coverage_expected")):
+        found.append(f"as many draws from the data's own distribution would cover {max(expected):.3g}")
     if measure in measures.OF_THE_CODE and len(said("density_of")) > 1:
         found.append("of conditional methods, this is of what the code tells beside the label")
     if measure in measures.OF_FACTORS:
         found.append(measures.EVERY_FACTOR)
     if measure in (*measures.OF_PROBES, *measures.OF_FACTORS):
         found += [f"of conditional methods, {of}" for of in said("probed")]
-    too_high = [of.rows["nll_bias"].mean() for of in groups(there)] if said("nll_bias") else []
+    too_high = _biases(groups(there)).values()
     if measure in measures.OF_IMPORTANCE and (high := max(too_high, default=0.0)) >= measures.TOO_HIGH:
         found.append(
             f"for want of importance samples the mean NLL of a setting is up to about {high:.2g} nats too high: "
             "that is in no interval"
         )
-    if measure == "ais_nll" and (gap := max(said("bdmc_gap"), default=0.0)) >= measures.TOO_HIGH:
+    if measure == "ais_nll" and (gap := _gap(there)) >= measures.TOO_HIGH:
         found.append(
-            f"the two bounds of AIS lie up to {gap:.2g} nats apart, on images of the model's own: its NLL may be wrong "
+            f"the two bounds of AIS may lie {gap:.2g} nats apart, on images of the model's own: its NLL may be wrong "
             "by that much, and that is in no interval"
         )
     if measure == "mutual_information" and {measure, "mutual_information_bound"} <= set(there):
@@ -179,6 +190,38 @@ def _caveats(frame: pandas.DataFrame, measure: str) -> tuple[str, ...]:
                 f"{reached} of {len(there)} runs are at the bound of this estimate: there may be more between them"
             )
     return tuple(found)
+
+
+def _biases(of: Sequence[Group]) -> dict[str, float]:
+    """By how much the mean NLL of each setting is too high, for want of importance samples, where that is known."""
+    known = {
+        group.label: checks.evaluated(group.rows).get("nll_bias", pandas.Series(dtype=float)).mean() for group in of
+    }
+    return {label: float(bias) for label, bias in known.items() if bias == bias}
+
+
+def _biased(of: Sequence[Group], pairs: Sequence[Pair]) -> tuple[str, ...]:
+    """Of differences that are told from 0 and would not be, were each NLL lowered by what it is too high."""
+    biases, found = _biases(of), []
+    for pair in pairs:
+        low, high = pair.difference.low, pair.difference.high
+        if low is None or high is None or not {pair.setting, pair.other} <= set(biases):
+            continue
+        more = biases[pair.setting] - biases[pair.other]
+        nearest = low if low > 0 else high  # to 0
+        if low * high > 0 >= nearest * (nearest - more):
+            found.append(
+                f"{pair.setting} and {pair.other} differ by about {abs(more):.2g} nats for want of importance samples "
+                "alone, and no further for sure: evaluate both by more --samples"
+            )
+    return tuple(found)
+
+
+def _gap(there: pandas.DataFrame) -> float:
+    """Between the two bounds of AIS, at most, and by two standard errors of it."""
+    gaps = there.get("bdmc_gap", pandas.Series(dtype=float))
+    errors = there.get("bdmc_gap_se", pandas.Series(0.0, there.index)).fillna(0.0)
+    return float(np.nanmax([*(gaps + 2 * errors), 0.0]))
 
 
 def _setting(group: Group, measure: str, level: float) -> Setting:
@@ -205,8 +248,11 @@ def _pairs(every: Sequence[tuple[Setting, Setting]], level: float, higher: bool)
     """The pairs as one family of tests."""
     made = [_pair(one, other, level, higher) for one, other in every]
     p = np.array([np.nan if pair.difference.p is None else pair.difference.p for pair in made], np.float64)
-    adjusted = statistics.holm(p).tolist()
-    return tuple(pair._replace(p_holm=None if q != q else q) for pair, q in zip(made, adjusted))
+    alpha = (1 - level) / max(1, int(np.sum(~np.isnan(p))))
+    return tuple(
+        pair._replace(p_holm=None if q != q else q, seeds_needed=seeds_needed(pair.difference, alpha))
+        for pair, q in zip(made, statistics.holm(p).tolist())
+    )
 
 
 def _pair(one: Setting, other: Setting, level: float, higher: bool) -> Pair:
@@ -226,5 +272,5 @@ def _pair(one: Setting, other: Setting, level: float, higher: bool) -> Pair:
         difference=difference,
         p_holm=None,
         improvement=improvement,
-        seeds_needed=seeds_needed(difference),
+        seeds_needed=None,
     )

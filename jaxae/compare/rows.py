@@ -12,10 +12,11 @@ from jaxae.compare.varied import groups
 from jaxae.evaluate import measures
 
 
-def decimals_of(found: Comparison) -> int:
-    """Of the settings' means."""
-    there = [s.summary for s in found.settings if s.summary]
-    return words.places([s.sd for s in there], [s.mean for s in there])
+def decimals_of(found: Comparison) -> dict[str, int]:
+    """Of each setting's mean, by its label."""
+    there = {setting.label: setting.summary for setting in found.settings if setting.summary}
+    common = words.places([s.sd for s in there.values()], [s.mean for s in there.values()])
+    return {label: words.own_places(common, s.sd, s.mean) for label, s in there.items()}
 
 
 def resampled(found: Comparison) -> bool:
@@ -24,11 +25,12 @@ def resampled(found: Comparison) -> bool:
 
 
 def setting_rows(found: Comparison) -> list[dict[str, Any]]:
-    rows, decimals = [], decimals_of(found)
+    rows, each = [], decimals_of(found)
     for setting in found.settings:
         s = setting.summary
         numbers = dict.fromkeys(("mean", "sd", "median", "iqm"), "–") | {"interval": "–", "iqm_interval": "–"}
         if s:
+            decimals = each[setting.label]
             numbers = {name: words.number(getattr(s, name), decimals) for name in ("mean", "sd", "median", "iqm")}
             numbers["interval"] = words.interval(s.low, s.high, decimals)
             numbers["iqm_interval"] = words.interval(s.iqm_low, s.iqm_high, decimals)
@@ -39,25 +41,37 @@ def setting_rows(found: Comparison) -> list[dict[str, Any]]:
 def _which(setting: Setting) -> str:
     """seeds 0, 1 and 3; 1 diverged"""
     parts = [f"seed{'' if len(setting.seeds) == 1 else 's'} {words.seeds(setting.seeds)}"]
-    left_out = {"diverged": setting.diverged, "not finite": setting.not_finite, "missing": setting.missing}
-    parts += [f"{len(seeds)} {what}" for what, seeds in left_out.items() if seeds]
+    parts += [f"{len(seeds)} {what}" for what, seeds in _left_out(setting).items() if seeds]
     return "; ".join(parts)
 
 
+def _left_out(setting: Setting) -> dict[str, tuple[int, ...]]:
+    """The seeds that have no value, by why."""
+    return {"diverged": setting.diverged, "not finite": setting.not_finite, "missing": setting.missing}
+
+
 def latex(found: Comparison) -> str:
-    """A row a setting, for a paper: what sets it apart, its mean, interval, sd and n."""
+    """A row a setting, for a paper: what sets it apart, its mean, interval, sd and n, and the seeds that it lost."""
+    lost = {what for setting in found.settings for what, seeds in _left_out(setting).items() if seeds}
     names = list(dict.fromkeys(name for setting in found.settings for name in setting.values))
     rows = []
     for setting, row in zip(found.settings, setting_rows(found)):
         measured = {"mean": row["mean"], f"{words.percent(found.level)} interval": row["interval"]}
         measured |= {"sd": row["sd"], "n": str(row["n"])}
+        measured |= {what: str(len(seeds)) for what, seeds in _left_out(setting).items() if what in lost}
         apart = {
             f"setting_{name}" if name in measured else name: words.value(setting.values.get(name, "")) for name in names
         }
         rows.append((apart or {"setting": setting.label}) | measured)
     frame = pandas.DataFrame(rows)
-    text = frame.to_latex(index=False, escape=True, column_format="l" * (frame.shape[1] - 4) + "rrrr")
-    return text.replace(words.MINUS, "$-$")
+    right = 4 + len(lost)
+    text = frame.to_latex(index=False, escape=True, column_format="l" * (frame.shape[1] - right) + "r" * right)
+    unit = f" in {found.unit}" if found.unit else ""
+    about = (
+        f"{found.words}{unit}, {found.split} split: mean over n seeds, its interval by Student's t, sd between seeds"
+    )
+    comments = "".join(f"% {line}\n" for line in (about, *found.caveats))
+    return comments + text.replace(words.MINUS, "$-$")
 
 
 def other_measures(frame: pandas.DataFrame) -> dict[str, Any]:
@@ -69,7 +83,7 @@ def other_measures(frame: pandas.DataFrame) -> dict[str, Any]:
     of = [checks.evaluated(group.rows) for group in every]
     values = {name: [there[name].dropna().astype(float) for there in of] for name in names}
     apart = {name: clash for name in names if (clash := checks.clashes(frame, name))}
-    decimals = {
+    common = {
         name: words.places([v.std() for v in each if len(v) > 1], [v.mean() for v in each if len(v)])
         for name, each in values.items()
     }
@@ -79,9 +93,11 @@ def other_measures(frame: pandas.DataFrame) -> dict[str, Any]:
         for name in names:
             v = values[name][place]
             mixed = name in apart and checks.clashes(group.rows, name) is not None
-            mean = words.number(float(v.mean()), decimals[name]) if len(v) and not mixed else "–"
-            sd = words.number(float(v.std()), decimals[name]) if len(v) > 1 and not mixed else None
-            cells.append({"mean": mean, "sd": sd, "n": len(v)})
+            sd = float(v.std()) if len(v) > 1 else None
+            decimals = words.own_places(common[name], sd, float(v.mean())) if len(v) else 0
+            mean = words.number(float(v.mean()), decimals) if len(v) and not mixed else "–"
+            scatter = words.number(sd, decimals) if sd is not None and not mixed else None
+            cells.append({"mean": mean, "sd": scatter, "n": len(v)})
         rows.append({"label": group.label, "n": len(there), "cells": cells})
     why = {name: f"{clash.what} ({clash.values})" for name, clash in apart.items()}
     return {"names": [(name, measures.about(name), why.get(name)) for name in names], "rows": rows}
@@ -104,8 +120,8 @@ def families(found: Comparison) -> list[dict[str, Any]]:
 
 
 def pair_rows(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
-    decimals = words.places([pair.difference.sd for pair in pairs], [pair.difference.mean for pair in pairs])
-    return [_pair_row(pair, decimals) for pair in pairs]
+    common = words.places([pair.difference.sd for pair in pairs], [pair.difference.mean for pair in pairs])
+    return [_pair_row(p, words.own_places(common, p.difference.sd, p.difference.mean or 0.0)) for p in pairs]
 
 
 def _pair_row(pair: Pair, decimals: int) -> dict[str, Any]:
@@ -125,8 +141,15 @@ def _pair_row(pair: Pair, decimals: int) -> dict[str, Any]:
     }
 
 
+def error_of(measure: str) -> tuple[str, str]:
+    """The column that has the error of each run's own value, and what it is."""
+    if measure in measures.OF_SAMPLES:
+        return f"{measure}_se", "standard error by the choice of images"
+    return f"{measure}_mc_se", "Monte Carlo standard error"
+
+
 def run_rows(frame: pandas.DataFrame, measure: str) -> list[dict[str, Any]]:
-    values, errors = frame[measure], frame.get(f"{measure}_mc_se")
+    values, errors = frame[measure], frame.get(error_of(measure)[0])
     decimals = words.places([] if errors is None else errors.dropna(), values.dropna())
     rows = []
     for place, (_, row) in enumerate(frame.iterrows()):

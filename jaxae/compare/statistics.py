@@ -131,7 +131,8 @@ def improvement(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " m"], level: f
     Interval: Newcombe 2006 (Statistics in Medicine 25:559, method 5), the probabilities p that lie within z standard
     errors of the estimate, with the variance of Hanley and McNeil 1982 taken at p itself. So two settings that do not
     overlap at all still get an interval, which a bootstrap would shrink to a point. Measured coverage of 95 %
-    intervals, for two normals 0 to 3 sd apart: 0.90 to 0.98 at n = m = 3, 0.93 to 0.96 at 5. From 3 seeds each.
+    intervals, for two normals of one sd, 0 to 3 sd apart: 0.90 to 0.98 at n = m = 3, 0.93 to 0.96 at 5. Where one
+    setting scatters three to ten times as far as the other it is 0.79 to 0.85 at 3. From 3 seeds each.
     """
     x, y = _finite(x, "x"), _finite(y, "y")
     n, m = len(x), len(y)

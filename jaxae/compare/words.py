@@ -33,6 +33,15 @@ def places(spreads: Iterable[float | None], values: Iterable[float | None] = ())
     return min(MOST, max(3, 2 - _exponent(sizes))) if sizes else 3
 
 
+def own_places(common: int, spread: float | None, value: float) -> int:
+    """Decimals for one number of a column with `common` decimals: as many, where they show one to three digits of its
+    standard deviation; else two digits of that."""
+    if not spread or spread <= ROUNDING * abs(value):
+        return common
+    own = places([spread], [value])
+    return common if abs(own - common) <= 1 else own
+
+
 def _exponent(ordered: Sequence[float]) -> int:
     """Of the number in the middle: 1 of 12.5, -2 of 0.05."""
     return math.floor(math.log10(ordered[(len(ordered) - 1) // 2]))

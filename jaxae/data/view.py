@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
@@ -90,7 +91,9 @@ class View:
         index = np.asarray(index, np.int32)
         if (count := len(index)) >= self.chunk:
             return self._made(index)
-        return jax.tree.map(lambda leaf: np.asarray(leaf)[:count], self._made(np.resize(index, self.chunk)))
+        return jax.tree.map(
+            lambda leaf: jnp.asarray(np.asarray(leaf)[:count]), self._made(np.resize(index, self.chunk))
+        )
 
     def _made(self, index: np.ndarray) -> Batch:
         return _maker(self._pixels)(self.key, self.split.rows[index], self.split.labels[index], index)

@@ -150,7 +150,7 @@ def annealing(bench: Bench) -> Group:
             notes = [
                 beside(-mean(usual["log_p"]), s.samples, gain),
                 f"on {_images(len(view), 'simulated ')} the two bounds of AIS lie "
-                f"{_with_error(bounds['gap'], bounds['gap_se'])} nats apart on average: on images like these its "
+                f"{_nats(bounds['gap'], bounds['gap_se'])} apart on average: on images like these its "
                 "estimate may be wrong by that much",
                 *untold,
             ]
@@ -163,16 +163,16 @@ def annealing(bench: Bench) -> Group:
 def beside(nll: float, samples: int, gain: Float[np.ndarray, " n"]) -> str:
     """What annealing found beside `nll` by importance samples: `gain` more of log p(x) for each image."""
     gained, se = mean(gain), standard_error(gain)
-    found, less = _with_error(abs(gained), se), "less" if gained >= 0 else "more"
+    found, less = _nats(abs(gained), se), "less" if gained >= 0 else "more"
     less += ": its chains are too short" if se is not None and gained < -2 * se else ""
     has = "has" if len(gain) == 1 else "have"
     by = f"{nll:.3f} nats by {samples:,} importance samples"
-    return f"the same {_images(len(gain))} {has} {by}: annealing finds {found} nats {less}"
+    return f"the same {_images(len(gain))} {has} {by}: annealing finds {found} {less}"
 
 
 def _images(count: int, kind: str = "") -> str:
     return f"{count:,} {kind}image{'' if count == 1 else 's'}"
 
 
-def _with_error(value: float | None, se: float | None) -> str:
-    return f"{value:.3f}" + ("" if se is None else f" ± {se:.3f}")
+def _nats(value: float | None, se: float | None) -> str:
+    return f"{value:.3f} nats" + ("" if se is None else f" (standard error {se:.3f})")

@@ -113,10 +113,10 @@ def neighbours(
     the error, which takes it to fall as a mean's does; CUTS cuts are pooled. Where density is far above 1 and the balls
     hold most of a half, its halves differ too little: its error is at least that of its sum over reals and fakes with
     the balls as given. So is that of precision, a mean over fakes, and that of recall, over reals. The error of every
-    share is at least half an example. In eight settings, 200 draws of 60 to 300 examples of 2 to 64 features, Gaussian
-    or ten classes through a ReLU, the values spread 0.7 to 1.2 times as far as these errors say; of 60 examples the
-    error of coverage was below a third of the spread in 16 % of draws. With five times as many fakes as reals, of which
-    they cover nearly all, coverage spreads 0.3 times as far.
+    share, and of density, is at least half an example. In eight settings, 200 draws of 60 to 300 examples of 2 to
+    64 features, Gaussian or ten classes through a ReLU, the values spread 0.7 to 1.2 times as far as these errors
+    say; of 60 examples the error of coverage was below a third of the spread in 16 % of draws. With five times as
+    many fakes as reals, of which they cover nearly all, coverage spreads 0.3 times as far.
     """
     if min(k, k_density) < 1:
         raise InputError(f"k {min(k, k_density)}: expected a number of neighbours of at least 1")
@@ -174,7 +174,7 @@ class _Held:
         values = np.asarray([self.precise.mean(), self.recalled.mean(), density, (self.held > 0).mean()])
         of_reals = np.var(self.held * real / (self.k * fake), ddof=1) / real
         of_density = of_reals + np.var(self.holders / self.k, ddof=1) / fake
-        one = (0.5 / np.asarray([fake, real, np.inf, real])) ** 2  # half an example
+        one = (0.5 / np.asarray([fake, real, fake, real])) ** 2  # half an example
         as_given = np.asarray([np.var(self.precise) / fake, np.var(self.recalled) / real, of_density, 0.0])
         return values, np.maximum(as_given, one)
 

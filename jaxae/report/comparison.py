@@ -44,6 +44,7 @@ def render(
         "resampled": rows.resampled(found),
         "strip": contrasts.strip(found, colours, f"{found.words} of every seed, by setting"),
         "carlo": carlo(frame, found.measure),
+        "error": rows.error_of(found.measure)[1],
         "others": rows.other_measures(whole),
         "spaces": checks.distinct(frame, "feature_space"),
         "annealings": checks.distinct(frame, "annealing"),
@@ -106,7 +107,7 @@ def headline(found: Comparison) -> dict[str, Any] | None:
     means = [s.summary.mean for s in there if s.summary]
     at = (min if found.better == "lower" else max)(means)
     best = [s for s, mean in zip(there, means) if abs(mean - at) <= words.ROUNDING * abs(at)]
-    s, decimals = best[0].summary, rows.decimals_of(found)
+    s, decimals = best[0].summary, rows.decimals_of(found)[best[0].label]
     assert s is not None
     if len(best) == len(there):
         return None
@@ -119,8 +120,9 @@ def headline(found: Comparison) -> dict[str, Any] | None:
 
 
 def carlo(frame: pandas.DataFrame, measure: str) -> str | None:
-    """The largest Monte Carlo error among the runs' values."""
-    errors = frame[f"{measure}_mc_se"].dropna() if f"{measure}_mc_se" in frame else []
+    """The largest error of a run's own value."""
+    name, _ = rows.error_of(measure)
+    errors = frame[name].dropna() if name in frame else []
     return measures.error(max(errors)) if len(errors) else None
 
 

@@ -5,7 +5,7 @@ import pandas
 import pytest
 from scipy import stats
 
-from jaxae.compare import compare, table, words
+from jaxae.compare import compare, planning, rows, table, words
 from jaxae.errors import InputError
 from jaxae.evaluate import measures
 from jaxae.files import read_json, write_json
@@ -69,7 +69,10 @@ def test_a_comparison_is_a_table_too(frame, tmp_path):
 
 def test_a_papers_table_has_the_digits_that_the_scatter_allows_and_no_bare_sign(frame, tmp_path):
     one, half = (compare(frame.assign(nll=frame["nll"] * by), "nll", level=0.9) for by in (1, -1e-3))
-    lines = one.latex().splitlines()
+    about, *lines = one.latex().splitlines()
+    assert about.startswith(
+        "% negative log-likelihood in nats, test split: mean over n seeds, its interval by Student's t"
+    )
     assert lines[0] == r"\begin{tabular}{lrrrr}" and r"beta & mean & 90 \% interval & sd & n \\" in lines
     s = one.settings[0].summary
     assert f"1 & {s.mean:.2f} & {s.low:.2f} to {s.high:.2f} & {s.sd:.2f} & 5 \\\\" in lines
@@ -84,6 +87,49 @@ def test_a_papers_table_has_the_digits_that_the_scatter_allows_and_no_bare_sign(
     alone = table(compared.run(tmp_path / "r", 0, 20.0))
     assert r"setting & mean & 95 \% interval & sd & n \\" in compare(alone).latex()
     assert r"all runs & 20.000 & – & – & 1 \\" in compare(alone).latex()
+
+
+def test_a_papers_table_says_what_it_lost_and_every_caveat(frame):
+    lost = frame.assign(nll_bias=0.2)
+    lost.loc[(lost["beta"] == 4) & (lost["seed"] < 2), "outcome"] = "diverged"
+    found = compare(lost)
+    assert found.caveats and "".join(f"% {caveat}\n" for caveat in found.caveats) in found.latex()
+    assert r"sd & n & diverged \\" in found.latex() and r"& 3 & 2 \\" in found.latex()
+    assert found.frame()[["n", "diverged", "missing"]].to_numpy().tolist()[-1] == [3, 2, 0]
+
+
+def test_each_setting_has_the_digits_of_its_own_scatter(frame):
+    """One number of decimals for all would show a scatter of 1e-6 as none, or digits that are noise."""
+    narrow = frame.copy()
+    near = narrow["beta"] == 1
+    narrow.loc[near, "nll"] = 20 + (narrow.loc[near, "nll"] - 20) * 1e-5
+    shown, wide = rows.setting_rows(compare(narrow))[:2]
+    assert float(shown["sd"]) == pytest.approx(narrow.loc[near, "nll"].std(), rel=0.05)
+    assert len(wide["mean"].partition(".")[2]) <= 2
+    (cell, *_), *_ = (row["cells"] for row in rows.other_measures(narrow)["rows"])
+    assert float(cell["sd"]) == pytest.approx(narrow.loc[near, "nll"].std(), rel=0.05)
+
+
+def test_seeds_are_planned_at_the_level_that_the_correction_leaves(frame):
+    found = compare(frame, level=0.99)
+    for pair in found.against:
+        assert pair.seeds_needed == planning.seeds_needed(pair.difference, 0.01 / len(found.against))
+        assert pair.seeds_needed > planning.seeds_needed(pair.difference)
+
+
+def test_a_difference_that_the_bias_of_few_samples_makes_is_said(tmp_path):
+    def settings(bias, first=None):
+        for seed in range(4):
+            for beta, nll, own in ((1.0, 20.0, first), (4.0, 20.03, bias)):
+                known = {} if own is None else {"nll_bias": own}
+                of = compared.measures(nll + 1e-3 * (-1) ** seed * beta, **known)
+                compared.run(tmp_path / f"{bias} {first} {seed} {beta}", seed, of, beta=beta)
+        return compare(table([*tmp_path.glob(f"{bias} {first} *")])).caveats
+
+    (caveat,) = settings(0.04, 0.002)
+    assert caveat.startswith("beta=4 and beta=1 differ by about 0.038 nats for want of importance samples alone")
+    assert settings(0.01, 0.002) == ()
+    assert "up to about 0.3 nats too high" in settings(0.3)[0], "of one setting it is not known"
 
 
 def test_better_is_lower_or_higher_as_the_measure_says(frame):
@@ -496,7 +542,10 @@ def test_what_must_be_said_of_the_nats(tmp_path):
     assert compare(table(compared.run(tmp_path / "cvae", 0, told))).caveats == ("these nats are of p(x | label)",)
     assert compare(table(compared.run(tmp_path / "well", 0, 20.0))).caveats == ()
     (caveat,) = compare(table(compared.run(tmp_path / "ais", 0, annealed(20.0))), "ais_nll").caveats
-    assert "bounds of AIS lie up to 0.3 nats apart" in caveat
+    assert "bounds of AIS may lie 0.3 nats apart" in caveat
+    vague = annealed(20.0) | {"bdmc_gap": 0.01, "bdmc_gap_se": 0.3}
+    (caveat,) = compare(table(compared.run(tmp_path / "vague", 0, vague)), "ais_nll").caveats
+    assert "bounds of AIS may lie 0.61 nats apart" in caveat
     grey = annealed(20.0) | {"notes": {"ais": [measures.GREY]}}
     assert measures.GREY in compare(table(compared.run(tmp_path / "grey ais", 0, grey)), "ais_nll").caveats
 

@@ -241,10 +241,13 @@ def test_annealing_can_be_traced_under_x64(name, likelihood):
 
 
 def test_what_annealing_finds_is_less_or_more():
-    said = "the same 2 images have 20.000 nats by 5,000 importance samples: annealing finds 1.500 ± 0.500 nats "
+    found = "annealing finds 1.500 nats (standard error 0.500)"
+    said = f"the same 2 images have 20.000 nats by 5,000 importance samples: {found} "
     assert annealed.beside(20.0, 5000, np.array([1.0, 2.0])) == f"{said}less"
     assert annealed.beside(20.0, 5000, np.array([-1.0, -2.0])) == f"{said}more: its chains are too short"
-    assert annealed.beside(20.0, 8, np.array([-1.0, 0.5])).endswith("0.250 ± 0.750 nats more"), "which may be chance"
+    assert annealed.beside(20.0, 8, np.array([-1.0, 0.5])).endswith("0.250 nats (standard error 0.750) more"), (
+        "which may be chance"
+    )
     assert annealed.beside(20.0, 8, np.array([0.25])) == (
         "the same 1 image has 20.000 nats by 8 importance samples: annealing finds 0.250 nats less"
     )

@@ -225,7 +225,7 @@ def test_the_training_split_is_not_measured_against_itself():
 
 def test_one_sample_has_no_error_and_is_refused():
     for group, few in {"likelihood": Settings(samples=1), "ais": Settings(ais_chains=1)}.items():
-        with pytest.raises(InputError, match=r"1: expected (at least 2|2 to)"):
+        with pytest.raises(InputError, match="1: expected a whole number from 2 to"):
             metrics.measures([group], dataclasses.replace(bench(), settings=few))
 
 

@@ -480,7 +480,9 @@ def test_the_command_writes_samples_with_their_labels(cvae, tmp_path, capsys, mo
     assert cli.status(words) == 0
     out, err = capsys.readouterr()
     assert out == f"{tmp_path / 'x.npz'}\n"
-    assert re.search(r"gaussian: log_likelihood -?\d+\.\d{3} ± \d+\.\d+ nats, held out\n", err)
+    assert re.search(
+        r"gaussian: held-out log_likelihood -?\d+\.\d{3} nats \(standard error over examples: \d+\.\d+\)\n", err
+    )
     expected = draw.sample(cvae, "gaussian", 4, label=2)
     with np.load(tmp_path / "x.npz") as arrays:
         assert set(arrays.files) == {"samples", "label"}

@@ -488,7 +488,7 @@ def lanes_on_a_gpu(path, plan, monkeypatch, limit, **how):
         patch.setattr(lanes, "available", lambda: limit)
         patch.setattr(lanes, "needed", lambda setup, layout, programs, count: setup.config.width * count)
         begun = Sweep(
-            plan, SweepFolder(path), sweep.How(**how), Progress(quiet=True), [], setups_of(plan, None, None), {}
+            plan, SweepFolder(path), sweep.How(**how), Progress(quiet=True), [], setups_of(plan, None, None), {}, None
         )
         return begun.sharing.kind, begun.sharing.block
 
