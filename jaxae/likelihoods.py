@@ -14,6 +14,7 @@ from jaxae.names import LIKELIHOODS as NAMES
 from jaxae.types import Likelihood, Variables
 
 DECAY = 0.99  # of gaussian_optimal's running variance
+FLAT = 30.0  # a scale of the discretised logistic, which then prefers no level to another by 1 %
 LEAST = 1e-12  # its smallest: where every pixel is met exactly the optimum is zero, and the density infinite
 
 
@@ -116,10 +117,12 @@ def discretised_logistic(scale: float) -> Likelihood:
     def mean(variables, out):
         """That of the logistic whose tails lie on 0 and 1, before it is rounded to a level: half a level away at most.
         It moves with `out` outside of [0, 1] too."""
-        s, softplus = jnp.exp(variables.params["log_scale"]), jax.nn.softplus
+        scale, softplus = jnp.exp(variables.params["log_scale"]), jax.nn.softplus
+        s = jnp.minimum(scale, FLAT)
         from_black = s * (softplus(out / s) - softplus((out - 1) / s))
         from_white = 1 + s * (softplus(-out / s) - softplus((1 - out) / s))  # the same, with the digits elsewhere
-        return jnp.where(out < 0.5, from_black, from_white)
+        flat = jax.nn.sigmoid((out - 0.5) / scale)  # the same to 1e-6, where those have lost their digits
+        return jnp.where(scale > FLAT, flat, jnp.where(out < 0.5, from_black, from_white))
 
     def draw(variables, keys, out):
         """The level nearest to a draw of the logistic: a bin is what lies nearer to its level than to any other."""

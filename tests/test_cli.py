@@ -312,6 +312,8 @@ def test_what_overflows_on_the_test_split_is_said_and_kept(capsys, tmp_path):
     assert code == 0 and "ELBO           not finite nats" in out and (tmp_path / "run" / "report.html").is_file()
     kept = json.loads((tmp_path / "run" / "evaluation.json").read_text())
     assert kept["nll"] is None and kept["notes"]["likelihood"][0].startswith("not finite: elbo")
+    code, _, err = say(capsys, "score", tmp_path / "run", "--samples", 2)
+    assert code == 0 and err.startswith("not finite, or not everywhere: ") and "elbo" in err
 
 
 def test_help_and_refusals_load_no_jax():

@@ -82,6 +82,15 @@ def test_the_discretised_logistics_mean_is_that_of_its_levels(scale):
         assert scale < 0.05 or float(slope.min()) > 0, "an output outside of [0, 1] comes back"
 
 
+@pytest.mark.parametrize("scale", [29.0, 31.0, 1e5, 1e30])
+def test_the_discretised_logistics_mean_keeps_its_digits_at_any_scale(scale):
+    likelihood, out = likelihoods.make("discretised_logistic", scale), np.linspace(-1, 2, 13)
+    slopes = jax.grad(lambda at: likelihood.mean(likelihood.init(), at).sum())(jnp.asarray(out, jnp.float32))
+    found = likelihood.mean(likelihood.init(), jnp.asarray(out, jnp.float32))
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-(out - 0.5) / scale)), atol=5e-6)
+    assert np.isfinite(slopes).all() and slopes.min() >= 0
+
+
 @pytest.mark.parametrize("name", names.LIKELIHOODS)
 @pytest.mark.parametrize("out", [-120.0, 0.0, 120.0])
 def test_loss_and_gradients_are_finite_far_out(name, out):

@@ -46,11 +46,15 @@ def _load(run_dir: str, checkpoint: str, out: str | None, name: str, suffixes: t
 
 
 def _write(path: Path, arrays: dict[str, Any], tiles: Callable[[], Any] | None = None) -> None:
+    import numpy as np
+
     from jaxae import files
     from jaxae.artifacts import images
 
     if tiles is None or path.suffix.lower() == ".npz":
         files.write(path, files.npz(arrays))
+        if lost := [name for name, array in arrays.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]:
+            click.echo(f"not finite, or not everywhere: {', '.join(lost)}", err=True)
     else:
         shown = tiles()
         if shown.shape[-1] not in (1, 3):

@@ -32,38 +32,42 @@ def diagnosis(units: Units, told: float | None = None) -> str:
     """In words, whether the latent units are in use. `told`: the KL of the whole code, nats an example, where it has a
     density but no unit has a KL by itself."""
     count = len(units.variance)
-    if told is not None:
-        if told < SILENT:
-            return (
-                f"posterior collapse: the code of {_units(count)} tells {max(told, 0.0):.3f} nats an example, next to "
-                "nothing: lower beta, warm it up from 0, or give free bits"
-            )
-        return f"no collapse: the code of {_units(count)} tells {told:.2f} nats an example"
-    if units.kl is None:
-        still = int(np.sum(units.variance < ACTIVE * units.variance.max()))
-        if np.all(np.sqrt(units.variance) <= SAME * units.largest):
-            return f"collapsed: the code of {_units(count)} is the same for every example"
-        if still:
-            return f"{still} of {_units(count)} vary less than a hundredth of what the busiest does"
-        return f"no collapse: {_units(count, 'all')} vary with the example"
-    silent = int(np.sum(units.kl < TELLS))
-    if silent == count:
+    code = f"the code of {'one latent unit' if count == 1 else f'{count} latent units'}"
+    if told is not None and told < SILENT:
         return (
-            f"posterior collapse: {_units(count, 'all')} have gone back to the prior, the decoder is told nothing: "
+            f"posterior collapse: {code} tells {max(told, 0.0):.3f} nats an example, next to nothing: "
             "lower beta, warm it up from 0, or give free bits"
         )
-    if silent:
-        return f"{silent} of {_units(count)} have gone back to the prior (KL below {TELLS} nats): they tell nothing"
-    idle = count - units.active
+    if told is not None:
+        return f"no collapse: {code} tells {told:.2f} nats an example"
+    silent = np.zeros(count, bool) if units.kl is None else units.kl < TELLS
+    if silent.all():
+        return (
+            f"posterior collapse: {_some(count, count, 'have', 'has')} gone back to the prior, the decoder is told "
+            "nothing: lower beta, warm it up from 0, or give free bits"
+        )
+    if np.all(np.sqrt(units.variance) <= SAME * units.largest):
+        return f"collapsed: {code} is the same for every example"
+    if units.kl is None:
+        if still := int(np.sum(units.variance < ACTIVE * units.variance.max())):
+            return f"{_some(still, count, 'vary', 'varies')} less than a hundredth of what the busiest does"
+        return f"no collapse: {_some(count, count, 'vary', 'varies')} with the example"
+    gone, idle = int(silent.sum()), int(np.sum(~silent & (units.variance <= ACTIVE)))
+    moves = f"with the example (variance below {ACTIVE})"
+    if gone:
+        more = f"; {idle} more hardly {'moves' if idle == 1 else 'move'} {moves}" if idle else ""
+        have = _some(gone, count, "have", "has")
+        return f"{have} gone back to the prior (KL below {TELLS} nats), which tells nothing{more}"
     if idle:
-        return f"no collapse, but {idle} of {_units(count)} hardly move with the example (variance below {ACTIVE})"
-    return f"no collapse: {_units(count, 'all')} are in use"
+        return f"no collapse, but {_some(idle, count, 'hardly move', 'hardly moves')} {moves}"
+    return f"no collapse: {_some(count, count, 'are', 'is')} in use"
 
 
-def _units(count: int, first: str = "") -> str:
+def _some(some: int, count: int, many: str, one: str) -> str:
+    """Who does it, and the verb."""
     if count == 1:
-        return "the one latent unit"
-    return f"{first} {count} latent units".strip()
+        return f"the one latent unit {one}"
+    return f"{f'all {count}' if some == count else f'{some} of {count}'} latent units {one if some == 1 else many}"
 
 
 def linear_probe(

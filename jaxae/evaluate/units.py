@@ -62,7 +62,7 @@ def units(codes: Mapping[str, np.ndarray], standard_prior: bool = True) -> Units
     if not standard_prior:
         return Units(_descending(variance), variance, sd, None, largest=np.abs(mean).max(axis=0))
     kl = np.asarray(kl_to_standard(Normal(jnp.asarray(mean), jnp.asarray(log_var))), np.float64).mean(axis=0)
-    return Units(_descending(kl), variance, sd, kl)
+    return Units(_descending(kl), variance, sd, kl, largest=np.abs(mean).max(axis=0))
 
 
 def _descending(values: np.ndarray) -> np.ndarray:

@@ -64,7 +64,7 @@ def train(
     setup = build(config, net, source)
     if hosts.count() > 1:
         hosts.must_agree(_decides(config, setup))
-    _must_fit(setup.shapes())
+    _must_fit(setup)
     layout = layout_of(setup.config)
     progress = progress or Progress(quiet=True)
     for doubt in fits.doubts(config, setup):
@@ -159,11 +159,12 @@ def _start(setup: Setup, checkpoints: Checkpoints, progress: Progress) -> tuple[
     return found.state, watch
 
 
-def _must_fit(state: TrainState) -> None:
+def _must_fit(setup: Setup) -> None:
     """Raises InputError where the state alone is larger than a device's memory: XLA would wait for ever on some."""
-    need = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    need = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(setup.shapes()))
+    classes = f", or labels of fewer classes than {setup.net.classes:,}" if setup.method.given else ""
     if need > (there := memory.device()):
         raise InputError(
             f"the parameters and the optimiser's state are {need / 1e9:,.1f} GB, and a device has {there / 1e9:,.1f}: "
-            "choose a smaller width, depth or latent"
+            f"choose a smaller width, depth or latent{classes}"
         )

@@ -24,9 +24,11 @@ def gaussian(*spreads):
     ("spreads", "said"),
     [
         ((0.0, 0.0), "posterior collapse: all 2 latent units have gone back to the prior"),
-        ((0.9, 0.0, 0.8), "1 of 3 latent units have gone back to the prior"),
+        ((0.9, 0.0, 0.8), "1 of 3 latent units has gone back to the prior (KL below 0.01 nats), which tells nothing"),
         ((0.9, 0.8), "no collapse: all 2 latent units are in use"),
-        ((0.0,), "posterior collapse: the one latent unit"),
+        ((0.0,), "posterior collapse: the one latent unit has gone back to the prior"),
+        ((0.8,), "no collapse: the one latent unit is in use"),
+        ((0.0, 0.0, 0.8), "2 of 3 latent units have gone back"),
     ],
 )
 def test_the_diagnosis_of_posteriors(spreads, said):
@@ -36,16 +38,19 @@ def test_the_diagnosis_of_posteriors(spreads, said):
 def test_a_unit_that_costs_nats_and_hardly_moves_is_named():
     mean = np.stack([np.full(COUNT, 2.0), RNG.normal(size=COUNT)], axis=1)  # far from the prior, the same for all
     of = units({"z": mean, "mean": mean, "log_var": np.full_like(mean, -1.0)})
-    assert "1 of 2 latent units hardly move" in latents.diagnosis(of)
+    assert "1 of 2 latent units hardly moves" in latents.diagnosis(of)
 
 
 @pytest.mark.parametrize(
     ("z", "said"),
     [
         (np.zeros((COUNT, 3)), "collapsed: the code of 3 latent units is the same for every example"),
-        (RNG.normal(size=(COUNT, 3)) * [1, 1, 0.01], "1 of 3 latent units vary less than a hundredth"),
+        (RNG.normal(size=(COUNT, 3)) * [1, 1, 0.01], "1 of 3 latent units varies less than a hundredth"),
         (RNG.normal(size=(COUNT, 3)) * 1e-5, "no collapse: all 3 latent units vary"),
-        (np.array([1000, 0, 0]) + RNG.normal(size=(COUNT, 3)) * [0, 1e-4, 1e-4], "1 of 3 latent units vary less than"),
+        (
+            np.array([1000, 0, 0]) + RNG.normal(size=(COUNT, 3)) * [0, 1e-4, 1e-4],
+            "1 of 3 latent units varies less than",
+        ),
         (1000 + RNG.normal(size=(COUNT, 3)) * 1e-5, "collapsed: the code of 3 latent units is the same"),
     ],
 )
@@ -55,7 +60,16 @@ def test_the_diagnosis_of_codes_without_a_prior_is_one_of_scale_alone(z, said):
 
 def test_means_that_are_equal_have_collapsed_under_any_prior():
     still = {"z": np.ones((COUNT, 2)), "mean": np.ones((COUNT, 2)), "log_var": np.zeros((COUNT, 2))}
-    assert latents.diagnosis(units(still, standard_prior=False)).startswith("collapsed: the code of 2 latent units")
+    for standard in (True, False):
+        said = latents.diagnosis(units(still, standard_prior=standard))
+        assert said == "collapsed: the code of 2 latent units is the same for every example"
+
+
+def test_units_that_hardly_move_are_counted_beside_those_that_have_gone_back():
+    mean = np.stack([np.full(COUNT, 2.0), np.zeros(COUNT), RNG.normal(size=COUNT)], axis=1)
+    log_var = np.broadcast_to([-1.0, 0.0, -1.0], mean.shape)
+    said = latents.diagnosis(units({"z": mean, "mean": mean, "log_var": log_var}))
+    assert said.startswith("1 of 3 latent units has gone back") and "; 1 more hardly moves with the example" in said
 
 
 def test_draws_of_a_posterior_tell_how_its_mean_moves():
