@@ -3,7 +3,7 @@
 import contextlib
 import math
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -18,7 +18,7 @@ from jaxae.evaluate import features
 from jaxae.evaluate.bench import Bench, Group, Model
 from jaxae.evaluate.means import if_finite
 from jaxae.evaluate.measures import OF_SAMPLES
-from jaxae.evaluate.samples import LEAST, sample_scores
+from jaxae.evaluate.samples import LEAST, scorer
 
 DRAWN = 10_000  # samples that are judged, at most
 TRIED = 16  # images by which own features are tried
@@ -59,11 +59,15 @@ def judge(bench: Bench, sampler: str = "prior") -> Judge:
         grey = View(bench.source.split(split), plain, random.fixed(0), at_once(bench.source.shape))
         return grey.spread(count).map(lambda batch: space.of(batch.x))
 
+    @cache
+    def score() -> Callable[[np.ndarray], dict[str, float]]:
+        return scorer(real(bench.split), count, real(others))
+
     def scores(drawn: np.ndarray) -> dict[str, Any]:
         against = real(bench.split)
         settings = {"feature_space": space.space, "drawn": count, "examples": len(against), "images": COMPARED}
         settings |= {} if sampler == "prior" else {"sampler": sampler}
-        return NONE | if_finite(partial(sample_scores, against, other=real(others)), drawn) | {"settings": settings}
+        return NONE | if_finite(lambda drawn: score()(drawn), drawn) | {"settings": settings}
 
     return Judge(count, features, scores)
 

@@ -5,7 +5,7 @@ Every standard error is of the choice of examples, and is approximate: see the f
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -42,13 +42,22 @@ def sample_scores(real: np.ndarray, fake: np.ndarray, other: np.ndarray | None =
     are fewer, and then the floor is a little too high). `coverage_expected` is the coverage of a perfect model.
     Raises InputError for sets that are not of numbers, of equal width, and of LEAST examples.
     """
-    scores = {"frechet": frechet(real, fake)}
-    if other is not None:
-        scores["frechet_floor"] = frechet(real, other[evenly(len(other), len(fake))])
-    scores |= neighbours(real, fake)
-    named = {name: score.value for name, score in scores.items()}
-    errors = {f"{name}_se": score.se for name, score in scores.items()}
-    return {**named, **errors, "coverage_expected": expected_coverage(len(real), len(fake))}
+    return scorer(real, len(fake), other)(fake)
+
+
+def scorer(real: np.ndarray, fakes: int, other: np.ndarray | None = None) -> Callable[[np.ndarray], dict[str, float]]:
+    """`sample_scores` of `fakes` samples, from as many models as are wanted: half the work is of the real images
+    alone, and done once."""
+    held = Held(real, fakes)
+    floor = {} if other is None else {"frechet_floor": frechet(real, other[evenly(len(other), fakes)])}
+
+    def scores(fake: np.ndarray) -> dict[str, float]:
+        found = {"frechet": frechet(real, fake), **floor, **held.measures(fake)}
+        named = {name: score.value for name, score in found.items()}
+        errors = {f"{name}_se": score.se for name, score in found.items()}
+        return {**named, **errors, "coverage_expected": expected_coverage(len(real), fakes)}
+
+    return scores
 
 
 def frechet(real: np.ndarray, fake: np.ndarray) -> Score:
@@ -68,7 +77,8 @@ def frechet(real: np.ndarray, fake: np.ndarray) -> Score:
     same sizes. The error is the delta method's: the standard deviation of the distance's influence function over the
     examples. It knows nothing of that bias. At the floor it is up to 1.8 times too large.
     """
-    real, fake = _checked(real, fake, least=2)
+    real = _points("real", real, least=2)
+    fake = _points("fake", fake, 2, real)
     (m1, w1, a1), (m2, w2, a2) = _factors(real), _factors(fake)
     u, s, vt = np.linalg.svd(a1.T @ a2)
     shift = m1 - m2
@@ -118,39 +128,46 @@ def neighbours(
     say; of 60 examples the error of coverage was below a third of the spread in 16 % of draws. With five times as
     many fakes as reals, of which they cover nearly all, coverage spreads 0.3 times as far.
     """
-    if min(k, k_density) < 1:
-        raise InputError(f"k {min(k, k_density)}: expected a number of neighbours of at least 1")
-    real, fake = _checked(real, fake, least=5 * (max(k, k_density) + 1))
-    random = np.random.RandomState(0)
-    parts = [(np.arange(len(real)), np.arange(len(fake)))]
-    for _ in range(CUTS):
-        one, two = random.permutation(len(real)), random.permutation(len(fake))
-        parts += [(np.sort(one[half::2]), np.sort(two[half::2])) for half in range(2)]
-    (values, floors), *halves = _measures(real, fake, k, k_density, chunk, parts)
-    apart = [(first - second) / 2 for (first, _), (second, _) in zip(halves[::2], halves[1::2], strict=True)]
-    variance = np.square(apart).mean(axis=0)
-    return {
-        name: Score(float(value), math.sqrt(max(of_cuts, least)))
-        for name, value, of_cuts, least in zip(NEIGHBOURS, values, variance, floors, strict=True)
-    }
+    return Held(real, len(fake), k, k_density, chunk).measures(fake)
 
 
-def _measures(
-    real: Reals, fake: Fakes, k: int, k_density: int, chunk: int, parts: Sequence[tuple[Indices, Indices]]
-) -> list[tuple[Float[np.ndarray, "4"], Float[np.ndarray, "4"]]]:
-    """What `_Held.measures` gives of some reals and fakes, for each of the parts, by one matrix of distances."""
-    some_reals, some_fakes = zip(*parts, strict=True)
-    near, near_fake = _radii(real, (k, k_density), chunk, some_reals), _radii(fake, (k,), chunk, some_fakes)
-    centre, found = real.mean(axis=0), [_Held(*radii, k_density) for radii in zip(near, near_fake, strict=True)]
-    left, right = _left(fake - centre, 1 - ROUNDING), _right(real - centre, 1 - ROUNDING)
-    for rows in _chunks(len(fake), chunk):
-        apart = left[rows] @ right  # squared distances, [chunk, real]
-        for held, reals, fakes in zip(found, some_reals, some_fakes, strict=True):
-            held.add(*_rows_of(apart, rows, fakes, reals))
-    return [held.measures() for held in found]
+class Held:
+    """The balls about real examples, of the whole set and of the halves of each cut: `neighbours` for any `fakes` fakes
+    that they may hold."""
+
+    def __init__(self, real: np.ndarray, fakes: int, k: int = K, k_density: int = K_DENSITY, chunk: int = CHUNK):
+        if min(k, k_density) < 1:
+            raise InputError(f"k {min(k, k_density)}: expected a number of neighbours of at least 1")
+        self.k, self.k_density, self.chunk, self.least = k, k_density, chunk, 5 * (max(k, k_density) + 1)
+        self.real = _points("real", real, self.least)
+        random = np.random.RandomState(0)
+        parts = [(np.arange(len(real)), np.arange(fakes))]
+        for _ in range(CUTS):
+            one, two = random.permutation(len(real)), random.permutation(fakes)
+            parts += [(np.sort(one[half::2]), np.sort(two[half::2])) for half in range(2)]
+        self.reals, self.fakes = zip(*parts, strict=True)
+        self.near = _radii(self.real, (k, k_density), chunk, self.reals)
+
+    def measures(self, fake: np.ndarray) -> dict[str, Score]:
+        fake = _points("fake", fake, self.least, self.real)
+        near_fake = _radii(fake, (self.k,), self.chunk, self.fakes)
+        found = [_Counts(*radii, self.k_density) for radii in zip(self.near, near_fake, strict=True)]
+        centre = self.real.mean(axis=0)
+        left, right = _left(fake - centre, 1 - ROUNDING), _right(self.real - centre, 1 - ROUNDING)
+        for rows in _chunks(len(fake), self.chunk):
+            apart = left[rows] @ right  # squared distances, [chunk, real]
+            for counts, reals, fakes in zip(found, self.reals, self.fakes, strict=True):
+                counts.add(*_rows_of(apart, rows, fakes, reals))
+        (values, floors), *halves = (counts.measures() for counts in found)
+        halved = [(first - second) / 2 for (first, _), (second, _) in zip(halves[::2], halves[1::2], strict=True)]
+        variance = np.square(halved).mean(axis=0)
+        return {
+            name: Score(float(value), math.sqrt(max(of_cuts, least)))
+            for name, value, of_cuts, least in zip(NEIGHBOURS, values, variance, floors, strict=True)
+        }
 
 
-class _Held:
+class _Counts:
     """Which points lie in the balls about those of the other set: squared radii `near` [2, real], `near_fake` [1, fake]
     to the k-th and to the k_density-th neighbour, and to the k-th."""
 
@@ -205,7 +222,7 @@ def _radii(x: Points, ks: tuple[int, ...], chunk: int, parts: Sequence[Indices])
 def _rows_of(apart: Matrix, rows: slice, part: Indices, columns: Indices) -> tuple[slice, Table]:
     """(places in the part, [these, columns]) of those rows that are of the part, where `apart` has the rows `rows`."""
     first, last = np.searchsorted(part, (rows.start, rows.stop))
-    return slice(first, last), apart[np.ix_(part[first:last] - rows.start, columns)]
+    return slice(first, last), apart[part[first:last] - rows.start].take(columns, axis=1)
 
 
 def _left(x: Points, scale: float = 1.0) -> Matrix:
@@ -224,13 +241,12 @@ def _chunks(count: int, chunk: int) -> list[slice]:
     return [slice(first, first + chunk) for first in range(0, count, chunk)]
 
 
-def _checked(real: np.ndarray, fake: np.ndarray, least: int) -> tuple[Reals, Fakes]:
-    """Both as float64."""
-    for name, x in (("real", real), ("fake", fake)):
-        if np.ndim(x) != 2 or len(x) < least:
-            raise InputError(f"{name} features {np.shape(x)}: expected [examples, features], at least {least} examples")
-        if not np.isfinite(x).all():
-            raise InputError(f"{name} features: expected finite numbers, found {np.asarray(x)[~np.isfinite(x)][0]}")
-    if np.shape(real)[1] != np.shape(fake)[1]:
-        raise InputError(f"real features {np.shape(real)}, fake {np.shape(fake)}: expected as many features of both")
-    return np.asarray(real, np.float64), np.asarray(fake, np.float64)
+def _points(name: str, x: np.ndarray, least: int, real: Reals | None = None) -> Points:
+    """As float64; of as many features as the real ones."""
+    if np.ndim(x) != 2 or len(x) < least:
+        raise InputError(f"{name} features {np.shape(x)}: expected [examples, features], at least {least} examples")
+    if not np.isfinite(x).all():
+        raise InputError(f"{name} features: expected finite numbers, found {np.asarray(x)[~np.isfinite(x)][0]}")
+    if real is not None and real.shape[1] != x.shape[1]:
+        raise InputError(f"real features {real.shape}, fake {x.shape}: expected as many features of both")
+    return np.asarray(x, np.float64)

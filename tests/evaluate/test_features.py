@@ -106,7 +106,7 @@ def test_rows_that_are_streamed_or_decoded_train_the_same(brief, monkeypatch):
     source = made.source()
     resident = bits(features.classifier(source))
     monkeypatch.setattr(features, "RECIPE", "streamed")  # a file of its own in the cache
-    monkeypatch.setattr(features, "fits", lambda split: False)
+    monkeypatch.setattr(features, "fits_on_device", lambda split: False)
     monkeypatch.setattr(feed, "STREAM_BYTES", 3 * features.BATCH * 20)  # three steps at a time
     assert bits(features.classifier(source)) == resident
 
