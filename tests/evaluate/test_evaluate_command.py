@@ -291,8 +291,11 @@ def test_samples_by_any_sampler_are_judged_alike(swept, capsys):
     for found in (members["seed=0"], swept.member("seed=0").evaluation()):
         assert [found[name] for name in names] == [fitted[name] for name in names] != [same[name] for name in names]
         assert found["settings"]["samples"]["sampler"] == "gaussian"
-    (caveat,) = compare.compare(compare.table(swept.path), "frechet").caveats
-    assert caveat == "samples are drawn by the sampler gaussian"
+    sampler, floor = compare.compare(compare.table(swept.path), "frechet").caveats
+    assert sampler == "samples are drawn by the sampler gaussian"
+    assert floor.startswith(f"real images of the two splits are {fitted['frechet_floor']:.3g} apart")
+    (cover,) = compare.compare(compare.table(swept.path), "coverage").caveats[1:]
+    assert cover.endswith(f"would cover {fitted['coverage_expected']:.3g}")
     alone = json.loads(say(capsys, "evaluate", swept.path, "--member", "seed=0", *words)[1])
     assert [alone[name] for name in names] == [fitted[name] for name in names]
 

@@ -155,7 +155,7 @@ def test_annealing_stands_beside_importance_samples_of_the_same_images():
         in some["notes"]["ais"][0]
     )
     assert f"annealing finds {abs(less):.3f} nats (standard error " in some["notes"]["ais"][0]
-    assert re.search("nats less$" if less >= 0 else "nats more(: its chains are too short)?$", some["notes"]["ais"][0])
+    assert re.search(r"\) less$" if less >= 0 else r"\) more(: its chains are too short)?$", some["notes"]["ais"][0])
 
 
 def test_the_error_of_short_chains_is_more_than_a_nat_an_image():
