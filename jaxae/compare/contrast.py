@@ -211,8 +211,8 @@ def _biased(of: Sequence[Group], pairs: Sequence[Pair]) -> tuple[str, ...]:
         nearest = low if low > 0 else high  # to 0
         if low * high > 0 >= nearest * (nearest - more):
             found.append(
-                f"{pair.setting} and {pair.other} differ by about {abs(more):.2g} nats for want of importance samples "
-                "alone, and no further for sure: evaluate both by more --samples"
+                f"want of importance samples alone may set {pair.setting} and {pair.other} {abs(more):.2g} nats apart: "
+                "their difference shows no more than that: evaluate both by more --samples"
             )
     return tuple(found)
 
