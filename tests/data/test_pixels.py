@@ -7,6 +7,7 @@ import pytest
 
 from jaxae import random
 from jaxae.data import pixels
+from jaxae.data import view as view_module
 from jaxae.data.source import Split
 from jaxae.data.view import View
 from jaxae.errors import InputError
@@ -121,8 +122,13 @@ def test_view_is_the_same_for_every_chunk(chunk):
 
 def test_view_takes_examples_by_number():
     view = View(SMALL, MAKE["dynamic"], jax.random.key(0), 5)
-    whole = view.map(lambda batch: batch.x)
-    np.testing.assert_array_equal(view.take(np.array([17, 3])).x, whole[[17, 3]])
+    whole, program = view.map(lambda batch: batch.x), view_module._maker(MAKE["dynamic"])
+    compiled = program._cache_size()
+    for index in ([17, 3], [4], [0, 5, 9, 22, 1]):
+        some = view.take(np.array(index))
+        np.testing.assert_array_equal(some.x, whole[index])
+        assert some.index.tolist() == some.label.tolist() == index
+    assert program._cache_size() == compiled, "one program for any number of examples up to a chunk"
 
 
 def test_view_keys_are_the_examples_own_whatever_the_chunk():
