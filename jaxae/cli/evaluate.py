@@ -168,6 +168,9 @@ def _sweep(
         found = sweep.evaluate(run_dir, _but_samples(groups, sampler), split, settings, progress)
     except sweep.Unread as error:
         found, unread = error.found, error
+    except KeyboardInterrupt:
+        _write_table(folder)  # of what is kept
+        raise
     if sampler != "prior":
         for name, measures in found.items():
             trained = run.load(folder.member(name).path)

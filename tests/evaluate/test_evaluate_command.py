@@ -172,6 +172,22 @@ def test_each_group_is_kept_as_soon_as_it_is_measured(swept, tmp_path):
     assert kept == whole
 
 
+@pytest.mark.slow
+def test_what_an_interrupted_evaluation_has_kept_is_in_the_table(swept, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "s"
+    shutil.copytree(swept.path, path)
+
+    def interrupted(folder, *_):
+        trained = run.load(SweepFolder(folder).member("seed=0").path)
+        run.store(trained, run.evaluate_runs([trained], ["latents"])[0])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep, "evaluate", interrupted)
+    assert say(capsys, "evaluate", path, "--metrics", "latents")[0] == 130
+    first, second = pandas.read_csv(path / "table.csv")["active_units"]
+    assert first > 0 and np.isnan(second)
+
+
 def test_a_warning_is_said_once_and_nothing_claimed_that_is_not_kept(swept, monkeypatch, capsys):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
