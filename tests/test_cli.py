@@ -172,6 +172,7 @@ BAD = {
     "train --steps 1e400e": "expected fewer than 2,147,483,648",
     "train --beta linear(0,1,1e400)": "beta: duration '1e400': expected fewer than 2,147,483,648",
     "train --latent 100000000000": "state are 1,845,600.0 GB, and a device has",
+    "train --latent 100000000000 --method cvae": "or latent, or labels of fewer classes than 10",
     "train --method swae --accumulate 2": "accumulate 2: swae needs its batch in one piece",
     "train --batch-size 2000": "batch_size 2000: digits has 1257 training examples",
     "train --batch-size 10 --accumulate 3": "accumulate 3 does not divide the batch of 10",

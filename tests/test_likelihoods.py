@@ -89,6 +89,8 @@ def test_the_discretised_logistics_mean_keeps_its_digits_at_any_scale(scale):
     found = likelihood.mean(likelihood.init(), jnp.asarray(out, jnp.float32))
     np.testing.assert_allclose(found, 1 / (1 + np.exp(-(out - 0.5) / scale)), atol=5e-6)
     assert np.isfinite(slopes).all() and slopes.min() >= 0
+    own = Variables({"log_scale": jnp.asarray(100.0)})  # whose scale is infinite in single precision
+    assert float(jax.grad(lambda at: likelihood.mean(own, at))(0.3)) == 0
 
 
 @pytest.mark.parametrize("name", names.LIKELIHOODS)

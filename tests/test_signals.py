@@ -65,6 +65,11 @@ Callback(ValueError("a mistake"))
 """
 
 
+def test_python_prints_of_no_interrupt_that_a_callback_has_swallowed():
+    err = subprocess.run([sys.executable, "-c", LOST], capture_output=True, text=True, timeout=60).stderr
+    assert "a mistake" in err and "KeyboardInterrupt" not in err
+
+
 IMPORTING = """
 import signal, sys
 from jaxae import cli

@@ -63,6 +63,17 @@ def test_a_setting_that_lost_seeds_may_look_better_only_where_it_has_others(tmp_
     assert "beta=4: 1 seed diverged: 1; not in its mean\n" in capsys.readouterr().out
 
 
+def test_the_errors_of_runs_are_by_the_draws_or_by_the_choice_of_images(tmp_path):
+    known = compared.measures(20.0, frechet=1.5, frechet_se=0.25, settings={"samples": {"feature_space": "pixels"}})
+    place, out = compared.run(tmp_path / "r", 0, known), tmp_path / "p.html"
+    for measure, said in (
+        ("frechet", "±: standard error by the choice of images"), ("nll", "±: Monte Carlo standard error")
+    ):  # fmt: skip
+        assert cli.status(["compare", str(place), "--measure", measure, "--out", str(out)]) == 0
+        assert said in out.read_text()
+    assert rows.run_rows(compare.table(place), "frechet")[0]["error"] == "0.25"
+
+
 def test_the_page_has_every_caveat_that_the_command_says(tmp_path, capsys):
     bare = compared.measures(20.0, nll=None, elbo=None, kl=None, samples=None)
     paths = [

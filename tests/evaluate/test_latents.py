@@ -60,8 +60,9 @@ def test_the_diagnosis_of_codes_without_a_prior_is_one_of_scale_alone(z, said):
 
 def test_means_that_are_equal_have_collapsed_under_any_prior():
     still = {"z": np.ones((COUNT, 2)), "mean": np.ones((COUNT, 2)), "log_var": np.zeros((COUNT, 2))}
-    for standard in (True, False):
-        said = latents.diagnosis(units(still, standard_prior=standard))
+    rounded = {**still, "mean": 1000 + 1e-5 * RNG.normal(size=(COUNT, 2))}
+    for codes, standard in ((still, True), (still, False), (rounded, True), (rounded, False)):
+        said = latents.diagnosis(units(codes, standard_prior=standard))
         assert said == "collapsed: the code of 2 latent units is the same for every example"
 
 

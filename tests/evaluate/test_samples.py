@@ -149,8 +149,8 @@ def test_where_the_balls_hold_all_of_a_half_the_error_of_density_is_that_of_its_
 
 def test_a_share_at_its_end_has_an_error():
     apart = neighbours(normals(50, 4), normals(80, 4, 1) - 100)
-    assert {name: apart[name].se for name in ("precision", "recall", "coverage")} == {
-        "precision": 0.5 / 80, "recall": 0.5 / 50, "coverage": 0.5 / 50,
+    assert {name: score.se for name, score in apart.items()} == {
+        "precision": 0.5 / 80, "recall": 0.5 / 50, "density": 0.5 / 80, "coverage": 0.5 / 50,
     }  # fmt: skip
 
 
