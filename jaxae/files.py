@@ -46,14 +46,15 @@ def check_place(folder: Path) -> None:
 
 def whole(path: Path, content: bytes) -> None:
     """Written beside, synced, renamed: a reader finds all of it or what was there before. Raises OSError."""
+    target = Path(os.path.realpath(path))  # where a link leads to
     try:
-        with tempfile.NamedTemporaryFile(dir=path.resolve().parent, prefix=f".{path.name}", delete=False) as file:
+        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{path.name}", delete=False) as file:
             try:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
                 os.chmod(file.name, 0o666 & ~_umask())
-                os.replace(file.name, path.resolve())  # where a link leads to
+                os.replace(file.name, target)
             except BaseException:
                 Path(file.name).unlink(missing_ok=True)
                 raise

@@ -47,7 +47,8 @@ def diagnosis(units: Units, told: float | None = None) -> str:
             "nothing: lower beta, warm it up from 0, or give free bits"
         )
     if np.all(np.sqrt(units.variance) <= SAME * units.largest):
-        return f"collapsed: {code} is the same for every example"
+        of = code if units.kl is None else f"the mean of {code}"
+        return f"collapsed: {of} is the same for every example"
     if units.kl is None:
         if still := int(np.sum(units.variance < ACTIVE * units.variance.max())):
             return f"{_some(still, count, 'vary', 'varies')} less than a hundredth of what the busiest does"

@@ -42,7 +42,7 @@ def sample_scores(real: np.ndarray, fake: np.ndarray, other: np.ndarray | None =
     are fewer, and then the floor is a little too high). `coverage_expected` is the coverage of a perfect model.
     Raises InputError for sets that are not of numbers, of equal width, and of LEAST examples.
     """
-    return scorer(real, len(fake), other)(fake)
+    return scorer(real, len(_points("fake", fake, LEAST)), other)(fake)
 
 
 def scorer(real: np.ndarray, fakes: int, other: np.ndarray | None = None) -> Callable[[np.ndarray], dict[str, float]]:
@@ -128,7 +128,8 @@ def neighbours(
     say; of 60 examples the error of coverage was below a third of the spread in 16 % of draws. With five times as
     many fakes as reals, of which they cover nearly all, coverage spreads 0.3 times as far.
     """
-    return Held(real, len(fake), k, k_density, chunk).measures(fake)
+    fakes = len(_points("fake", fake, least=1))
+    return Held(real, fakes, k, k_density, chunk).measures(fake)
 
 
 class Held:
@@ -141,9 +142,9 @@ class Held:
         self.k, self.k_density, self.chunk, self.least = k, k_density, chunk, 5 * (max(k, k_density) + 1)
         self.real = _points("real", real, self.least)
         random = np.random.RandomState(0)
-        parts = [(np.arange(len(real)), np.arange(fakes))]
+        parts = [(np.arange(len(self.real)), np.arange(fakes))]
         for _ in range(CUTS):
-            one, two = random.permutation(len(real)), random.permutation(fakes)
+            one, two = random.permutation(len(self.real)), random.permutation(fakes)
             parts += [(np.sort(one[half::2]), np.sort(two[half::2])) for half in range(2)]
         self.reals, self.fakes = zip(*parts, strict=True)
         self.near = _radii(self.real, (k, k_density), chunk, self.reals)
@@ -243,10 +244,11 @@ def _chunks(count: int, chunk: int) -> list[slice]:
 
 def _points(name: str, x: np.ndarray, least: int, real: Reals | None = None) -> Points:
     """As float64; of as many features as the real ones."""
-    if np.ndim(x) != 2 or len(x) < least:
-        raise InputError(f"{name} features {np.shape(x)}: expected [examples, features], at least {least} examples")
+    x = np.asarray(x)
+    if x.ndim != 2 or len(x) < least:
+        raise InputError(f"{name} features {x.shape}: expected [examples, features], at least {least} examples")
     if not np.isfinite(x).all():
-        raise InputError(f"{name} features: expected finite numbers, found {np.asarray(x)[~np.isfinite(x)][0]}")
+        raise InputError(f"{name} features: expected finite numbers, found {x[~np.isfinite(x)][0]}")
     if real is not None and real.shape[1] != x.shape[1]:
         raise InputError(f"real features {real.shape}, fake {x.shape}: expected as many features of both")
     return np.asarray(x, np.float64)

@@ -171,6 +171,14 @@ def test_expected_coverage_is_the_share_of_orders():
     assert expected_coverage(100, 0, 5) == 0
 
 
+def test_features_of_no_example_are_one_line():
+    real, fake = normals(60, 3), normals(40, 3, 1)
+    for wrong in (np.asarray(5.0), fake[0], fake[:0]):
+        for score in (sample_scores, neighbours, frechet):
+            with pytest.raises(InputError, match=r"^fake features \(.*\): expected \[examples, features\]"):
+                score(real, wrong)
+
+
 def test_sample_scores_name_every_measure_and_the_floor_is_of_as_many():
     real, fake, other = normals(60, 3), normals(40, 3, 1), normals(400, 3, 2)
     scores = sample_scores(real, fake, other)
