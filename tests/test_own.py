@@ -43,7 +43,9 @@ def test_it_trains_resumes_and_is_read_from_anywhere(tmp_path, capsys, monkeypat
     assert code == 0
     assert json.loads(out)["elbo"] < -json.loads(out)["nll"] < 0
     code, _, err = say(capsys, "sample", "../whole", "--sampler", "gaussian", "--count", 4)
-    assert code == 0 and "gaussian: held-out log_likelihood -" in err, "it has no `generative`, but its codes fill a volume"
+    assert code == 0 and "gaussian: held-out log_likelihood -" in err, (
+        "it has no `generative`, but its codes fill a volume"
+    )
 
 
 @pytest.mark.slow

@@ -99,6 +99,8 @@ def _run(
     if keep and report.shown_by(trained) != before:
         _say_how_to_show(trained.folder.report)
     sweep = trained.folder.sweep_path() if keep else None
+    if sweep and (named := trained.folder.path.parent.parent).resolve() == sweep:
+        sweep = named  # as it was asked for: its table names runs so
     if sweep and (folder := SweepFolder(sweep)).table.is_file() and (error := _write_table(folder)):
         Progress().warn(str(error))
     return measures

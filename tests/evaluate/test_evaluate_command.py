@@ -172,10 +172,20 @@ def test_each_group_is_kept_as_soon_as_it_is_measured(swept, tmp_path):
     assert kept == whole
 
 
+def test_a_table_names_its_runs_as_they_were_asked_for(swept, tmp_path, monkeypatch, capsys):
+    shutil.copytree(swept.path, tmp_path / "s")
+    monkeypatch.chdir(tmp_path)
+    for words in (["s"], ["s", "--member", "seed=0"]):
+        assert say(capsys, "evaluate", *words, "--metrics", "latents")[0] == 0
+        assert pandas.read_csv("s/table.csv")["run"].tolist() == ["s/members/seed=0", "s/members/seed=1"]
+
+
 @pytest.mark.slow
 def test_what_an_interrupted_evaluation_has_kept_is_in_the_table(swept, tmp_path, monkeypatch, capsys):
     path = tmp_path / "s"
     shutil.copytree(swept.path, path)
+    for seed in (0, 1):  # other tests have measured them
+        SweepFolder(path).member(f"seed={seed}").evaluation_file().unlink()
 
     def interrupted(folder, *_):
         trained = run.load(SweepFolder(folder).member("seed=0").path)
